@@ -1,0 +1,31 @@
+"""Radiology reports to findings: what, where, present or not, and the words that say so. No torch."""
+
+from .findings import FINDING_COLUMNS, Conflict, Finding, ParsedReport
+from .outputs import write_outputs
+from .parser import ReportParser
+from .policy import cells
+from .profiles import Profile, builtin_profiles, load_profile
+from .tables import findings_table, labels_by_location_table, labels_table
+from .tabular import parse_table, read_rows
+from .vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary
+
+__all__ = [
+    "FINDING_COLUMNS",
+    "Conflict",
+    "Finding",
+    "ParsedReport",
+    "Profile",
+    "ReportParser",
+    "Vocabulary",
+    "builtin_profiles",
+    "builtin_vocabularies",
+    "cells",
+    "findings_table",
+    "labels_by_location_table",
+    "labels_table",
+    "load_profile",
+    "load_vocabulary",
+    "parse_table",
+    "read_rows",
+    "write_outputs",
+]

@@ -1,0 +1,138 @@
+"""Which place belongs to which finding: per finding, by nearness within the clause, never per sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .phrases import Phrase
+from .text import Token
+from .trie import Hit
+
+__all__ = ["attach_phrases"]
+
+_RELATIONAL = frozenset("adjacent abutting abut near contiguous toward towards beside extending reaching causing displacing compressing".split())
+
+
+def attach_phrases(
+    tokens: Sequence[Token],
+    findings: Sequence[Hit],
+    phrases: Sequence[Phrase],
+    clauses: Sequence[tuple[int, int]],
+    words: Mapping[str, frozenset[str]],
+) -> list[tuple[list[Phrase], str]]:
+    """For each finding its phrases, best first choice only, and the name of the rule that chose them.
+
+    Rules, in this order: ``after`` ("nodule in the right lung"), ``before`` ("right lower lobe nodule"), ``list``
+    (shared by the findings of a list), ``clause`` (the nearest before in the clause), ``clause_after``, ``topic``
+    ("In the right lung, ... ; ...").
+    """
+    result: list[tuple[list[Phrase], str]] = []
+    topic = _topic(tokens, phrases, words)
+    for clause in clauses:
+        inside = [f for f in findings if clause[0] <= f.first < clause[1]]
+        near = [p for p in phrases if clause[0] <= p.first < clause[1]]
+        result += _attach_clause(tokens, clause, inside, near, topic, words)
+    return result
+
+
+def _topic(tokens: Sequence[Token], phrases: Sequence[Phrase], words: Mapping[str, frozenset[str]]) -> Phrase | None:
+    """The place that opens the sentence ("In the left lung, ...")."""
+    if not phrases:
+        return None
+    first = phrases[0]
+    opening = [token.word for token in tokens[: first.first]]
+    if len(opening) <= 3 and (not opening or opening[0] in words["prepositions"] or opening[0] in ("the", "both")):
+        return first
+    return None
+
+
+def _attach_clause(
+    tokens: Sequence[Token],
+    clause: tuple[int, int],
+    findings: Sequence[Hit],
+    phrases: Sequence[Phrase],
+    topic: Phrase | None,
+    words: Mapping[str, frozenset[str]],
+) -> list[tuple[list[Phrase], str]]:
+    before: list[list[Phrase]] = []
+    after: list[list[Phrase]] = []
+    for number, finding in enumerate(findings):
+        previous = findings[number - 1].last if number else clause[0]
+        following = findings[number + 1].first if number + 1 < len(findings) else clause[1]
+        before.append([p for p in phrases if previous <= p.first and p.last <= finding.first and _adjacent(tokens, p.last, finding.first, words)])
+        candidates = [p for p in phrases if finding.last <= p.first and p.last <= following]
+        after.append(_after(tokens, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, words))
+    joined = [False] + [
+        _listed(tokens, findings[i - 1].last, findings[i].first, words) for i in range(1, len(findings))
+    ]
+    result: list[tuple[list[Phrase], str]] = []
+    for number, finding in enumerate(findings):
+        if after[number]:
+            extra = [p for p in before[number] if p not in after[number]]
+            result.append((after[number] + extra, "after"))
+            continue
+        if before[number]:
+            result.append((before[number], "before"))
+            continue
+        shared = _from_list(number, before, after, joined)
+        if shared:
+            result.append((shared, "list"))
+            continue
+        earlier = [p for p in phrases if p.last <= finding.first]
+        later = [p for p in phrases if p.first >= finding.last]
+        if earlier:
+            result.append((earlier[-1:], "clause"))
+        elif later:
+            result.append((later[:1], "clause_after"))
+        elif topic is not None and topic.last <= finding.first:
+            result.append(([topic], "topic"))
+        else:
+            result.append(([], ""))
+    return result
+
+
+def _adjacent(tokens: Sequence[Token], first: int, last: int, words: Mapping[str, frozenset[str]]) -> bool:
+    """Only adjectives and sizes between a place and the finding after it."""
+    blocked = words["finite"] | words["prepositions"]
+    return all(t.word not in blocked and t.word not in (",", "and", "or", ":", "with") for t in tokens[first:last])
+
+
+def _after(
+    tokens: Sequence[Token], finding: Hit, candidates: Sequence[Phrase], following: Hit | None, words: Mapping[str, frozenset[str]]
+) -> list[Phrase]:
+    chosen: list[Phrase] = []
+    for phrase in candidates:
+        lead = [token.word for token in tokens[max(finding.last, phrase.first - 3) : phrase.first]]
+        led = any(word in words["prepositions"] for word in lead)
+        if following is not None and not led and _adjacent(tokens, phrase.last, following.first, words) and (phrase.first > finding.last):
+            continue  # it stands before the next finding
+        if chosen and (any(word in _RELATIONAL for word in lead) or "(" in lead):
+            continue
+        chosen.append(phrase)
+    return chosen
+
+
+def _listed(tokens: Sequence[Token], first: int, last: int, words: Mapping[str, frozenset[str]]) -> bool:
+    """Two findings are members of one list: a comma, and, or, with between them, and no verb."""
+    between = [token.word for token in tokens[first:last]]
+    if not between:
+        return True
+    return len(between) <= 6 and not any(word in words["finite"] for word in between)
+
+
+def _from_list(number: int, before: Sequence[Sequence[Phrase]], after: Sequence[Sequence[Phrase]], joined: Sequence[bool]) -> list[Phrase]:
+    position = number
+    while position + 1 < len(joined) and joined[position + 1]:
+        position += 1
+        if before[position]:
+            break
+        if after[position]:
+            return list(after[position])
+    position = number
+    while joined[position]:
+        position -= 1
+        if after[position]:
+            return list(after[position])
+        if before[position]:
+            return list(before[position])
+    return []

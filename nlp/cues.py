@@ -1,0 +1,110 @@
+"""Cues: the words that say whether a finding is there and how it changed, read from ``cues/<language>.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from organcam.errors import ConfigError, did_you_mean
+
+from .text import term_words
+from .trie import Trie
+from .yaml_data import check_keys, load_yaml, string_list
+
+__all__ = ["Cue", "CueTable", "load_cues"]
+
+_STATUS = ("absent", "uncertain", "historical", "resolved", "present", "stop", "")
+_CHANGE = ("new", "stable", "larger", "smaller", "")
+_DIRECTIONS = ("forward", "backward", "both", "last")
+_WORDS = ("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "prior")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One category of cue words.
+
+    Attributes:
+        name: its key in the file; it becomes the rule of the findings that it decides.
+        status: absent, uncertain, historical, resolved, present, stop, or empty.
+        change: new, stable, larger, smaller, or empty.
+        forward: governs what follows in the clause.
+        backward: governs what precedes.
+        last: of what precedes only the last finding ("..., pneumonia?").
+    """
+
+    name: str
+    status: str
+    change: str
+    forward: bool
+    backward: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class CueTable:
+    """All cues of a language, ready for matching; ``names`` of a hit may join several categories by ``|``."""
+
+    cues: Mapping[str, Cue]
+    trie: Trie
+    words: Mapping[str, frozenset[str]]
+    anaphora: Trie
+
+    def of(self, joined: str) -> tuple[Cue, ...]:
+        """The categories of a hit."""
+        return tuple(self.cues[name] for name in joined.split("|"))
+
+
+@lru_cache(maxsize=4)
+def load_cues(language: str = "en") -> CueTable:
+    """The cues of a language.
+
+    Raises:
+        ConfigError: if there are none for it, or the file breaks the schema.
+    """
+    folder = files("organcam.nlp") / "cues"
+    known = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if language not in known:
+        msg = f"no cues for the language {language!r}; {did_you_mean(language, known)}"
+        raise ConfigError(msg)
+    where = f"cues/{language}.yaml"
+    content = check_keys(load_yaml(Path(str(folder / f"{language}.yaml"))), ("language", "slots", "cues", "words"), where)
+    slots = {key: string_list(value, f"{where}: slots.{key}") for key, value in (content.get("slots") or {}).items()}
+    cues, names = {}, {}
+    for name, entry in content["cues"].items():
+        cues[name] = _cue(name, entry, f"{where}: cues.{name}")
+        for term in string_list(entry["terms"], f"{where}: cues.{name}.terms"):
+            for words in _expand(term, slots):
+                names[words] = f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name
+    trie, anaphora = Trie(), Trie()
+    trie.update((words, "cue", joined) for words, joined in names.items())
+    words = check_keys(content.get("words") or {}, _WORDS, f"{where}: words")
+    lists = {key: string_list(value, f"{where}: words.{key}") for key, value in words.items()}
+    anaphora.update((term_words(term), "anaphora", "") for term in lists.get("anaphora", ()))
+    return CueTable(
+        cues=cues,
+        trie=trie,
+        words={key: frozenset(w for v in lists.get(key, ()) for w in term_words(v)) for key in _WORDS},
+        anaphora=anaphora,
+    )
+
+
+def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
+    check_keys(entry, ("status", "change", "direction", "terms", "note"), where)
+    status, change, direction = entry.get("status", ""), entry.get("change", ""), entry.get("direction", "forward")
+    for key, value, legal in (("status", status, _STATUS), ("change", change, _CHANGE), ("direction", direction, _DIRECTIONS)):
+        if value not in legal:
+            msg = f"{where}.{key}: unknown value {value!r}; {did_you_mean(str(value), [w for w in legal if w])}"
+            raise ConfigError(msg)
+    return Cue(name, status, change, direction in ("forward", "both"), direction != "forward", direction == "last")
+
+
+def _expand(term: str, slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """A term with ``{slot}`` marks as all its word sequences."""
+    used = [slot for slot in slots if f"{{{slot}}}" in term]
+    choices = product(*(slots[slot] for slot in used))
+    return [term_words(term.format(**dict(zip(used, choice, strict=True)))) for choice in choices]

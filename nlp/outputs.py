@@ -1,0 +1,112 @@
+"""The label files of a corpus, written as the reports come: findings, labels, labels by location, a label profile."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from organcam.errors import ConfigError
+
+from .findings import FINDING_COLUMNS, ParsedReport
+from .policy import Policy, cells, positive_statuses
+from .profiles import load_profile
+from .vocabulary import Vocabulary, load_vocabulary
+
+__all__ = ["write_outputs"]
+
+REPORT_COLUMNS = ("report_id", "characters", "findings", "conflicts", "reason")
+
+
+def write_outputs(
+    reports: Iterable[tuple[str, ParsedReport]],
+    out: str | Path,
+    *,
+    vocabulary: str | Path | Vocabulary = "chest_ct",
+    uncertain: Policy = "positive",
+    historical: Policy = "negative",
+    labels: str | None = None,
+) -> dict[str, int]:
+    """Write the label files of a stream of parsed reports; memory does not grow with their number.
+
+    Files: ``findings.csv`` (a row per mention and location), ``labels.csv`` (a 0/1 column per label),
+    ``labels_by_location.csv`` (a column ``abnormality*location`` per pair, lobes rolled up), ``reports.csv`` (a row
+    per report with its number of findings, its conflicts and the reason where it could not be read), and with a
+    profile ``<profile>.csv``. Each appears under its name only when complete.
+
+    Args:
+        reports: pairs of report id and parsed report, as :func:`parse_table` yields them.
+        out: folder, made if missing.
+        vocabulary: the one the reports were parsed with.
+        uncertain: whether an uncertain mention counts as positive.
+        historical: whether a mention of the past counts as positive.
+        labels: name of a label profile (``ct_rate``), or None.
+
+    Returns:
+        Counts: ``reports``, ``findings``, ``problems`` (reports with a reason), ``conflicts``.
+
+    Raises:
+        ConfigError: for a bad policy or profile, or a profile that belongs to another vocabulary.
+    """
+    words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
+    profile = load_profile(labels) if labels else None
+    if profile is not None and not {"pleural_effusion", "coronary_artery_disease"} <= set(words.labels):
+        msg = f"the label profile {profile.name} needs a vocabulary that extends {profile.vocabulary}, got {words.name}"
+        raise ConfigError(msg)
+    positive_statuses(uncertain, historical)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {"reports": 0, "findings": 0, "problems": 0, "conflicts": 0}
+    with ExitStack() as stack:
+        findings = stack.enter_context(_table(folder / "findings.csv", ("report_id", *FINDING_COLUMNS)))
+        flat = stack.enter_context(_table(folder / "labels.csv", ("report_id", *words.labels)))
+        names = [f"{label}*{location}" for label in words.labels for location in words.locations]
+        grid = stack.enter_context(_table(folder / "labels_by_location.csv", ("report_id", *names)))
+        status = stack.enter_context(_table(folder / "reports.csv", REPORT_COLUMNS))
+        own = stack.enter_context(_table(folder / f"{profile.name}.csv", (profile.id_column, *profile.rules))) if profile else None
+        for name, report in reports:
+            findings.writerows((name, *finding[: len(FINDING_COLUMNS)]) for finding in report.findings)
+            positive = cells(report, uncertain, historical)
+            there = {abnormality for abnormality, _ in positive}
+            flat.writerow((name, *(int(label in there) for label in words.labels)))
+            grid.writerow((name, *_grid_row(positive, words)))
+            conflicts = "; ".join(f"{c.abnormality}: {c.findings} / {c.impression}" for c in report.conflicts)
+            status.writerow((name, len(report.text), len(report.findings), conflicts, report.reason))
+            if profile is not None and own is not None:
+                own.writerow((name, *profile.labels(report, uncertain, historical).values()))
+            counts["reports"] += 1
+            counts["findings"] += len(report.findings)
+            counts["problems"] += bool(report.reason)
+            counts["conflicts"] += len(report.conflicts)
+    return counts
+
+
+def _grid_row(positive: Iterable[tuple[str, str]], words: Vocabulary) -> Sequence[int]:
+    width = len(words.locations)
+    rows = {label: number * width for number, label in enumerate(words.labels)}
+    columns = {location: number for number, location in enumerate(words.locations)}
+    values = bytearray(len(rows) * width)
+    for abnormality, location in positive:
+        for place in (location, *words.ancestors(location)):
+            if (abnormality, place) not in words.forbidden:
+                values[rows[abnormality] + columns[place]] = 1
+    return values
+
+
+@contextmanager
+def _table(path: Path, header: Sequence[str]) -> Iterator[Any]:
+    """A CSV writer on a temporary name that becomes the file when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(header)
+            yield writer
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""The report parser: text in, findings with status, location and provenance out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from organcam.errors import ConfigError
+
+from .conflicts import find_conflicts
+from .cues import load_cues
+from .findings import Finding, ParsedReport
+from .sections import load_sections, split_sentences
+from .sentence import Mention, SentenceReader
+from .text import same_length_lower
+from .vocabulary import Vocabulary, load_vocabulary
+
+__all__ = ["MAX_CHARACTERS", "ReportParser"]
+
+MAX_CHARACTERS = 200_000
+"""Longer texts are read up to here (the longest real chest-CT report seen has 8,000), and say so in ``reason``."""
+
+_CACHED_SENTENCES = 20_000
+_BATCH = 200
+
+
+class ReportParser:
+    """Reads radiology reports.
+
+    Args:
+        vocabulary: name of a vocabulary that comes with the package, a path of a YAML file, or a loaded vocabulary.
+
+    Example:
+        >>> report = ReportParser().parse("5 mm nodule in the right upper lobe. No pleural effusion.")
+        >>> [(f.abnormality, f.location, f.status) for f in report.findings]
+        [('nodule', 'right_upper', 'present'), ('pleural_effusion', 'lung', 'absent')]
+    """
+
+    def __init__(self, vocabulary: str | Path | Vocabulary = "chest_ct") -> None:
+        self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
+        self._source = vocabulary
+        self._sections = load_sections(self.vocabulary.language)
+        reader = SentenceReader(self.vocabulary, load_cues(self.vocabulary.language))
+        # Reports repeat themselves ("No pleural effusion."); the cache is bounded, so memory stays flat.
+        self._read = lru_cache(maxsize=_CACHED_SENTENCES)(reader.read)
+        self._topic = lru_cache(maxsize=2_000)(reader.topic)
+
+    def __reduce__(self) -> tuple[type[ReportParser], tuple[str | Path | Vocabulary]]:
+        return type(self), (self._source,)
+
+    def parse(self, text: object, section: str = "") -> ParsedReport:
+        """Findings of one report.
+
+        Args:
+            text: the report; anything but a text with words gives no findings and a ``reason``, never an error.
+            section: the section that the text begins in, for reports whose columns are their headings.
+        """
+        return self.parse_parts([(section, text)])
+
+    def parse_parts(self, parts: Sequence[tuple[str, object]]) -> ParsedReport:
+        """Findings of a report kept in several columns; its text is the parts joined by a blank line.
+
+        Args:
+            parts: pairs of section ("findings", "impression", "indication", ... or empty) and text.
+        """
+        findings: list[Finding] = []
+        texts, reason, offset, number = [], "", 0, 0
+        for section, value in parts:
+            text, problem = _clean(value)
+            reason = reason or problem
+            for finding in self._findings(text[:MAX_CHARACTERS], section, offset, number):
+                findings.append(finding)
+                number = max(number, finding.sentence)
+            texts.append(text)
+            offset += len(text) + 2
+            number += 1
+        if any(text.strip() for text in texts) and reason in ("empty text",):
+            reason = ""
+        return ParsedReport("\n\n".join(texts), tuple(findings), reason, find_conflicts(findings))
+
+    def parse_many(self, texts: Iterable[object], workers: int = 1) -> Iterator[ParsedReport]:
+        """Parsed reports in the order of the texts, streamed: the input is not held in memory.
+
+        Args:
+            texts: any iterable of reports; an item may also be a list of (section, text) pairs.
+            workers: processes; 1 parses in this one.
+        """
+        if workers < 1:
+            msg = f"workers must be at least 1, got {workers}"
+            raise ConfigError(msg)
+        if workers == 1:
+            yield from map(self._any, texts)
+            return
+        stream = iter(texts)
+        with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self,)) as pool:
+            pending = [pool.submit(_parse_batch, batch) for batch in _batches(stream, 2 * workers)]
+            while pending:
+                yield from pending.pop(0).result()
+                pending += [pool.submit(_parse_batch, batch) for batch in _batches(stream, 1)]
+
+    def _any(self, item: object) -> ParsedReport:
+        if isinstance(item, (list, tuple)):
+            return self.parse_parts(item)
+        return self.parse(item)
+
+    def _findings(self, text: str, section: str, offset: int, number: int) -> Iterator[Finding]:
+        lowered = same_length_lower(text)
+        carried: tuple[Mention, ...] = ()
+        for count, sentence in enumerate(split_sentences(text, lowered, self._sections, section), number):
+            reading = self._read(lowered[sentence.start : sentence.end])
+            muted = sentence.section in self._sections.muted
+            for mention in reading.mentions:
+                yield from mention.findings(
+                    base=offset + sentence.start,
+                    text=text[sentence.start : sentence.end],
+                    section=sentence.section,
+                    number=count,
+                    muted=muted,
+                    topic=self._topic(sentence.topic) if sentence.topic else "",
+                    carried=carried if reading.anaphoric else (),
+                )
+            if reading.mentions:
+                carried = reading.mentions
+
+
+def _clean(value: object) -> tuple[str, str]:
+    """The value as text, and what is wrong with it."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "", "empty text"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace"), "bytes, not text: decoded as UTF-8"
+    if not isinstance(value, str):
+        return "", f"not a text but {type(value).__name__}"
+    if not value.strip():
+        return value, "empty text"
+    if len(value) > MAX_CHARACTERS:
+        return value, f"{len(value)} characters; only the first {MAX_CHARACTERS} were read"
+    return value, ""
+
+
+class _Worker(NamedTuple):
+    parser: ReportParser
+
+
+_worker: list[_Worker] = []
+
+
+def _start_worker(parser: ReportParser) -> None:
+    _worker[:] = [_Worker(parser)]
+
+
+def _parse_batch(batch: list[object]) -> list[ParsedReport]:
+    return [_worker[0].parser._any(item) for item in batch]
+
+
+def _batches(stream: Iterator[object], count: int) -> Iterator[list[object]]:
+    read = partial(islice, stream, _BATCH)
+    for _ in range(count):
+        batch = list(read())
+        if not batch:
+            return
+        yield batch

@@ -1,0 +1,120 @@
+"""Place phrases: sides, levels and organ words of a sentence put together into locations.
+
+"right upper and left lower lobes" is one phrase with two members, "both bases, left greater than right" one with two
+sides. A phrase is what a finding is attached to (``attachment.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .text import Token
+from .trie import Hit
+from .vocabulary import Place
+
+__all__ = ["Member", "Phrase", "find_phrases"]
+
+_JOINS = frozenset((",", "and", "or", "/", "&", "+", "well", "as"))
+_LINKS = frozenset("of the in at on within its 's - ( )".split())
+_NOUNS = frozenset("segment lobe zone field level region part portion area aspect side half third division posterior anterior superior inferior medial lateral".split())
+_SIDES = {"right": ("right",), "left": ("left",), "both": ("right", "left")}
+
+
+class Member(NamedTuple):
+    """One place of a phrase; ``place`` is empty for a side alone, ``sides`` empty where the text gives none."""
+
+    place: str
+    sides: tuple[str, ...]
+    first: int
+    last: int
+
+
+class Phrase(NamedTuple):
+    """A run of places in tokens ``first <= i < last``."""
+
+    first: int
+    last: int
+    members: tuple[Member, ...]
+
+
+def find_phrases(tokens: Sequence[Token], hits: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> list[Phrase]:
+    """The place phrases of a sentence, in order."""
+    phrases, run = [], []
+    for hit in hits:
+        if hit.kind == "finding":
+            if run:
+                phrases.append(_compose(tokens, run, places, levels))
+                run = []
+            continue
+        if run and not _joined(tokens, run[-1].last, hit.first):
+            phrases.append(_compose(tokens, run, places, levels))
+            run = []
+        run.append(hit)
+    if run:
+        phrases.append(_compose(tokens, run, places, levels))
+    return [phrase for phrase in phrases if phrase.members]
+
+
+def _joined(tokens: Sequence[Token], first: int, last: int) -> bool:
+    if last - first > 4:
+        return False
+    return all(tokens[i].word in _JOINS or tokens[i].word in _LINKS or tokens[i].word in _NOUNS for i in range(first, last))
+
+
+def _compose(tokens: Sequence[Token], run: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> Phrase:
+    members: list[Member] = []
+    sides: tuple[str, ...] = ()
+    side_at = (-1, -1)
+    pending: list[Member] = []
+    for number, hit in enumerate(run):
+        if hit.kind == "side":
+            again = number > 0 and run[number - 1].kind == "side" and side_at[1] != -1
+            sides = tuple(dict.fromkeys((*sides, *_SIDES[hit.name]))) if again else _SIDES[hit.name]
+            side_at = (hit.first, hit.last)
+        elif hit.kind == "level":
+            pending.append(Member(levels[hit.name], sides, _start(side_at, hit), hit.last))
+            side_at = (-1, -1)
+        else:
+            place = places[hit.name]
+            if place.group.startswith("lung"):
+                members += pending
+            pending = []
+            own = ("right", "left") if place.both else sides
+            if not own and place.right != place.left and place.group == "lung_level" and tokens[hit.last - 1].plural:
+                own = ("right", "left")
+            members.append(Member(hit.name, own, _start(side_at, hit), hit.last))
+            side_at = (-1, -1)
+    members += [m for m in pending if m.sides or m.place in ("apex", "base")]
+    if side_at[0] != -1:  # a side after its place, or with no place at all
+        if members:
+            members = [m if m.sides and not _plural_only(m, tokens) else m._replace(sides=sides) for m in members]
+        else:
+            members = [Member("", sides, *side_at)]
+    return Phrase(run[0].first, run[-1].last, tuple(_definite(members, places)))
+
+
+def _start(side_at: tuple[int, int], hit: Hit) -> int:
+    return side_at[0] if side_at[0] != -1 else hit.first
+
+
+def _plural_only(member: Member, tokens: Sequence[Token]) -> bool:
+    """Both sides were assumed from a plural, and a stated side may overrule them."""
+    return tokens[member.last - 1].plural and member.last - member.first <= 2
+
+
+def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member]:
+    """Without what a more definite member of the same phrase says better; a side known of the lung goes to its lobe."""
+    groups = [places[m.place].group if m.place else "" for m in members]
+    if "lung_level" in groups:
+        firm = any(g == "lung_level" and not places[m.place].weak for m, g in zip(members, groups, strict=True))
+        of_lung = next((m.sides for m, g in zip(members, groups, strict=True) if g == "lung" and m.sides), ())
+        kept = []
+        for member, group in zip(members, groups, strict=True):
+            if group in ("lung", "position") or (group == "lung_level" and firm and places[member.place].weak):
+                continue
+            kept.append(member if member.sides or group != "lung_level" else member._replace(sides=of_lung))
+        return kept
+    if any(g and g != "position" for g in groups):
+        return [m for m, g in zip(members, groups, strict=True) if g != "position"]
+    return members

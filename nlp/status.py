@@ -1,0 +1,73 @@
+"""Status and change of each finding of a clause, from the cues that govern it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .cues import CueTable
+from .trie import Hit
+
+__all__ = ["Verdict", "judge"]
+
+# Which status wins where several cues govern one finding.
+_ORDER = {"resolved": 5, "present": 4, "absent": 3, "historical": 2, "uncertain": 1}
+
+
+class Verdict(NamedTuple):
+    """What the cues say of a finding: its status, change, the deciding cue's tokens (or -1) and category."""
+
+    status: str
+    change: str
+    first: int
+    last: int
+    rule: str
+
+
+def judge(
+    finding: Hit,
+    findings: Sequence[Hit],
+    clause: tuple[int, int],
+    cue_hits: Sequence[Hit],
+    table: CueTable,
+    *,
+    persistent: bool,
+) -> Verdict:
+    """Status and change of one finding.
+
+    Args:
+        finding: the mention.
+        findings: all mentions of the sentence.
+        clause: token range of its clause.
+        cue_hits: all cues of the sentence, in order.
+        table: what the cues mean.
+        persistent: a past procedure or device still counts, so history says nothing.
+    """
+    status, change, rule, first, last, rank, negations = "present", "", "", -1, -1, 0, 0
+    stop = max((h.last for h in cue_hits if _stops(h, table) and clause[0] <= h.first and h.last <= finding.first), default=clause[0])
+    for hit in cue_hits:
+        if hit.first < clause[0] or hit.last > clause[1]:
+            continue
+        for cue in table.of(hit.name):
+            governs = (cue.forward and stop <= hit.first and hit.last <= finding.first) or (
+                cue.backward and hit.first >= finding.last and not _stopped(hit, finding, cue_hits, table)
+            )
+            if not governs or (cue.last and any(finding.last <= f.first < hit.first for f in findings)):
+                continue
+            if cue.change and not change:
+                change = cue.change
+            if not cue.status or cue.status == "stop" or (persistent and cue.status == "historical"):
+                continue
+            if cue.status == "absent" and cue.forward and cue.name == "negation":
+                negations += 1
+            if _ORDER[cue.status] > rank:
+                status, rank, rule, first, last = cue.status, _ORDER[cue.status], cue.name, hit.first, hit.last
+    return Verdict(status, change, first, last, rule)
+
+
+def _stops(hit: Hit, table: CueTable) -> bool:
+    return any(cue.status == "stop" for cue in table.of(hit.name))
+
+
+def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], table: CueTable) -> bool:
+    return any(finding.last <= h.first and h.last <= cue.first and _stops(h, table) for h in cue_hits)

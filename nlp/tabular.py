@@ -1,0 +1,164 @@
+"""Report tables in, label tables out: CSV files with any id and text columns, streamed row by row."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from organcam.errors import ConfigError, DataError, did_you_mean
+
+from .findings import ParsedReport
+from .parser import ReportParser
+from .sections import load_sections
+from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["known_layout", "parse_table", "read_rows"]
+
+_MISSING = frozenset(("", "not given.", "not given", "nan", "none.", "n/a"))
+
+# Id column and text columns of data sets whose report files are known.
+_LAYOUTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "CT-RATE reports": ("VolumeName", ("ClinicalInformation_EN", "Technique_EN", "Findings_EN", "Impressions_EN")),
+    "CT-RATE text classifier": ("AccessionNo", ("report_text",)),
+    "OpenI": ("filename", ("indication", "comparison", "findings", "impression")),
+    "organcam": ("scan_id", ("report_text",)),
+}
+
+
+def known_layout(columns: Sequence[str]) -> tuple[str, tuple[str, ...]] | None:
+    """Id and text columns of a report file in a known layout (CT-RATE, OpenI, ours), or None."""
+    for identity, texts in _LAYOUTS.values():
+        if identity in columns and all(text in columns for text in texts):
+            return identity, texts
+    return None
+
+
+def read_rows(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Rows of a CSV file (comma, semicolon or tab; UTF-8), a data frame, or any iterable of mappings.
+
+    Raises:
+        DataError: if the file cannot be read or has no header.
+    """
+    if isinstance(source, (str, Path)):
+        yield from _read_csv(Path(source))
+    elif hasattr(source, "to_dict") and hasattr(source, "columns"):
+        names = [str(name) for name in source.columns]
+        yield from (dict(zip(names, row, strict=True)) for row in source.itertuples(index=False, name=None))
+    else:
+        yield from source  # type: ignore[misc]
+
+
+def parse_table(
+    source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]],
+    id_column: str | None = None,
+    text_columns: Sequence[str] | None = None,
+    *,
+    vocabulary: str | Path | Vocabulary | ReportParser = "chest_ct",
+    workers: int = 1,
+) -> Iterator[tuple[str, ParsedReport]]:
+    """Parsed reports of a table, in its order; no row is lost.
+
+    A row without a usable report, or with an id that came before, still gives a report, with its ``reason``; a
+    repeated id is told apart by ``#2``, ``#3`` ...
+
+    Args:
+        source: path of a CSV file, a data frame, or an iterable of rows.
+        id_column: column of the report ids; found by itself in files of CT-RATE, OpenI and this project.
+        text_columns: columns of the text, joined by blank lines in this order; a column named as a section
+            ("Impressions_EN", "indication") is read as that section.
+        vocabulary: name, path, loaded vocabulary, or a parser.
+        workers: processes.
+
+    Yields:
+        ``(report_id, parsed report)``.
+
+    Raises:
+        DataError: if the file cannot be read or a column is missing.
+        ConfigError: for a bad vocabulary or number of workers.
+    """
+    parser = vocabulary if isinstance(vocabulary, ReportParser) else ReportParser(vocabulary)
+    rows = iter(read_rows(source))
+    first = next(rows, None)
+    if first is None:
+        return
+    identity, texts = _columns([str(key) for key in first], id_column, text_columns)
+    headings = load_sections(parser.vocabulary.language).headings
+    sections = [headings.get(" ".join(column.lower().replace("_", " ").split()), "") for column in texts]
+    names: list[tuple[str, str]] = []
+
+    def parts() -> Iterator[list[tuple[str, object]]]:
+        seen: dict[str, int] = {}
+        yield from (_row_parts(row, identity, texts, sections, seen, names) for row in _chain(first, rows))
+
+    for number, report in enumerate(parser.parse_many(parts(), workers)):
+        name, reason = names[number]
+        names[number] = ("", "")  # the list keeps its length, not the text
+        yield name, report.with_reason(reason) if reason else report
+
+
+def _chain(first: Mapping[str, Any], rows: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    yield first
+    yield from rows
+
+
+def _row_parts(
+    row: Mapping[str, Any],
+    identity: str,
+    texts: Sequence[str],
+    sections: Sequence[str],
+    seen: dict[str, int],
+    names: list[tuple[str, str]],
+) -> list[tuple[str, object]]:
+    raw = row.get(identity)
+    name = "" if raw is None or raw != raw else str(raw).strip()
+    reason = "" if name else "no report id"
+    name = name or f"row {len(names) + 1}"
+    seen[name] = seen.get(name, 0) + 1
+    if seen[name] > 1:
+        reason = f"the id {name!r} appears more than once"
+        name = f"{name}#{seen[name]}"
+    names.append((name, reason))
+    return [(section, _text(row.get(column))) for section, column in zip(sections, texts, strict=True)]
+
+
+def _text(value: object) -> object:
+    return "" if isinstance(value, str) and value.strip().lower() in _MISSING else value
+
+
+def _columns(
+    header: Sequence[str], id_column: str | None, text_columns: Sequence[str] | None
+) -> tuple[str, tuple[str, ...]]:
+    known = known_layout(header)
+    identity = id_column or (known[0] if known else None)
+    texts = tuple(text_columns) if text_columns else (known[1] if known else ())
+    if identity is None or not texts:
+        msg = f"the layout of the table is not a known one: name its id column and text columns out of {', '.join(header)}"
+        raise ConfigError(msg)
+    for column in (identity, *texts):
+        if column not in header:
+            msg = f"the table has no column {column!r}; {did_you_mean(column, header)}"
+            raise DataError(msg)
+    return identity, texts
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as table:
+            head = table.readline()
+            if not head.strip():
+                msg = f"{path}: the first line must hold the column names, got an empty line"
+                raise DataError(msg)
+            table.seek(0)
+            delimiter = max(",;\t", key=head.count)
+            reader = csv.DictReader((line.replace("\0", "") for line in table), delimiter=delimiter, restkey="")
+            yield from reader
+    except (OSError, csv.Error) as error:
+        msg = f"{path}: cannot be read as a table ({error})"
+        raise DataError(msg) from error

@@ -1,0 +1,70 @@
+"""Longest match of many terms over tokens: a dictionary of dictionaries, one step per token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from .text import Token
+
+__all__ = ["Hit", "Trie"]
+
+_END = ""  # no token is empty
+
+
+class Hit(NamedTuple):
+    """A term found in tokens ``first <= i < last``; ``kind`` and ``name`` say what it is."""
+
+    kind: str
+    name: str
+    first: int
+    last: int
+
+
+class Trie:
+    """Terms by their words; ``scan`` finds the longest term at each position, left to right, without overlap."""
+
+    def __init__(self) -> None:
+        self._root: dict[str, Any] = {}
+
+    def add(self, words: Sequence[str], kind: str, name: str, *, replace: bool = True) -> tuple[str, str] | None:
+        """Enter a term. Returns the entry that was there before, if any (kept when ``replace`` is False)."""
+        node = self._root
+        for word in words:
+            node = node.setdefault(word, {})
+        before: tuple[str, str] | None = node.get(_END)
+        if replace or before is None:
+            node[_END] = (kind, name)
+        return before
+
+    def update(self, entries: Iterable[tuple[Sequence[str], str, str]]) -> None:
+        """Enter many terms; of two equal ones the first stays."""
+        for words, kind, name in entries:
+            self.add(words, kind, name, replace=False)
+
+    def scan(self, tokens: Sequence[Token]) -> list[Hit]:
+        """All terms of a sentence. Example: ``right upper lobe nodule`` gives a side, a place and a finding."""
+        hits = []
+        root = self._root
+        size = len(tokens)
+        position = 0
+        while position < size:
+            node = root.get(tokens[position][0])
+            if node is None:
+                position += 1
+                continue
+            best = node.get(_END)
+            last = reach = position + 1
+            while reach < size:
+                node = node.get(tokens[reach][0])
+                if node is None:
+                    break
+                reach += 1
+                if _END in node:
+                    best, last = node[_END], reach
+            if best is None:
+                position += 1
+            else:
+                hits.append(Hit(best[0], best[1], position, last))
+                position = last
+        return hits

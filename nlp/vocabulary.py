@@ -1,0 +1,325 @@
+"""A vocabulary: which words name which finding and which place, read from YAML and checked.
+
+The format is described in ``docs/how-to/new-vocabulary.md``. A *concept* is a finding as reports word it; it carries
+the labels it stands for. A *place* is an anatomical word; it carries the location column it stands for, by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, abnormalities
+from organcam.catalogue import locations as known_locations
+from organcam.errors import ConfigError, did_you_mean
+
+from .text import term_words
+from .yaml_data import check_keys, load_yaml, string_list
+
+__all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary"]
+
+_TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced")
+_SECTIONS = ("concepts", "places", "sides", "levels", "forbidden", "rollup")
+_CONCEPT = ("labels", "terms", "drop_terms", "home", "within", "when", "otherwise", "size_over_mm", "short_axis", "persistent", "note")
+_PLACE = ("location", "right", "left", "both", "group", "weak", "level_of", "measured", "terms", "drop_terms", "note")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A finding as reports word it.
+
+    Attributes:
+        name: its key in the file.
+        labels: labels it always stands for; empty for a word that is a finding only together with a place.
+        when: labels added where one of its places belongs to the group: ``{place or group: labels}``.
+        otherwise: labels where ``when`` gives none.
+        home: place assumed where the text gives none.
+        within: place groups it can lie in; any if empty. Places elsewhere are not its location.
+        size_over_mm: ``{millimetres: labels}`` added where the measured size is larger.
+        short_axis: its size is its short axis (lymph nodes).
+        persistent: a past mention still counts (surgery, devices): "status post CABG".
+    """
+
+    name: str
+    labels: tuple[str, ...] = ()
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    otherwise: tuple[str, ...] = ()
+    home: str = ""
+    within: tuple[str, ...] = ()
+    size_over_mm: tuple[tuple[float, tuple[str, ...]], ...] = ()
+    short_axis: bool = False
+    persistent: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """An anatomical word.
+
+    Attributes:
+        name: its key in the file.
+        location: location column where no side is known; empty for a word that only qualifies (lymph node, wall).
+        right: column on the right side (or the same as ``location``).
+        left: column on the left side.
+        group: what it belongs to, for ``within`` and ``when`` of concepts.
+        both: the word itself names both sides ("bibasilar").
+        weak: gives way to a more definite place in the same phrase (a bare segment name beside a lobe).
+        measured: concept that a measurement of this place makes (enlarged lymph nodes).
+    """
+
+    name: str
+    location: str
+    right: str
+    left: str
+    group: str
+    both: bool = False
+    weak: bool = False
+    measured: str = ""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Everything the parser knows about words; build it with :func:`load_vocabulary`."""
+
+    name: str
+    language: str
+    labels: tuple[str, ...]
+    locations: tuple[str, ...]
+    unplaced: str
+    concepts: Mapping[str, Concept]
+    places: Mapping[str, Place]
+    levels: Mapping[str, str]
+    rollup: Mapping[str, tuple[str, ...]]
+    forbidden: frozenset[tuple[str, str]]
+    own_organ: Mapping[str, str]
+    terms: tuple[tuple[tuple[str, ...], str, str], ...]
+    """Every term as (words, kind, name); kind is finding, place, side or level."""
+
+    def ancestors(self, location: str) -> tuple[str, ...]:
+        """The less specific columns that a location also belongs to, nearest first."""
+        found: list[str] = []
+        queue = list(self.rollup.get(location, ()))
+        while queue:
+            parent = queue.pop(0)
+            if parent not in found:
+                found.append(parent)
+                queue += self.rollup.get(parent, ())
+        return tuple(found)
+
+
+def builtin_vocabularies() -> tuple[str, ...]:
+    """Names of the vocabularies that come with the package."""
+    folder = files("organcam.nlp") / "vocabularies"
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
+    """A vocabulary by its name or by the path of a YAML file.
+
+    Args:
+        name_or_path: ``chest_ct``, ``chest_xray``, or a path ending in ``.yaml`` or ``.yml``.
+
+    Raises:
+        ConfigError: if it is unknown or the file breaks the schema; the message says where.
+    """
+    path = _find(name_or_path)
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error})"
+        raise ConfigError(msg) from error
+    return _load(path, stamp)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, _stamp: int) -> Vocabulary:
+    return _compile(_read(path, ()))
+
+
+def _find(name_or_path: str | Path, beside: Path | None = None) -> Path:
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        path = Path(text)
+        return path if path.is_absolute() or beside is None else beside / path
+    if text not in builtin_vocabularies():
+        msg = f"unknown vocabulary {text!r} (a file must end in .yaml); {did_you_mean(text, builtin_vocabularies())}"
+        raise ConfigError(msg)
+    return Path(str(files("organcam.nlp") / "vocabularies" / f"{text}.yaml"))
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """The file as plain data with what it extends merged in."""
+    if path in chain:
+        msg = f"{path}: extends itself by way of {' -> '.join(p.name for p in chain)}"
+        raise ConfigError(msg)
+    content = dict(check_keys(load_yaml(path), _TOP + _SECTIONS, str(path)))
+    for section, allowed in (("concepts", _CONCEPT), ("places", _PLACE)):
+        entries = content.get(section) or {}
+        check_keys(entries, list(entries), f"{path}: {section}")
+        for name, entry in entries.items():
+            check_keys(entry, allowed, f"{path}: {section}.{name}")
+            for key in ("terms", "drop_terms"):
+                string_list(entry.get(key), f"{path}: {section}.{name}.{key}")
+    if content.get("extends"):
+        base = _read(_find(content["extends"], path.parent), (*chain, path))
+        content = _merge(base, content)
+    content.pop("extends", None)
+    return content
+
+
+def _merge(base: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
+    """The child over the base: terms are added (less ``drop_terms``), every other key of an entry is replaced.
+
+    A term that the child gives to one entry is taken from every other entry of the base.
+    """
+    merged = {**base, **{key: value for key, value in child.items() if key not in _SECTIONS}}
+    entries = [e for section in ("concepts", "places") for e in (child.get(section) or {}).values()]
+    moved = {term_words(term) for entry in entries for term in string_list(entry.get("terms"), "terms")}
+    for section in _SECTIONS:
+        ours, theirs = base.get(section) or {}, child.get(section) or {}
+        if section in ("concepts", "places"):
+            both = {**ours}
+            for name, entry in both.items():
+                dropped = moved | {term_words(t) for t in string_list(theirs.get(name, {}).get("drop_terms"), section)}
+                kept = [t for t in string_list(entry.get("terms"), section) if term_words(t) not in dropped]
+                both[name] = {**entry, "terms": kept}
+            for name, entry in theirs.items():
+                old = both.get(name, {})
+                both[name] = {**old, **entry, "terms": [*old.get("terms", []), *string_list(entry.get("terms"), name)]}
+            merged[section] = both
+        else:
+            merged[section] = {**ours, **theirs}
+    return merged
+
+
+def _compile(content: Mapping[str, Any]) -> Vocabulary:
+    name = str(content.get("name") or "")
+    where = f"vocabulary {name!r}"
+    if not name:
+        msg = "a vocabulary needs a `name`"
+        raise ConfigError(msg)
+    labels, locations, forbidden = _tables(content, where)
+    unplaced = str(content.get("unplaced") or "")
+    places = {key: _place(key, entry, where) for key, entry in (content.get("places") or {}).items()}
+    concepts = {key: _concept(key, entry, where) for key, entry in (content.get("concepts") or {}).items()}
+    vocabulary = Vocabulary(
+        name=name,
+        language=str(content.get("language") or "en"),
+        labels=labels,
+        locations=locations,
+        unplaced=unplaced,
+        concepts=concepts,
+        places=places,
+        levels={" ".join(term_words(key)): str(value) for key, value in (content.get("levels") or {}).items()},
+        rollup={key: string_list(value, f"{where}: rollup.{key}") for key, value in (content.get("rollup") or {}).items()},
+        forbidden=forbidden,
+        own_organ={a.name: a.kind for a in abnormalities() if a.kind != "generic" and a.name in labels and forbidden},
+        terms=_terms(content, where),
+    )
+    _check_references(vocabulary, where)
+    return vocabulary
+
+
+def _tables(
+    content: Mapping[str, Any], where: str
+) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[tuple[str, str]]]:
+    """Labels, locations and the pairs that cannot be; the word ``catalogue`` stands for the published tables."""
+    labels: tuple[str, ...] = string_list(content.get("labels"), f"{where}: labels")
+    locations: tuple[str, ...] = string_list(content.get("locations"), f"{where}: locations")
+    forbidden = {
+        (label, location)
+        for location, refused in (content.get("forbidden") or {}).items()
+        for label in string_list(refused, f"{where}: forbidden.{location}")
+    }
+    if labels == ("catalogue",):
+        labels = (*(abnormality.name for abnormality in abnormalities()), OTHER_DISEASE)
+        flags = {"lung": "in_lung", "heart": "in_heart", "great_vessel": "in_great_vessel"}
+        forbidden |= {
+            (abnormality.name, location.name)
+            for abnormality in abnormalities()
+            for location in known_locations()
+            if location.organ in flags and not getattr(abnormality, flags[location.organ])
+        }
+    if locations == ("catalogue",):
+        locations = (*(location.name for location in known_locations()), OTHER_LOCATION)
+    return labels, locations, frozenset(forbidden)
+
+
+def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
+    at = f"{where}: concepts.{name}"
+    sizes = check_keys(entry.get("size_over_mm") or {}, entry.get("size_over_mm") or {}, f"{at}.size_over_mm")
+    when = check_keys(entry.get("when") or {}, entry.get("when") or {}, f"{at}.when")
+    return Concept(
+        name=name,
+        labels=string_list(entry.get("labels"), f"{at}.labels"),
+        when={key: string_list(value, f"{at}.when.{key}") for key, value in when.items()},
+        otherwise=string_list(entry.get("otherwise"), f"{at}.otherwise"),
+        home=str(entry.get("home") or ""),
+        within=string_list(entry.get("within"), f"{at}.within"),
+        size_over_mm=tuple((float(k), string_list(v, f"{at}.size_over_mm.{k}")) for k, v in sizes.items()),
+        short_axis=bool(entry.get("short_axis", False)),
+        persistent=bool(entry.get("persistent", False)),
+    )
+
+
+def _place(name: str, entry: Mapping[str, Any], where: str) -> Place:
+    location = str(entry.get("location") or "")
+    return Place(
+        name=name,
+        location=location,
+        right=str(entry.get("right") or location),
+        left=str(entry.get("left") or location),
+        group=str(entry.get("group") or name),
+        both=bool(entry.get("both", False)),
+        weak=bool(entry.get("weak", False)),
+        measured=str(entry.get("measured") or ""),
+    )
+
+
+def _terms(content: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    """All terms as (words, kind, name); the same words under two names are refused."""
+    owners: dict[tuple[str, ...], tuple[str, str]] = {}
+    sources = [("finding", content.get("concepts") or {}), ("place", content.get("places") or {})]
+    sides = {key: {"terms": value} for key, value in (content.get("sides") or {}).items()}
+    levels = {key: {"terms": [key]} for key in (content.get("levels") or {})}
+    for kind, entries in (*sources, ("side", sides), ("level", levels)):
+        for name, entry in entries.items():
+            for term in string_list(entry.get("terms"), f"{where}: {name}.terms"):
+                words = term_words(term)
+                owner = (kind, " ".join(words) if kind == "level" else name)
+                if not words:
+                    msg = f"{where}: {name}: the term {term!r} has no word in it"
+                    raise ConfigError(msg)
+                if owners.setdefault(words, owner) != owner:
+                    msg = f"{where}: the term {term!r} of {name} is already a term of {owners[words][1]}"
+                    raise ConfigError(msg)
+    return tuple((words, kind, name) for words, (kind, name) in owners.items())
+
+
+def _check_references(vocabulary: Vocabulary, where: str) -> None:
+    places, groups = vocabulary.places, {place.group for place in vocabulary.places.values()}
+    legal_labels, legal_locations = {*vocabulary.labels, ""}, {*vocabulary.locations, ""}
+    checks: list[tuple[str, str, set[str]]] = [
+        ("unplaced", vocabulary.unplaced, legal_locations),
+    ]
+    for name, concept in vocabulary.concepts.items():
+        given = [*concept.labels, *concept.otherwise, *(x for v in concept.when.values() for x in v), *(x for _, v in concept.size_over_mm for x in v)]
+        checks += [(f"concepts.{name}.labels", label, legal_labels) for label in given]
+        checks.append((f"concepts.{name}.home", concept.home, {*places, ""}))
+        checks += [(f"concepts.{name}.within", group, groups) for group in concept.within]
+        checks += [(f"concepts.{name}.when", key, {*groups, *places}) for key in concept.when]
+    for name, place in places.items():
+        checks += [(f"places.{name}", column, legal_locations) for column in (place.location, place.right, place.left)]
+        checks.append((f"places.{name}.measured", place.measured, {*vocabulary.concepts, ""}))
+    checks += [(f"levels.{level}", name, set(places)) for level, name in vocabulary.levels.items()]
+    for location, parents in vocabulary.rollup.items():
+        checks += [(f"rollup.{location}", column, legal_locations) for column in (location, *parents)]
+    for label, location in vocabulary.forbidden:
+        checks += [(f"forbidden.{location}", label, legal_labels), ("forbidden", location, legal_locations)]
+    for key, word, legal in checks:
+        if word not in legal:
+            msg = f"{where}: {key}: unknown name {word!r}; {did_you_mean(word, legal - {''})}"
+            raise ConfigError(msg)

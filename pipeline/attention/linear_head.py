@@ -1,0 +1,133 @@
+"""All labels' maps in closed form, for networks whose scores are linear in one feature map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import did_you_mean
+
+__all__ = ["CLOSED_FORMS", "LinearHead", "closed_form_maps", "contributions"]
+
+CLOSED_FORMS = ("hirescam", "gradcam")
+"""Attention methods that ``closed_form_maps`` knows."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A feature map and the one linear layer that makes scores of it.
+
+    The weight covers the last axes of the grid and is shared by the leading ones, over which the scores are pooled:
+    ``[M, F, h, w]`` on features ``[B, F, S, h, w]`` gives one score per slab (AxialNet), ``[M, F]`` one per place
+    (global average pooling), ``[M, F, S, h, w]`` a single one.
+
+    Args:
+        features: ``[B, F, *grid]``.
+        weight: ``[M, F, *places]`` where ``places`` are the last axes of the grid (none, some or all).
+        bias: ``[M]``.
+        pooling: "mean" or "max" over the leading axes of the grid that the weight does not cover.
+
+    Raises:
+        ValueError: if shapes or pooling do not fit.
+    """
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        places = self.weight.shape[2:]
+        grid = self.features.shape[2:]
+        if (
+            self.features.ndim < 2
+            or self.weight.ndim < 2
+            or self.weight.shape[1] != self.features.shape[1]
+            or places != grid[len(grid) - len(places) :]
+            or self.bias.shape != self.weight.shape[:1]
+        ):
+            msg = (
+                "a linear head needs features [B, F, *grid], weight [M, F, *last axes of grid] and bias [M], got "
+                f"{tuple(self.features.shape)}, {tuple(self.weight.shape)} and {tuple(self.bias.shape)}"
+            )
+            raise ValueError(msg)
+        if self.pooling not in {"mean", "max"}:
+            msg = f"unknown pooling {self.pooling!r}: {did_you_mean(self.pooling, ('mean', 'max'))}"
+            raise ValueError(msg)
+
+    @property
+    def grid(self) -> torch.Size:
+        """Cells of the feature map per axis."""
+        return self.features.shape[2:]
+
+    @property
+    def scores_per_map(self) -> int:
+        """How many scores (slabs, places) are pooled into one logit."""
+        return math.prod(self.grid[: len(self.grid) - (self.weight.ndim - 2)])
+
+    def select(self, labels: list[int]) -> LinearHead:
+        """The head of some labels only."""
+        return LinearHead(self.features, self.weight[labels], self.bias[labels], self.pooling)
+
+    def scores(self) -> Tensor:
+        """``[B, M, scores_per_map]``: the scores before pooling, bias included."""
+        return torch.einsum("bfsp,mfp->bms", *_aligned(self.features, self.weight)) + self.bias[:, None]
+
+    def logits(self) -> Tensor:
+        """``[B, M]``."""
+        scores = self.scores()
+        return scores.mean(-1) if self.pooling == "mean" else scores.amax(-1)
+
+
+def contributions(features: Tensor, weight: Tensor) -> Tensor:
+    """What each place adds to its score: features times weight, summed over features. Differentiable.
+
+    The attention of AxialNet's mask loss (Draelos and Carin 2020, HiResCAM in closed form): without the 1/S of the mean
+    over slabs, so that a slab's cells sum to its score less the bias.
+
+    Args:
+        features: ``[B, F, *grid]``.
+        weight: ``[M, F, *places]``, see ``LinearHead``.
+
+    Returns:
+        ``[B, M, *grid]``.
+    """
+    maps = torch.einsum("bfsp,mfp->bmsp", *_aligned(features, weight))
+    return maps.reshape(features.shape[0], weight.shape[0], *features.shape[2:])
+
+
+def closed_form_maps(head: LinearHead, method: str) -> Tensor:
+    """Attention of all labels of a linear head in one product, without a backward pass.
+
+    With mean pooling the gradient of a logit is the weight divided by the number of pooled scores, at every place; the
+    results equal ``hirescam`` and ``gradcam`` of that gradient.
+
+    Args:
+        head: with mean pooling.
+        method: "hirescam" or "gradcam".
+
+    Returns:
+        ``[B, M, *grid]``, raw and signed. For HiResCAM the map plus bias sums to the logit.
+
+    Raises:
+        ValueError: for another pooling or method.
+    """
+    if head.pooling != "mean":
+        msg = f"the closed form needs mean pooling, this head has {head.pooling!r}"
+        raise ValueError(msg)
+    if method == "hirescam":
+        return contributions(head.features, head.weight / head.scores_per_map)
+    if method == "gradcam":
+        channel_weight = head.weight.reshape(*head.weight.shape[:2], -1).mean(-1) / head.scores_per_map
+        return contributions(head.features, channel_weight)
+    msg = f"no closed form for {method!r}: {did_you_mean(method, CLOSED_FORMS)}"
+    raise ValueError(msg)
+
+
+def _aligned(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Features ``[B, F, pooled, places]`` and weight ``[M, F, places]``."""
+    places = math.prod(weight.shape[2:])
+    return features.reshape(*features.shape[:2], -1, places), weight.reshape(*weight.shape[:2], places)

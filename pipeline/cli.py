@@ -1,0 +1,323 @@
+"""The command line: workflows, single stages, and a few helpers around them.
+
+torch and MONAI are imported inside commands only, so that ``organcam --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import ConfigError, OrganCamError
+from .version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="organcam",
+    help="Explainable multi-abnormality classification of chest CT. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out_console = Console()
+err_console = Console(stderr=True)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; made if needed.")]
+Set = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the workflow file; repeatable.")]
+Workers = Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes for per-scan stages.")]
+Engine = Annotated[str, typer.Option("--executor", help="serial, processes, or an installed one.")]
+Part = Annotated[str | None, typer.Option("--shard", help="i/n: take the i-th of n parts of the scans.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def main() -> NoReturn:
+    """Entry point: every foreseen error is one message and an exit code, never a traceback."""
+    try:
+        app()
+    except OrganCamError as error:
+        err_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of a pipe has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM become one line and exit code 130 or 143; typer would say "Aborted!" and 1."""
+    from .runner import Interrupted  # noqa: PLC0415
+
+    try:
+        yield
+    except Interrupted as stopped:
+        err_console.print(str(stopped), markup=False, highlight=False)
+        raise typer.Exit(stopped.exit_code) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"organcam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Explainable multi-abnormality classification of chest CT. Not a medical device."""
+
+
+@app.command()
+def run(
+    workflow: Annotated[str, typer.Argument(help="A workflow file, or the name of a shipped one: phantom, folder.")],
+    out: Out,
+    settings: Set = [],  # noqa: B006 - typer's way of a repeatable option
+    first: Annotated[str | None, typer.Option("--from", help="First stage to run.")] = None,
+    last: Annotated[str | None, typer.Option("--until", help="Last stage to run.")] = None,
+    workers: Workers = 1,
+    executor: Engine = "processes",
+    shard: Part = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a workflow. The same command goes on where a killed run stopped."""
+    from .config import load_workflow  # noqa: PLC0415
+    from .stages.workflow import select_stages  # noqa: PLC0415
+
+    checked = load_workflow(workflow, settings)
+    _run(checked, out, select_stages(checked, first, last), workers, executor, shard, quiet)
+
+
+def _stage_command(name: str, text: str) -> None:
+    """Register the command of one stage: it runs inside a run directory, with that directory's workflow."""
+
+    @app.command(name, help=text)
+    def command(
+        out: Out,
+        workflow: Annotated[
+            str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
+        ] = None,
+        settings: Set = [],  # noqa: B006
+        workers: Workers = 1,
+        executor: Engine = "processes",
+        shard: Part = None,
+        quiet: Quiet = False,
+    ) -> None:
+        _run(_workflow_of(out, workflow, settings), out, [name], workers, executor, shard, quiet)
+
+
+for _name, _text in {
+    "ingest": "Find, check, join and split scans and reports: manifest.csv.",
+    "store": "Resample and store the scans for training: volumes/.",
+    "regions": "Lay the feature cells of the models over the organs: regions/.",
+    "train": "Train the models of the workflow: models/.",
+    "explain": "Write the attention maps of all labels: attention/.",
+    "evaluate": "OrganIoU, AUROC, pointing, interventions: evaluation/.",
+    "report": "Write the HTML pages: report/index.html.",
+}.items():
+    _stage_command(_name, _text)
+
+
+@app.command()
+def segment(
+    out: Out,
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="organcam, or reference for the published rule.")] = None,
+    settings: Set = [],  # noqa: B006
+    workers: Workers = 1,
+    executor: Engine = "processes",
+    shard: Part = None,
+    quiet: Quiet = False,
+) -> None:
+    """Segment lungs, heart and mediastinum: organs/."""
+    chosen = [f"segment.method={method}"] if method else []
+    if scans:
+        workflow = _workflow(
+            {"data": {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}},
+            [*settings, *chosen],
+        )
+        _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet)
+    _run(_workflow_of(out, None, [*settings, *chosen]), out, ["segment"], workers, executor, shard, quiet)
+
+
+@app.command()
+def parse(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; made if needed.")] = None,
+    reports: Annotated[Path | None, typer.Option(help="CSV of reports; default that of OUT/workflow.yaml.")] = None,
+    id_column: Annotated[str, typer.Option(help="Column of the report id.")] = "scan_id",
+    text_columns: Annotated[str, typer.Option(help="Columns of the text, comma-separated.")] = "report_text",
+    vocabulary: Annotated[str, typer.Option(help="Shipped vocabulary, or the path of a YAML file.")] = "chest_ct",
+    uncertain: Annotated[str, typer.Option(help="positive or negative.")] = "positive",
+    historical: Annotated[str, typer.Option(help="positive or negative.")] = "negative",
+    text: Annotated[str | None, typer.Option(help="One report, printed as a table of findings.")] = None,
+    settings: Set = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Parse report text into abnormality x location labels: labels/."""
+    if text is not None:
+        _print_findings(text, vocabulary)
+        return
+    if out is None:
+        msg = "parse needs --out DIR, or --text for one report"
+        raise ConfigError(msg)
+    if reports is None:
+        _run(_workflow_of(out, None, settings), out, ["parse"], 1, "serial", None, quiet)
+    columns = [column.strip() for column in text_columns.split(",") if column.strip()]
+    document = {
+        "data": {"reports": str(reports), "report_id_column": id_column, "report_text_columns": columns},
+        "parse": {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical},
+    }
+    _run(_workflow(document, settings), out, ["parse"], 1, "serial", None, quiet)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set; made if needed.")],
+    settings: Annotated[
+        list[str], typer.Option("--set", help="key=value of the phantom section, such as scans.train=10; repeatable.")
+    ] = [],  # noqa: B006
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Render phantom chest CT with reports and known truth: images/, scans.csv, reports.csv, truth/."""
+    from .config import load_workflow  # noqa: PLC0415
+    from .runner import interruptible, make_executor, make_progress  # noqa: PLC0415
+    from .stages.phantom import render_dataset  # noqa: PLC0415
+    from .stages.run import Run  # noqa: PLC0415
+
+    workflow = load_workflow("phantom", [f"phantom.{setting}" for setting in settings])
+    assert workflow.phantom is not None
+    folder = out.absolute()
+    with (
+        _stoppable(),
+        interruptible(),
+        make_executor("processes" if workers > 1 else "serial", workers) as pool,
+        make_progress(err_console, quiet=quiet) as shown,
+    ):
+        render_dataset(Run(workflow, folder, pool, shown), workflow.phantom, folder)
+    out_console.print(f"{folder / 'scans.csv'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories that have been evaluated.")],
+) -> None:
+    """Print the results of several runs side by side."""
+    from .compare import results_table  # noqa: PLC0415
+
+    out_console.print(results_table(runs))
+
+
+def _print_findings(text: str, vocabulary: str) -> None:
+    from organcam.nlp import ReportParser  # noqa: PLC0415
+
+    columns = ("abnormality", "location", "status", "change", "section", "cue", "rule", "sentence")
+    table = Table(*columns)
+    for finding in ReportParser(vocabulary=vocabulary).parse(text).findings:
+        table.add_row(*(str(getattr(finding, column) or "") for column in columns))
+    out_console.print(table)
+
+
+def _workflow(document: dict[str, Any], settings: list[str]) -> Any:
+    from .config import apply_overrides, parse_workflow  # noqa: PLC0415
+
+    return parse_workflow(apply_overrides(document, settings), "command line")
+
+
+def _workflow_of(out: Path, workflow: str | None, settings: list[str]) -> Any:
+    from .config import load_workflow  # noqa: PLC0415
+
+    source = workflow or str(out / "workflow.yaml")
+    if workflow is None and not Path(source).is_file():
+        msg = f"{out} is no run directory yet (no workflow.yaml): give --workflow"
+        raise ConfigError(msg)
+    return load_workflow(source, settings)
+
+
+def _run(
+    workflow: Any,
+    out: Path,
+    stages: list[str] | tuple[str, ...],
+    workers: int,
+    executor: str,
+    shard: str | None,
+    quiet: bool,
+) -> NoReturn:
+    from .runner import make_progress, parse_shard  # noqa: PLC0415
+    from .stages.workflow import run_workflow  # noqa: PLC0415
+
+    _configure_logging(quiet)
+
+    def tell(summary: Any, seconds: float) -> None:
+        if not quiet:
+            failed = f", {len(summary.failures)} failed" if summary.failures else ""
+            err_console.print(
+                f"{summary.stage:<9} {summary.done} done, {summary.skipped} up to date{failed}  ({seconds:.1f} s)",
+                highlight=False,
+            )
+            for note in summary.notes:
+                err_console.print(f"          {note}", markup=False, highlight=False, soft_wrap=True)
+
+    with _stoppable():
+        outcome = run_workflow(
+            workflow,
+            out,
+            stages=stages,
+            executor=executor,
+            workers=workers,
+            shard=parse_shard(shard) if shard else None,
+            progress=make_progress(err_console, quiet=quiet),
+            command=sys.argv,
+            tell=tell,
+        )
+    _show_outcome(out, outcome, stages)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _show_outcome(out: Path, outcome: Any, stages: list[str] | tuple[str, ...]) -> None:
+    failures = [failure for summary in outcome.summaries for failure in summary.failures]
+    for failure in failures[:5]:
+        err_console.print(f"{failure.stage}: {failure.id}: {failure.reason}", markup=False, soft_wrap=True)
+    if len(failures) > 5:
+        err_console.print(f"... and {len(failures) - 5} more in {out / 'failures.csv'}", markup=False)
+    summary = out / "evaluation" / "summary.json"
+    if "evaluate" in stages and summary.is_file():
+        from .compare import results_table  # noqa: PLC0415
+
+        out_console.print(results_table([out]))
+    page = out / "report" / "index.html"
+    if "report" in stages and page.is_file():
+        out_console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log lines above the progress bar, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err_console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def _configure_logging(quiet: bool) -> None:
+    import warnings  # noqa: PLC0415
+
+    # MONAI's import warns about torch internals, which a user can do nothing about
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(monai|torch|ignite)\.?.*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(monai|torch|ignite)\.?.*")
+    logger = logging.getLogger("organcam")
+    logger.handlers[:] = [_ConsoleHandler()]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False

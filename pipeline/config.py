@@ -1,0 +1,486 @@
+"""The workflow file as checked plain data: what can be set, its legal values and its defaults.
+
+A workflow is YAML read with ``yaml.safe_load``; it names components and never evaluates code. Every mistake of a file is
+reported at once, with its dotted path and the nearest legal key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .data.phantom import PhantomSettings
+from .errors import ConfigError, did_you_mean
+
+__all__ = [
+    "STAGES",
+    "DataConfig",
+    "EvaluateConfig",
+    "ExplainConfig",
+    "InputConfig",
+    "LabelsConfig",
+    "MaskLossConfig",
+    "ModelConfig",
+    "ParseConfig",
+    "RegionsConfig",
+    "ReportConfig",
+    "SegmentConfig",
+    "StoreConfig",
+    "TrainConfig",
+    "Workflow",
+    "apply_overrides",
+    "load_workflow",
+    "parse_workflow",
+]
+
+STAGES = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain", "evaluate", "report")
+"""Every stage in running order; ``phantom`` runs only when the file has that section."""
+
+SPLITS = ("train", "valid", "test", "shifted", "intervention", "all")
+"""Legal values of a split column. ``all`` takes part everywhere (a data set too small to be split)."""
+
+Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class Section(BaseModel):
+    """Base of every part of a workflow: unknown keys are refused, values cannot change after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where scans, reports and splits come from.
+
+    Attributes:
+        images: a folder of volumes (``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``, ``.npz``), a folder of DICOM
+            series, a list of files, or a CSV with the columns below.
+        id_column: column of the scan id in the images CSV.
+        image_column: column of the image path in the images CSV (relative to that CSV).
+        reports: CSV with one report a row; without it nothing can be trained.
+        report_id_column: column of the id that joins report and scan.
+        report_text_columns: columns whose text is joined to one report.
+        splits: CSV with ``scan_id, split``; overrides a ``split`` column of the images CSV.
+        fractions: shares of the patients when no split is given; at least ten patients are needed, fewer are used in
+            every split and said so.
+        lesions: CSV ``scan_id, value, abnormality, location, mask`` of label maps with known findings, for pointing
+            accuracy.
+        organs: CSV ``scan_id, organs`` of label maps (1 right lung, 2 left lung, 3 heart and mediastinum) with known
+            organs, to measure the segmentation by Dice; never used for the allowed regions.
+        interventions: CSV ``scan_id, counterpart, inserted, label``: scan pairs that differ in one inserted thing.
+    """
+
+    images: Path | list[Path] | None = None
+    id_column: str = "scan_id"
+    image_column: str = "image"
+    reports: Path | None = None
+    report_id_column: str = "scan_id"
+    report_text_columns: list[str] = ["report_text"]
+    splits: Path | None = None
+    fractions: dict[Literal["train", "valid", "test"], NonNegativeFloat] = {"train": 0.7, "valid": 0.1, "test": 0.2}
+    lesions: Path | None = None
+    organs: Path | None = None
+    interventions: Path | None = None
+
+
+class ParseConfig(Section):
+    """How report text becomes labels.
+
+    Attributes:
+        vocabulary: name of a shipped vocabulary, or the path of a YAML file.
+        uncertain: whether "possible", "cannot exclude" count as present.
+        historical: whether findings told as history count as present.
+    """
+
+    vocabulary: str = "chest_ct"
+    uncertain: Literal["positive", "negative"] = "positive"
+    historical: Literal["positive", "negative"] = "negative"
+
+
+class SegmentConfig(Section):
+    """How organs are found.
+
+    Attributes:
+        method: ``organcam``, or ``reference`` for the published threshold rule.
+        timeout: seconds after which a scan is given up and listed in failures.csv.
+    """
+
+    method: Literal["organcam", "reference"] = "organcam"
+    timeout: PositiveFloat = 600.0
+
+
+class StoreConfig(Section):
+    """How volumes are kept for training.
+
+    Attributes:
+        spacing_mm: voxel size of the stored volume along (superior-inferior, anterior-posterior, right-left); null
+            keeps each scan's own.
+        clip_hu: stored range; RAD-ChestCT's is -1000 to 1000.
+    """
+
+    spacing_mm: Triple | None = (0.8, 0.8, 0.8)
+    clip_hu: tuple[int, int] = (-1000, 1000)
+
+
+class InputConfig(Section):
+    """What a network sees.
+
+    Attributes:
+        shape: slices, rows and columns after centred padding with air or cropping; three slices make a slab.
+        window_hu: range scaled to [0, 1] before 0.449 is taken off.
+    """
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (405, 420, 420)
+    window_hu: tuple[float, float] = (-1000.0, 800.0)
+
+    @model_validator(mode="after")
+    def _check_slabs(self) -> InputConfig:
+        if self.shape[0] % 3:
+            msg = f"the number of slices must be a multiple of 3, the slices of a slab, got {self.shape[0]}"
+            raise ValueError(msg)
+        return self
+
+
+class RegionsConfig(Section):
+    """Which cells of the feature grid count as allowed.
+
+    Attributes:
+        threshold: share of a cell that the organ must cover, more than this.
+        flagged: what to do with a scan whose segmentation was flagged as failed: ``rough`` fixed regions (halves of
+            the image), or ``leave_out``.
+    """
+
+    threshold: float = Field(default=0.25, ge=0.0, lt=1.0)
+    flagged: Literal["rough", "leave_out"] = "rough"
+
+
+class LabelsConfig(Section):
+    """Which outputs the networks have.
+
+    Attributes:
+        names: region labels by name, or ``all`` for the catalogue's 80.
+        min_positives: a label with fewer positive training scans is left out.
+        fidelity: ``reference`` drops sides as the published code does.
+    """
+
+    names: Literal["all"] | list[str] = "all"
+    min_positives: int = Field(default=1, ge=0)
+    fidelity: Literal["default", "reference"] = "default"
+
+
+class MaskLossConfig(Section):
+    """The mask loss of one model (see ``organcam.losses.MaskLoss``).
+
+    Attributes:
+        form: penalty of a forbidden cell: ``absolute``, ``softplus`` (published) or ``l2``.
+        reduction: ``balanced``, ``mean`` (published code) or ``sum`` (paper).
+        absent: whether absent labels are penalised everywhere (``forbidden``) or not at all (``ignored``).
+        weight: lambda; of a list the best on the validation split is taken.
+        ramp: share of the epochs over which lambda rises from 0.
+    """
+
+    form: Literal["absolute", "softplus", "l2"] = "absolute"
+    reduction: Literal["balanced", "mean", "sum"] = "balanced"
+    absent: Literal["forbidden", "ignored"] = "forbidden"
+    weight: NonNegativeFloat | list[NonNegativeFloat] = 10.0
+    ramp: float = Field(default=0.3, ge=0.0, le=1.0)
+
+
+class TrainConfig(Section):
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: scans a step.
+        optimizer: ``adamw``, or ``sgd`` with momentum 0.99 (published).
+        learning_rate: peak rate of ``one_cycle``, or the constant one.
+        schedule: ``one_cycle`` or ``constant``.
+        weight_decay: as the optimiser defines it.
+        gradient_clip: largest gradient norm; null for none.
+        augment: the published flips and rotations by 90 degrees.
+        keep: weights that are explained: of the ``last`` epoch, or the ``best`` by validation loss.
+        patience: epochs without a better validation loss before stopping; null for never.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        amp: mixed precision on a GPU.
+        cache_gb: volumes stay in memory when the training split fits into this much.
+        loader_workers: processes that read volumes ahead; 0 reads in the training process.
+    """
+
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: NonNegativeFloat = 1e-3
+    gradient_clip: PositiveFloat | None = 1.0
+    augment: bool = False
+    keep: Literal["last", "best"] = "last"
+    patience: PositiveInt | None = None
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    amp: bool = False
+    cache_gb: NonNegativeFloat = 2.0
+    loader_workers: int = Field(default=0, ge=0)
+
+
+class ModelConfig(Section):
+    """One of the models of a workflow.
+
+    Attributes:
+        network: registered name and options, over the workflow's ``network``.
+        mask_loss: null for the class loss alone.
+        train: settings over the workflow's ``train``; only the keys that are written count.
+    """
+
+    network: dict[str, Any] = {}
+    mask_loss: MaskLossConfig | None = None
+    train: TrainConfig = TrainConfig()
+
+
+class ExplainConfig(Section):
+    """Which maps are made.
+
+    Attributes:
+        methods: ``hirescam``, ``gradcam``.
+        splits: splits whose scans are explained.
+        volumes: labels whose maps are also written as NIfTI on the source scan's grid: names, ``predicted`` (the
+            ``top`` highest scores of the scan), ``present`` (labels of its report), or none.
+        volume_scans: scan ids that get such volumes; null for all explained ones.
+        volume_method: method of those volumes.
+        top: how many labels ``predicted`` takes.
+    """
+
+    methods: list[Literal["hirescam", "gradcam"]] = ["hirescam", "gradcam"]
+    splits: list[str] = ["valid", "test", "shifted", "intervention"]
+    volumes: list[str] = []
+    volume_scans: list[str] | None = None
+    volume_method: Literal["hirescam", "gradcam"] = "hirescam"
+    top: PositiveInt = 3
+
+    @field_validator("splits")
+    @classmethod
+    def _check_splits(cls, splits: list[str]) -> list[str]:
+        for split in splits:
+            if split not in SPLITS:
+                msg = f"unknown split '{split}': {did_you_mean(split, SPLITS)}"
+                raise ValueError(msg)
+        return splits
+
+
+class EvaluateConfig(Section):
+    """How maps and scores are judged.
+
+    Attributes:
+        fidelity: ``reference`` scores a perfectly confined map 0, as the published code does.
+        pointing_tolerance: cells by which the peak may miss a lesion.
+    """
+
+    fidelity: Literal["default", "reference"] = "default"
+    pointing_tolerance: int = Field(default=0, ge=0)
+
+
+class ReportConfig(Section):
+    """What the page shows.
+
+    Attributes:
+        scans: number of scans that get a page of their own; test scans first, most findings first.
+        labels: labels shown on a scan's page.
+    """
+
+    scans: int = Field(default=6, ge=0)
+    labels: PositiveInt = 4
+
+
+class Workflow(Section):
+    """A whole workflow file."""
+
+    name: str = Field(default="organcam", pattern=r"^[\w .-]+$")
+    seed: int = Field(default=0, ge=0)
+    phantom: PhantomSettings | None = None
+    data: DataConfig = DataConfig()
+    parse: ParseConfig = ParseConfig()
+    segment: SegmentConfig = SegmentConfig()
+    store: StoreConfig = StoreConfig()
+    input: InputConfig = InputConfig()
+    regions: RegionsConfig = RegionsConfig()
+    labels: LabelsConfig = LabelsConfig()
+    network: dict[str, Any] = {"name": "axialnet"}
+    train: TrainConfig = TrainConfig()
+    models: dict[str, ModelConfig] = {"masked": ModelConfig(mask_loss=MaskLossConfig())}
+    explain: ExplainConfig = ExplainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seed_phantom(cls, values: Any) -> Any:
+        """One seed for the data and the training, unless the phantom section names its own."""
+        if isinstance(values, dict) and isinstance(values.get("phantom"), dict) and "seed" in values:
+            return {**values, "phantom": {"seed": values["seed"], **values["phantom"]}}
+        return values
+
+    @field_validator("models")
+    @classmethod
+    def _check_models(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        for name in models:
+            if not name.replace("_", "").replace("-", "").isalnum():
+                msg = f"model name '{name}' becomes a folder: use letters, digits, '_' and '-'"
+                raise ValueError(msg)
+        return models
+
+    def training_of(self, model: str) -> TrainConfig:
+        """The training settings of one model: the workflow's, with the model's own over them."""
+        own = self.models[model].train
+        return self.train.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+    def network_of(self, model: str) -> dict[str, Any]:
+        """The network name and options of one model: the workflow's, with the model's own over them."""
+        return {**self.network, **self.models[model].network}
+
+    def stages(self) -> tuple[str, ...]:
+        """The stages this file runs, in order."""
+        return STAGES if self.phantom is not None else STAGES[1:]
+
+    def document(self) -> dict[str, Any]:
+        """The whole workflow with its defaults, as plain data that `parse_workflow` reads back."""
+        document = self.model_dump(mode="json")
+        for name, model in self.models.items():
+            document["models"][name]["train"] = model.train.model_dump(mode="json", exclude_unset=True)
+        return document
+
+
+def load_workflow(path: str | Path, overrides: Iterable[str] = ()) -> Workflow:
+    """Read and check a workflow file.
+
+    Args:
+        path: a YAML file, or the name of a shipped workflow (``phantom``, ``folder``).
+        overrides: ``dotted.key=value`` settings, the value in YAML; any key of the file may be set.
+
+    Returns:
+        The checked workflow.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or does not fit; all mistakes are named together.
+    """
+    source = _find_workflow(str(path))
+    try:
+        document = yaml.safe_load(source[1])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        msg = f"{source[0]}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}"
+        raise ConfigError(msg) from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        msg = f"{source[0]}: a workflow is a mapping of sections, this file holds a {type(document).__name__}"
+        raise ConfigError(msg)
+    return parse_workflow(apply_overrides(document, overrides), source[0])
+
+
+def parse_workflow(document: Mapping[str, Any], source: str = "workflow") -> Workflow:
+    """Check plain data as a workflow; ``source`` names it in the error."""
+    try:
+        return Workflow.model_validate(dict(document))
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        msg = f"{source}: {len(lines)} problem{'s' if len(lines) > 1 else ''}\n" + "\n".join(f"  {x}" for x in lines)
+        raise ConfigError(msg) from None
+
+
+def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """``dotted.key=value`` settings over a document; the document itself stays as it is."""
+    result = deepcopy(document)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            msg = f"--set {override}: write it as dotted.key=value, such as train.epochs=5"
+            raise ConfigError(msg)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            msg = f"--set {override}: the value is not readable as YAML"
+            raise ConfigError(msg) from None
+        _assign(result, key.split("."), value, override)
+    return result
+
+
+def _assign(node: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        child = node.get(key)
+        if child is None:
+            child = node[key] = {}
+        if not isinstance(child, dict):
+            msg = f"--set {override}: '{key}' holds a value, not a section"
+            raise ConfigError(msg)
+        node = child
+    node[keys[-1]] = value
+
+
+def _find_workflow(path: str) -> tuple[str, str]:
+    file = Path(path)
+    if file.is_file():
+        try:
+            return str(file), file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            msg = f"{file}: not a text file"
+            raise ConfigError(msg) from None
+    folder = files("organcam.workflows")
+    shipped = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    name = file.name.removesuffix(".yaml")
+    if name in shipped and str(file.parent) in {".", "workflows"}:
+        return f"{name}.yaml (shipped)", (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    msg = f"no workflow file {path}. Shipped ones, by name: {did_you_mean(name, shipped)}"
+    raise ConfigError(msg)
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One mistake of a file: its dotted path, what is wrong, the nearest legal key or what was found."""
+    location = [str(part) for part in problem["loc"]]
+    path = ".".join(location)
+    if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        legal = _legal_keys(location[:-1])
+        return f"{path}: no such key" + (f", {did_you_mean(location[-1], legal)}" if legal else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    found = problem.get("input")
+    shown = f" (found {found!r})" if isinstance(found, (str, int, float, bool, list)) and len(repr(found)) < 80 else ""
+    return f"{path}: {message}{shown}" if path else f"{message}"
+
+
+def _legal_keys(location: list[str]) -> list[str]:
+    """Keys of the section at a path; names of models and positions in lists lead into their section."""
+    section: Any = Workflow
+    for part in location:
+        inner = _section_in(_annotations(section).get(part))
+        section = section if inner is None else inner
+    return sorted(_annotations(section))
+
+
+def _annotations(section: Any) -> dict[str, Any]:
+    if is_dataclass(section):
+        hints = get_type_hints(section)
+        return {entry.name: hints[entry.name] for entry in fields(section)}
+    return {name: entry.annotation for name, entry in getattr(section, "model_fields", {}).items()}
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section class inside an annotation such as ``PhantomSettings | None``."""
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)

@@ -1,0 +1,130 @@
+"""Finding the scans and reports that a workflow's ``data`` section names, before anything heavy is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import ConfigError, DataError, did_you_mean
+from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix
+
+__all__ = ["FoundScan", "find_scans", "read_reports", "read_table"]
+
+
+@dataclass(frozen=True)
+class FoundScan:
+    """A scan as the user's files name it; nothing of it has been checked yet."""
+
+    scan_id: str
+    image: Path
+    patient_id: str
+    split: str = ""
+    report_id: str = ""
+
+
+def find_scans(
+    images: Path | Sequence[Path], id_column: str = "scan_id", image_column: str = "image"
+) -> list[FoundScan]:
+    """All scans of a folder, a list of files, or a CSV.
+
+    Args:
+        images: a folder (its volume files; if it has none, every folder below it that holds DICOM files), files, or a
+            CSV with ``id_column`` and ``image_column`` and optionally ``patient_id``, ``split``, ``report_id``.
+        id_column: column of the scan id.
+        image_column: column of the image path, relative to the CSV.
+
+    Returns:
+        Scans in the order of the CSV, or sorted by name.
+
+    Raises:
+        ConfigError: if nothing is there, or a column is missing (legal ones are named).
+    """
+    if not isinstance(images, Path):
+        return [_from_file(Path(image)) for image in images]
+    if images.is_dir():
+        return _from_folder(images)
+    if volume_suffix(images) == ".csv":
+        return _from_csv(images, id_column, image_column)
+    if images.is_file():
+        return [_from_file(images)]
+    msg = f"data.images: no such file or folder: {images}"
+    raise ConfigError(msg)
+
+
+def read_reports(path: Path, id_column: str, text_columns: Sequence[str]) -> dict[str, list[str]]:
+    """Report texts by id; the list of an id that occurs more than once has more than one text.
+
+    Raises:
+        ConfigError: if the file or a column is missing.
+    """
+    table = read_table(path, [id_column, *text_columns], "data.reports")
+    texts: dict[str, list[str]] = {}
+    for row in table.itertuples(index=False):
+        values = dict(zip(table.columns, row, strict=True))
+        text = "\n".join(values[column] for column in text_columns if values[column].strip())
+        texts.setdefault(values[id_column].strip(), []).append(text)
+    return texts
+
+
+def read_table(path: Path, columns: Sequence[str], key: str) -> pd.DataFrame:
+    """A CSV as strings, checked to hold the columns; ``key`` names the setting in the error."""
+    if not path.is_file():
+        msg = f"{key}: no such file: {path}"
+        raise ConfigError(msg)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        msg = f"{key}: {path} is not a readable CSV: {' '.join(str(error).split())}"
+        raise ConfigError(msg) from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        hints = "; ".join(f"column '{column}' is missing, {did_you_mean(column, table.columns)}" for column in missing)
+        msg = f"{key}: {path}: {hints}"
+        raise ConfigError(msg)
+    return table
+
+
+def _from_folder(folder: Path) -> list[FoundScan]:
+    volumes = [file for file in sorted(folder.iterdir()) if file.is_file() and volume_suffix(file) in VOLUME_SUFFIXES]
+    if volumes:
+        return [_from_file(file) for file in volumes]
+    nested = [path for path in sorted(folder.rglob("*")) if path.is_dir()]
+    scans = [FoundScan(path.name, path, path.name) for path in [folder, *nested] if is_dicom_folder(path)]
+    if not scans:
+        msg = f"data.images: {folder} holds no volume ({', '.join(VOLUME_SUFFIXES)}) and no DICOM series"
+        raise ConfigError(msg)
+    return scans
+
+
+def _from_file(path: Path) -> FoundScan:
+    name = path.name[: -len(volume_suffix(path))] if path.is_file() and volume_suffix(path) else path.name
+    return FoundScan(name, path, name)
+
+
+def _from_csv(path: Path, id_column: str, image_column: str) -> list[FoundScan]:
+    table = read_table(path, [id_column, image_column], "data.images")
+    if table.empty:
+        msg = f"data.images: {path} has no row"
+        raise ConfigError(msg)
+    scans = []
+    for row in table.to_dict("records"):
+        scan_id = row[id_column].strip()
+        image = path.parent / row[image_column] if row[image_column].strip() else Path()
+        patient = row.get("patient_id", "").strip() or scan_id
+        scans.append(FoundScan(scan_id, image, patient, row.get("split", "").strip(), row.get("report_id", "").strip()))
+    return scans
+
+
+def unique_report(texts: dict[str, list[str]], report_id: str) -> str:
+    """The text of a report id.
+
+    Raises:
+        DataError: if the id occurs more than once with different texts.
+    """
+    if len(set(texts[report_id])) > 1:
+        msg = f"report id {report_id} occurs {len(texts[report_id])} times with different texts"
+        raise DataError(msg)
+    return texts[report_id][0]

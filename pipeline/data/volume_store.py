@@ -1,0 +1,90 @@
+"""Volumes resampled once and kept compressed for training: blosc2 arrays that open in milliseconds.
+
+One file a scan, ``<id>.b2nd``: int16 HU in the network's axes (superior to inferior, anterior to posterior, right to
+left). Where its voxels lie in the patient is in the JSON beside it. Measured on a 405 x 420 x 420 scan: 63 MB, 0.09 s to
+read, against 0.46 s for deflated npz.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from .volume import Volume
+
+__all__ = ["read_stored", "resampled", "to_stored", "write_stored"]
+
+AIR_HU = -1000
+
+
+def to_stored(volume: Volume, spacing_mm: tuple[float, float, float] | None, clip_hu: tuple[int, int]) -> Volume:
+    """The volume as it is stored: network axes, wanted spacing, clipped, int16.
+
+    Args:
+        volume: a CT in HU, any axes.
+        spacing_mm: wanted voxel size along (I, P, L); None keeps the scan's own.
+        clip_hu: lowest and highest stored value.
+    """
+    network = volume.reoriented()
+    if spacing_mm is not None:
+        network = resampled(network, spacing_mm)
+    clipped = np.clip(network.array, *clip_hu)
+    return Volume(
+        np.ascontiguousarray(np.rint(clipped) if clipped.dtype.kind == "f" else clipped, np.int16), network.affine
+    )
+
+
+def resampled(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
+    """Linear interpolation onto another voxel size along the same axes.
+
+    The published preprocessing uses cubic B-splines, aligns the centres of the first voxels and fills what lies beyond
+    with 8 HU (a pixel-type number taken for a value); here the field of view is kept (edges aligned), B-spline
+    overshoot at bone is avoided, and nothing lies outside. SimpleITK, because it is three times faster than MONAI's
+    Spacing on a chest CT. An axis that gets coarser by more than 1.5 is averaged first, so that thin slices do not
+    alias.
+    """
+    source = np.asarray(volume.spacing)
+    target = np.asarray(spacing_mm, dtype=float)
+    size = np.maximum(np.rint(np.asarray(volume.array.shape) * source / target), 1).astype(int)
+    if np.allclose(source, target, rtol=1e-3) and tuple(size) == volume.array.shape:
+        return volume
+    image = sitk.GetImageFromArray(volume.array)  # numpy axis 0 is ITK's last
+    image.SetSpacing([float(s) for s in source[::-1]])
+    blur = np.where(target > 1.5 * source, 0.4 * target, 0.0)
+    for axis, sigma in enumerate(blur[::-1]):
+        if sigma > 0:
+            image = sitk.RecursiveGaussian(sitk.Cast(image, sitk.sitkFloat32), float(sigma), False, 0, axis)
+    first = (target - source) / 2  # the first voxel's centre, so that the outer edges stay where they are
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetSize([int(n) for n in size[::-1]])
+    resampler.SetOutputSpacing([float(t) for t in target[::-1]])
+    resampler.SetOutputOrigin([float(f) for f in first[::-1]])
+    resampler.SetDefaultPixelValue(AIR_HU)
+    resampler.SetUseNearestNeighborExtrapolator(True)  # half a coarse voxel at each edge has no neighbour
+    array = sitk.GetArrayFromImage(resampler.Execute(image))
+    scale = np.diag([*(target / source), 1.0])
+    scale[:3, 3] = first / source
+    return Volume(array, volume.affine @ scale)
+
+
+def write_stored(path: Path, array: NDArray[np.int16]) -> None:
+    """Write ``[D, H, W]`` int16 as a blosc2 array (zstd with bit shuffle, chunks of eight slices)."""
+    depth, height, width = array.shape
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        chunks=(min(8, depth), height, width),
+        blocks=(1, height, width),
+        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
+        urlpath=str(path),
+        mode="w",
+    )
+
+
+def read_stored(path: Path) -> NDArray[np.int16]:
+    """Read back what `write_stored` wrote."""
+    return blosc2.open(str(path), mode="r")[:]

@@ -1,0 +1,37 @@
+"""One row an epoch of what training did, kept in the checkpoint so that a resumed run writes the same metrics.csv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["TrainingLog"]
+
+
+class TrainingLog:
+    """Rows of plain numbers; a checkpointable object (``state_dict``)."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, **values: float) -> None:
+        """Append one epoch; numbers become Python floats, which a weights-only checkpoint can hold."""
+        self.rows.append({key: float(value) for key, value in values.items()})
+
+    def best(self, column: str) -> int:
+        """Index of the row with the smallest value of a column; the earliest of equals."""
+        return min(range(len(self.rows)), key=lambda row: self.rows[row][column])
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a table."""
+        table = pd.DataFrame(self.rows)
+        return table.astype({"epoch": int}) if len(table) else table
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows for a checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Rows from a checkpoint."""
+        self.rows = [dict(row) for row in state["rows"]]

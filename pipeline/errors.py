@@ -1,0 +1,37 @@
+"""What can go wrong in a way that a person can mend; each of these is shown as one message, never as a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["ConfigError", "DataError", "OrganCamError", "did_you_mean"]
+
+
+class OrganCamError(Exception):
+    """Base of every error whose message is meant for the person at the keyboard (exit code 1)."""
+
+    exit_code = 1
+
+
+class ConfigError(OrganCamError, ValueError):
+    """A workflow file, option or argument is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(OrganCamError, ValueError):
+    """A scan, report or table cannot be used; the message names the file or scan (exit code 1, or a failures.csv row)."""
+
+
+def did_you_mean(word: str, legal: Iterable[str]) -> str:
+    """The tail of an error message: the nearest legal word, and all of them.
+
+    Example:
+        >>> did_you_mean("hirescan", ["gradcam", "hirescam"])
+        "did you mean 'hirescam'? Legal: gradcam, hirescam"
+    """
+    choices = sorted(legal)
+    near = get_close_matches(word, choices, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Legal: {', '.join(choices)}"

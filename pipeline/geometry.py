@@ -1,0 +1,176 @@
+"""Where the cells of a feature map lie in the volume: stride, offset and receptive field of stacked layers.
+
+The published code treats AxialNet's 6 x 6 cells as tiles of the 420 x 420 image, although its four unpadded
+convolutions centre them on voxels 128, 160, ..., 288. Everything here that compares a map with anatomy (allowed
+regions, upsampling, saved maps) takes the cells' places from this module instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["AxisGeometry", "FeatureGrid", "Layer", "compose", "grid_of_layers", "output_size"]
+
+
+class Layer(NamedTuple):
+    """One convolution or pooling along one axis, in input voxels of that layer."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+
+class AxisGeometry(NamedTuple):
+    """Stacked layers along one axis, in voxels of the first layer's input."""
+
+    stride: float
+    offset: float
+    receptive_field: int
+
+
+def compose(layers: Iterable[Sequence[int]]) -> AxisGeometry:
+    """Stride, offset of the first output's centre and receptive field of layers applied one after another.
+
+    Args:
+        layers: ``Layer`` or (kernel, stride, padding, dilation) tuples, trailing items optional. Branches that are
+            added (residual blocks) share their places: give the one with the larger receptive field.
+
+    Example:
+        >>> compose([Layer(3, stride=3)])  # AxialNet's slabs of three slices
+        AxisGeometry(stride=3.0, offset=1.0, receptive_field=3)
+    """
+    stride, offset, receptive_field = 1.0, 0.0, 1
+    for layer in layers:
+        kernel, step, padding, dilation = _validate_layer(layer)
+        reach = dilation * (kernel - 1)
+        offset += stride * (reach / 2 - padding)
+        receptive_field += int(stride) * reach
+        stride *= step
+    return AxisGeometry(stride, offset, receptive_field)
+
+
+def output_size(size: int, layers: Iterable[Sequence[int]]) -> int:
+    """Number of outputs that ``layers`` make of ``size`` inputs along one axis (rounded down, as PyTorch does).
+
+    Raises:
+        ValueError: if a layer has no input left.
+
+    Example:
+        >>> output_size(405, [Layer(3, stride=3)])
+        135
+    """
+    count = size
+    for layer in layers:
+        kernel, step, padding, dilation = _validate_layer(layer)
+        count = (count + 2 * padding - dilation * (kernel - 1) - 1) // step + 1
+        if count < 1:
+            msg = f"an axis of {size} voxels is too short for these layers: nothing is left after {tuple(layer)}"
+            raise ValueError(msg)
+    return count
+
+
+def grid_of_layers(input_shape: Sequence[int], layers: Sequence[Iterable[Sequence[int]]]) -> FeatureGrid:
+    """The grid that three stacks of layers, one per axis, make of an input.
+
+    Args:
+        input_shape: voxels of the network's input, [D, H, W].
+        layers: layers along D, along H and along W.
+    """
+    stacks = [list(stack) for stack in layers]
+    axes = [compose(stack) for stack in stacks]
+    return FeatureGrid(
+        shape=_triple([output_size(size, stack) for size, stack in zip(input_shape, stacks, strict=True)], int),
+        stride=_triple([axis.stride for axis in axes], float),
+        offset=_triple([axis.offset for axis in axes], float),
+        receptive_field=_triple([axis.receptive_field for axis in axes], int),
+        input_shape=_triple(input_shape, int),
+    )
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """Where each cell of a feature map lies in the network's input [D, H, W].
+
+    Coordinates are voxel indices: voxel i has its centre at i and spans i - 0.5 to i + 0.5.
+
+    Args:
+        shape: cells per axis (S, h, w).
+        stride: input voxels between neighbouring cell centres.
+        offset: voxel coordinate of the centre of cell 0.
+        receptive_field: input voxels that can change one cell, padding not counted off.
+        input_shape: voxels of the network's input (D, H, W).
+
+    Raises:
+        ValueError: if a field has not three items, or a count or stride is not positive.
+    """
+
+    shape: tuple[int, int, int]
+    stride: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    receptive_field: tuple[int, int, int]
+    input_shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("shape", int),
+            ("stride", float),
+            ("offset", float),
+            ("receptive_field", int),
+            ("input_shape", int),
+        ):
+            value = _triple(getattr(self, name), kind)
+            object.__setattr__(self, name, value)
+            if name != "offset" and min(value) <= 0:
+                msg = f"{name} of a feature grid must be positive, got {value}"
+                raise ValueError(msg)
+
+    def centres(self, axis: int) -> np.ndarray:
+        """Voxel coordinates of the cell centres along one axis, float64 ``[cells]``."""
+        return self.offset[axis] + self.stride[axis] * np.arange(self.shape[axis], dtype=np.float64)
+
+    def cell_bounds(self, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """Edges (start, stop) of the cells along one axis: centre -+ half a stride; they may leave the volume."""
+        centres, half = self.centres(axis), self.stride[axis] / 2
+        return centres - half, centres + half
+
+    def affine(self, input_affine: np.ndarray) -> np.ndarray:
+        """Voxel-to-world matrix of the cell grid.
+
+        Args:
+            input_affine: 4 x 4, from the network input's voxel indices (axes D, H, W) to millimetres.
+
+        Returns:
+            4 x 4 float64, from cell indices to millimetres.
+        """
+        cells_to_voxels = np.diag([*self.stride, 1.0])
+        cells_to_voxels[:3, 3] = self.offset
+        return np.asarray(input_affine, dtype=np.float64) @ cells_to_voxels
+
+    def to_dict(self) -> dict[str, list[int] | list[float]]:
+        """Plain JSON types."""
+        return {name: list(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FeatureGrid:
+        """Inverse of ``to_dict``."""
+        return cls(**{name: tuple(value) for name, value in values.items()})
+
+
+def _triple(values: Sequence[Any], kind: type) -> Any:
+    if len(values) != 3:
+        msg = f"expected one value for each of the axes D, H, W, got {tuple(values)}"
+        raise ValueError(msg)
+    return tuple(kind(value) for value in values)
+
+
+def _validate_layer(layer: Sequence[int]) -> Layer:
+    checked = Layer(*layer)
+    if checked.kernel < 1 or checked.stride < 1 or checked.padding < 0 or checked.dilation < 1:
+        msg = f"a layer needs kernel, stride and dilation of 1 or more and padding of 0 or more, got {checked}"
+        raise ValueError(msg)
+    return checked

@@ -1,0 +1,231 @@
+"""Save attention maps from any MONAI evaluator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..attention import METHODS, AttentionMaps, attention_maps, to_input_grid, unwrap
+from ..data.writers import write_nifti
+from ..errors import DataError, did_you_mean
+from ..geometry import FeatureGrid
+from ..runner.atomic import atomic_path
+from ..runner.identifiers import safe_id
+from .engine_items import engine_items, find_entry, plain
+
+__all__ = ["AttentionSaver", "FileFormat"]
+
+FileFormat = Literal["npz", "nifti"]
+
+
+class AttentionSaver:
+    """After each iteration of an evaluator compute attention maps of its scans and write them.
+
+    Works with any network and any existing evaluator or bundle; every argument but the network is a plain value. Maps
+    are raw and signed. ``npz`` files hold all chosen labels at the network's own resolution, in the form that the
+    explain stage writes (the method's name -> ``[M, *grid]``, ``scores``, ``labels``, ``grid``); NIfTI files hold one
+    label each, interpolated to the network's input, with its affine.
+
+    The network's training flags, gradients and random state are left as they were. With several processes each rank
+    writes its own scans.
+
+    Example, for the ``handlers`` of a bundle's evaluator::
+
+        - _target_: organcam.handlers.AttentionSaver
+          network: "@network"
+          output_dir: "@output_dir"
+          target_layer: class_layers.relu
+
+    Args:
+        network: the evaluator's network.
+        output_dir: folder for the files; made if missing.
+        method: ``"hirescam"`` or ``"gradcam"``.
+        target_layer: name of the layer whose maps are wanted; None for the network's own choice.
+        labels: indices, or names out of ``label_names``, of the wanted outputs; None for all (npz only: eighty
+            full-size maps of one scan are 23 GB).
+        label_names: names of all outputs; default ``label0``, ``label1``, and so on.
+        file_format: ``"npz"`` or ``"nifti"``.
+        image_key: entry with the network's input. Defaults to ``"image"``.
+        id_key: entry with the scan's id. Where there is none, the name of the image's file is taken.
+        affine_key: entry with the input's 4 x 4 voxel-to-world matrix (RAS+, mm), needed for NIfTI where the image
+            carries no metadata, as stacked slabs do not.
+        name: name of the logger; default the engine's.
+
+    Raises:
+        ValueError: for an unknown method, layer, label or format; the message lists what there is.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        output_dir: str | Path,
+        method: str = "hirescam",
+        target_layer: str | None = None,
+        labels: Sequence[int | str] | None = None,
+        label_names: Sequence[str] | None = None,
+        file_format: FileFormat = "npz",
+        image_key: str = "image",
+        id_key: str = "scan_id",
+        affine_key: str = "affine",
+        name: str | None = None,
+    ) -> None:
+        _validate_choice("method", method, METHODS)
+        _validate_choice("file_format", file_format, get_args(FileFormat))
+        if target_layer is not None:
+            layers = [layer for layer, _ in unwrap(network).named_modules() if layer]
+            _validate_choice("target_layer", target_layer, layers)
+        if file_format == "nifti" and labels is None:
+            msg = "name the labels to write as NIfTI: each is a full-size volume"
+            raise ValueError(msg)
+        self.network = network
+        self.output_dir = Path(output_dir)
+        self.method = method
+        self.target_layer = target_layer
+        self.label_names = None if label_names is None else tuple(label_names)
+        self.labels = None if labels is None else tuple(_parse_label(label, self.label_names) for label in labels)
+        self.file_format = file_format
+        self.image_key = image_key
+        self.id_key = id_key
+        self.affine_key = affine_key
+        self.logger = logging.getLogger(name)
+        self._name = name
+        self._written: dict[str, str] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator (of every rank, so to the validation handlers, not the training ones)."""
+        if self._name is None:
+            self.logger = engine.logger
+        if not engine.has_event_handler(self, Events.ITERATION_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_STARTED, self.reset)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def reset(self, engine: Engine) -> None:  # noqa: ARG002
+        """Forget which ids have been written; a new run replaces the files of the last."""
+        self._written.clear()
+
+    def __call__(self, engine: Engine) -> None:
+        """Save the maps of every scan of the iteration.
+
+        Raises:
+            DataError: if two scans have the same id, or an id cannot be a file name.
+            KeyError: if the image, the id or the affine is nowhere.
+        """
+        for item in engine_items(engine.state, (self.image_key, self.id_key, self.affine_key)):
+            image = find_entry(item, self.image_key, "the network's input")
+            scan_id = self._scan_id(item, image)
+            pixels = plain(image)[None]
+            found = attention_maps(
+                self.network, pixels, method=self.method, labels=self.labels, target_layer=self.target_layer
+            )
+            grid = _grid(self.network, pixels, found.values)
+            if self.file_format == "npz":
+                self._save_npz(scan_id, found, grid)
+            else:
+                self._save_nifti(scan_id, found, grid, self._affine(item, image))
+
+    def _save_npz(self, scan_id: str, found: AttentionMaps, grid: FeatureGrid | None) -> None:
+        arrays = {
+            self.method: found.values[0].float().cpu().numpy(),
+            "scores": found.logits[0].float().cpu().numpy(),
+            "labels": np.array([self._label_name(label) for label in found.labels]),
+        }
+        if grid is not None:
+            arrays["grid"] = np.array(json.dumps(grid.to_dict()))
+        with atomic_path(self.output_dir / f"{scan_id}.npz") as path:
+            np.savez_compressed(path, allow_pickle=False, **arrays)
+        self.logger.info("wrote attention of %s", scan_id)
+
+    def _save_nifti(self, scan_id: str, found: AttentionMaps, grid: FeatureGrid | None, affine: NDArray) -> None:
+        if grid is None:
+            msg = f"maps with {found.values.ndim - 2} axes cannot be NIfTI volumes; use file_format='npz'"
+            raise ValueError(msg)
+        for position, label in enumerate(found.labels):
+            full = to_input_grid(found.values[0, position].float().cpu().numpy(), grid)
+            name = safe_id(f"{scan_id}_{self._label_name(label)}", "file name")
+            with atomic_path(self.output_dir / f"{name}.nii.gz") as path:
+                write_nifti(path, full, affine)
+        self.logger.info("wrote attention of %s", scan_id)
+
+    def _label_name(self, label: int) -> str:
+        return f"label{label}" if self.label_names is None else self.label_names[label]
+
+    def _scan_id(self, item: dict[Any, Any], image: Any) -> str:
+        source = str(getattr(image, "meta", {}).get("filename_or_obj", ""))
+        if self.id_key in item:
+            value = item[self.id_key]
+            scan_id = safe_id(str(value.item() if isinstance(value, Tensor) and value.numel() == 1 else value))
+        elif source:
+            scan_id = safe_id(_name_of_file(source))
+        else:
+            msg = f"which scan is this? There is no entry {self.id_key!r}, and no file name in the image's metadata"
+            raise KeyError(msg)
+        if scan_id in self._written:
+            msg = (
+                f"two scans are called {scan_id!r} ({self._written[scan_id]!r} and {source!r}) and would replace each "
+                f"other; put a unique id into the entry {self.id_key!r}"
+            )
+            raise DataError(msg)
+        self._written[scan_id] = source
+        return scan_id
+
+    def _affine(self, item: dict[Any, Any], image: Any) -> NDArray:
+        affine = item.get(self.affine_key, getattr(image, "affine", None))
+        if affine is None:
+            msg = f"NIfTI needs the input's affine: an entry {self.affine_key!r}, or an image with metadata"
+            raise KeyError(msg)
+        return plain(affine).cpu().numpy().astype(np.float64)
+
+
+def _grid(network: nn.Module, inputs: Tensor, maps: Tensor) -> FeatureGrid | None:
+    """Where the cells lie; for a network that does not say, the cells are taken to tile its input."""
+    cells = tuple(maps.shape[2:])
+    if len(cells) != 3 or inputs.ndim != 5:
+        return None
+    core = unwrap(network)
+    if hasattr(core, "feature_grid"):
+        # slabs of slices [S, slices, H, W], or one channel of a volume [1, D, H, W]
+        grid = core.feature_grid((inputs.shape[1] * inputs.shape[2], *inputs.shape[3:]))  # type: ignore[operator]
+        if grid.shape == cells:
+            return grid
+    in_slabs = inputs.shape[2] == 3 and inputs.shape[1] == cells[0]
+    depth = 3 * inputs.shape[1] if in_slabs else inputs.shape[2]
+    size = (int(depth), int(inputs.shape[3]), int(inputs.shape[4]))
+    stride = (size[0] / cells[0], size[1] / cells[1], size[2] / cells[2])
+    return FeatureGrid(
+        shape=(cells[0], cells[1], cells[2]),
+        stride=stride,
+        offset=(stride[0] / 2 - 0.5, stride[1] / 2 - 0.5, stride[2] / 2 - 0.5),
+        receptive_field=size,
+        input_shape=size,
+    )
+
+
+def _name_of_file(path: str) -> str:
+    """The file's name without its ending, with an underscore for what cannot be part of a file name everywhere."""
+    stem = Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip(".")
+
+
+def _parse_label(label: int | str, names: tuple[str, ...] | None) -> int:
+    if isinstance(label, int):
+        return label
+    if names is None:
+        msg = f"label {label!r} is a name, which needs label_names"
+        raise ValueError(msg)
+    _validate_choice("label", label, names)
+    return names.index(label)
+
+
+def _validate_choice(what: str, value: str, legal: Any) -> None:
+    if value not in legal:
+        msg = f"unknown {what} {value!r}: {did_you_mean(str(value), legal)}"
+        raise ValueError(msg)

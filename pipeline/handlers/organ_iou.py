@@ -1,0 +1,89 @@
+"""OrganIoU during validation, as an ignite metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.handlers import IgniteMetricHandler
+from torch import nn
+
+from ..attention import attention_maps
+from ..metrics import OrganIoU
+from .engine_items import engine_items, find_entry, plain
+
+__all__ = ["OrganIoUHandler"]
+
+
+class OrganIoUHandler(IgniteMetricHandler):
+    """:class:`organcam.metrics.OrganIoU` over an evaluator's run; for ``key_val_metric`` or ``additional_metrics``.
+
+    Attention, allowed regions and labels are looked for by name in the engine's output (also in its ``pred`` and
+    ``label`` dictionaries) and then in its batch. Every argument is a plain value, so that a YAML file can hold it;
+    with ``network`` the maps are computed here, and the evaluator's inferer stays as it is.
+
+    With several processes attach it to the evaluator of every rank, as MONAI's metrics are: scores are gathered in the
+    end.
+
+    Args:
+        threshold: see :class:`organcam.metrics.OrganIoU`.
+        perfect: see there.
+        reduction: see there; ``"pooled"`` gives one number.
+        network: if given, maps are computed from the image; otherwise the output must hold them.
+        method: ``"hirescam"`` or ``"gradcam"``, used with ``network``.
+        target_layer: name of the layer, used with ``network``; None for the network's own choice.
+        attention_key: entry with the maps ``[M, *grid]`` of a scan. Defaults to ``"attention"``.
+        allowed_key: entry with the allowed cells ``[M, *grid]``. Defaults to ``"allowed"``.
+        label_key: entry with the true labels ``[M]``. Defaults to ``"label"``; where there is none, a label counts as
+            present if it has an allowed cell.
+        image_key: entry with the network's input, used with ``network``. Defaults to ``"image"``.
+        save_details: whether the scores of every scan go to ``engine.state.metric_details``, ``[N, M]``, NaN where the
+            label is absent.
+    """
+
+    def __init__(
+        self,
+        threshold: float | Sequence[float] = 0.5,
+        perfect: str = "one",
+        reduction: str = "pooled",
+        network: nn.Module | None = None,
+        method: str = "hirescam",
+        target_layer: str | None = None,
+        attention_key: str = "attention",
+        allowed_key: str = "allowed",
+        label_key: str = "label",
+        image_key: str = "image",
+        save_details: bool = True,
+    ) -> None:
+        metric = OrganIoU(threshold, perfect, reduction)  # type: ignore[arg-type]  # checked there, with a hint
+        super().__init__(metric_fn=metric, save_details=save_details)
+        self.network = network
+        self.method = method
+        self.target_layer = target_layer
+        self.attention_key = attention_key
+        self.allowed_key = allowed_key
+        self.label_key = label_key
+        self.image_key = image_key
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Score the scans of the iteration."""
+        maps_key = self.attention_key if self.network is None else self.image_key
+        for item in engine_items(engine.state, (maps_key, self.allowed_key, self.label_key)):
+            if self.network is None:
+                attention = plain(find_entry(item, maps_key, "attention; give `network` or use AttentionInferer"))
+            else:
+                image = plain(find_entry(item, maps_key, "the network's input"))
+                found = attention_maps(self.network, image[None], method=self.method, target_layer=self.target_layer)
+                attention = found.values[0]
+            allowed = plain(find_entry(item, self.allowed_key, "allowed regions"))
+            label = plain(item[self.label_key])[None] if self.label_key in item else None
+            self.update((attention[None], allowed[None].to(attention.device), label))
+
+    def update(self, output: Sequence[Any]) -> None:
+        """Add scans: ``(attention [B, M, *grid], allowed [B, M, *grid])`` or with ``labels [B, M]`` as a third item."""
+        attention, allowed, labels = (*output, None)[:3]
+        self._is_reduced = False
+        with torch.no_grad():
+            self.metric_fn(attention, allowed, labels=labels)

@@ -1,0 +1,5 @@
+"""MONAI inferers for networks with attention."""
+
+from .attention import AttentionInferer
+
+__all__ = ["AttentionInferer"]

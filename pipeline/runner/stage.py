@@ -1,0 +1,182 @@
+"""A stage over all its units: what is done already is skipped, what fails is noted, the rest goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .atomic import clean_temporary, fsync_folder, write_text_atomic
+from .disk import explained_when_full, full_disk_error
+from .executors import Executor, Lost
+from .identifiers import check_unique
+from .progress import Progress, SilentProgress
+from .shards import Shard
+from .sidecars import check_owner, is_current, read_sidecar
+from .unit import Failure, StageSpec, Unit
+from .work import Job, Outcome, execute
+
+__all__ = ["StageResult", "run_stage"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of a stage's units.
+
+    Attributes:
+        stage: the stage's name.
+        done: scan id to sidecar of every unit whose files are there, in the order of the units; those that were
+            there before are included.
+        skipped: ids of those that were there before.
+        failed: the others, in the order of the units.
+        seconds: wall time.
+    """
+
+    stage: str
+    done: Mapping[str, dict[str, Any]]
+    skipped: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For run.json: done (in this run), skipped (done before) and failed."""
+        return {
+            "done": len(self.done) - len(self.skipped),
+            "skipped": len(self.skipped),
+            "failed": len(self.failed),
+        }
+
+
+def run_stage(
+    spec: StageSpec,
+    units: Iterable[Unit | Failure],
+    executor: Executor,
+    *,
+    shard: Shard | None = None,
+    progress: Progress | None = None,
+    max_retries: int = 1,
+    timeout: float | None = None,
+    logs: Path | None = None,
+) -> StageResult:
+    """Do all units of a stage that are not done, and note those that fail.
+
+    A unit is done when its sidecar has its key (stage version, parameters, inputs) and its outputs are there with the
+    recorded sizes. A unit whose process dies or which runs out of memory is tried again when all others are over,
+    alone, so that it has the machine's memory to itself.
+
+    Args:
+        spec: the stage.
+        units: one for each scan; a ``Failure`` in place of a unit (its input cannot be read) is noted as it is.
+        executor: see ``make_executor``.
+        shard: do only this part.
+        progress: is told of every unit.
+        max_retries: further attempts after a crash.
+        timeout: seconds a unit may take; not with the serial executor, which cannot interrupt itself.
+        logs: folder for the tracebacks of internal errors, ``<stage>-<id>.log``; next to the stage's folder by
+            default.
+
+    Raises:
+        DataError: if two units have the same id, capitals aside.
+        OrganCamError: if the disk is full, or the folder holds another stage's sidecars; done units stay done.
+    """
+    progress, started = progress or SilentProgress(), time.monotonic()
+    logs = logs or spec.folder.parent / "logs"
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    clean_temporary(spec.folder)
+    tally = _plan(spec, units, shard)
+    progress.advance(spec.name, tally.over, tally.total, len(tally.failed))
+    try:
+        with explained_when_full(spec.folder, f"stage {spec.name}"):
+            for job, outcome in _outcomes(executor, tally.due, max_retries, timeout):
+                tally.note(job, outcome, logs)
+                progress.advance(spec.name, tally.over, tally.total, len(tally.failed))
+    finally:
+        clean_temporary(spec.folder)
+        fsync_folder(spec.folder)
+    return tally.result(time.monotonic() - started)
+
+
+def _outcomes(
+    executor: Executor, due: list[Job], max_retries: int, timeout: float | None
+) -> Generator[tuple[Job, Outcome], None, None]:
+    """Final outcomes; a crash is final only when the job has crashed in every attempt."""
+    crashed: list[Job] = []
+    with closing(_attempt(executor, due, timeout)) as attempts:  # closing ends what is in flight
+        for job, outcome in attempts:
+            if outcome.kind == "crash" and max_retries > 0:
+                crashed.append(job)
+            else:
+                yield job, outcome
+    for job in crashed:
+        for _ in range(max_retries):
+            with closing(_attempt(executor, [job], timeout)) as attempts:
+                (_, outcome) = next(attempts)
+            if outcome.kind != "crash":
+                break
+        yield job, outcome
+
+
+def _attempt(executor: Executor, jobs: list[Job], timeout: float | None) -> Generator[tuple[Job, Outcome], None, None]:
+    with closing(executor.run(execute, jobs, timeout=timeout)) as results:
+        for job, outcome in results:
+            yield job, Outcome(outcome.kind, outcome.reason) if isinstance(outcome, Lost) else outcome
+
+
+@dataclass
+class _Tally:
+    spec: StageSpec
+    order: dict[str, int]
+    due: list[Job] = field(default_factory=list)
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return len(self.order)
+
+    @property
+    def over(self) -> int:
+        return len(self.done) + len(self.failed)
+
+    def note(self, job: Job, outcome: Outcome, logs: Path) -> None:
+        spec, unit = self.spec, job.unit
+        if outcome.kind == "done":
+            self.done[unit.id] = outcome.sidecar
+            return
+        if outcome.kind == "full":
+            raise full_disk_error(spec.folder, f"stage {spec.name}, scan {unit.id}: {outcome.reason}")
+        reason = outcome.reason
+        if outcome.log:
+            log = logs / f"{spec.name}-{unit.id}.log"
+            write_text_atomic(log, outcome.log)
+            reason = f"{reason} (traceback in {log.parent.name}/{log.name})"
+        self.failed.append(Failure(spec.name, unit.id, reason, outcome.kind))
+
+    def result(self, seconds: float) -> StageResult:
+        position = self.order.__getitem__
+        done = {scan_id: self.done[scan_id] for scan_id in sorted(self.done, key=position)}
+        failed = tuple(sorted(self.failed, key=lambda failure: position(failure.id)))
+        return StageResult(self.spec.name, done, tuple(self.skipped), failed, round(seconds, 3))
+
+
+def _plan(spec: StageSpec, units: Iterable[Unit | Failure], shard: Shard | None) -> _Tally:
+    ours = [unit for unit in units if shard is None or shard.takes(unit.id)]
+    check_unique(unit.id for unit in ours)
+    tally = _Tally(spec, {unit.id: position for position, unit in enumerate(ours)})
+    for unit in ours:
+        if isinstance(unit, Failure):
+            tally.failed.append(unit)
+            continue
+        key, sidecar = spec.key(unit), read_sidecar(spec.folder, unit.id, spec.sidecar)
+        check_owner(sidecar, spec.name, spec.folder)
+        if sidecar is not None and is_current(sidecar, spec.folder, key):
+            tally.done[unit.id] = sidecar
+            tally.skipped.append(unit.id)
+        else:
+            tally.due.append(Job(spec, unit, key))
+    return tally

@@ -1,0 +1,80 @@
+"""Known lesions of a scan, as the share of each feature cell that a label's lesions fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organcam.segmentation.regions import organ_occupancy
+
+from ..catalogue.targets import region_targets
+from ..data.discover import read_table
+from ..data.network_input import grid_on_scan, input_affine
+from ..data.readers import read_volume
+from ..geometry import FeatureGrid
+
+__all__ = ["Lesions"]
+
+COLUMNS = ("scan_id", "value", "abnormality", "location", "mask")
+
+
+class Lesions:
+    """The table of known lesions, ``scan_id, value, abnormality, location, mask`` (mask relative to the table).
+
+    Args:
+        path: the CSV; one row a lesion cell, ``value`` being its value in the scan's label map.
+
+    Raises:
+        ConfigError: if the file or a column is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        table = read_table(path, COLUMNS, "data.lesions")
+        table = table[table["location"] != ""]  # a confounder has a mask and no place in the label matrix
+        self._folder = path.parent
+        self._labels = _labels_of_cells(table)
+        self._rows = {str(name): rows for name, rows in table.groupby("scan_id")}
+
+    def __contains__(self, scan_id: str) -> bool:
+        return scan_id in self._rows
+
+    def occupancy(
+        self, scan_id: str, labels: Sequence[str], grid: FeatureGrid, place: Mapping[str, Any]
+    ) -> NDArray[np.float32]:
+        """Share of each cell that the lesions of each label fill, ``[M, S, h, w]``.
+
+        Args:
+            scan_id: a scan of the table.
+            labels: region labels.
+            grid: of the network.
+            place: details of the scan's stored volume.
+        """
+        rows = self._rows[scan_id]
+        values = sorted({int(value) for value in rows["value"]})
+        mask = read_volume(self._folder / rows["mask"].iloc[0]).reoriented()
+        affine = input_affine(np.asarray(place["affine"]), place["shape"], grid.input_shape)
+        cells = grid_on_scan(grid, affine, mask.affine, mask.array.shape)
+        shares = dict(zip(values, organ_occupancy(mask.array, cells, values), strict=True))
+        result = np.zeros((len(labels), *grid.shape), dtype=np.float32)
+        for row in rows.itertuples():
+            for label in self._labels[row.abnormality, row.location]:
+                if label in labels:
+                    place_of = labels.index(label)
+                    result[place_of] = np.maximum(result[place_of], shares[int(row.value)])
+        return result
+
+
+def _labels_of_cells(table: pd.DataFrame) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Region labels that each (abnormality, location) of the table makes positive."""
+    cells = sorted(set(zip(table["abnormality"], table["location"], strict=True)))
+    columns = [f"{abnormality}*{location}" for abnormality, location in cells]
+    targets = region_targets(pd.DataFrame(np.eye(len(cells), dtype=int), columns=columns))
+    return {
+        cell: tuple(name for name, there in zip(targets.names, row, strict=True) if there)
+        for cell, row in zip(cells, targets.present, strict=True)
+    }

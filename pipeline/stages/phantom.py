@@ -1,0 +1,65 @@
+"""Render a phantom data set, laid out like anybody's own scans and reports; of a workflow into ``phantom/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..config import DataConfig
+from ..data.phantom import PhantomSettings, ScanSpec, plan_dataset, write_scan, write_tables
+from ..errors import ConfigError, OrganCamError
+from ..runner import Unit, WorkContext, read_sidecar
+from .run import Run, StageSummary, summarise
+
+__all__ = ["phantom_data", "render_dataset", "run_phantom"]
+
+VERSION = 1
+
+
+def run_phantom(run: Run) -> StageSummary:
+    """Render the data set of the workflow's phantom section into ``phantom/``."""
+    if run.workflow.phantom is None:
+        msg = "this workflow has no phantom section"
+        raise ConfigError(msg)
+    return render_dataset(run, run.workflow.phantom, run.folder("phantom"))
+
+
+def render_dataset(run: Run, settings: PhantomSettings, folder: Path) -> StageSummary:
+    """Render every scan of the plan into a folder, then write the tables."""
+    sidecars = folder / "truth" / "sidecars"
+    plan = plan_dataset(settings)
+    for spec in plan:  # a scan whose image somebody removed is rendered again
+        if not (folder / "images" / f"{spec.scan_id}.nii.gz").is_file():
+            (sidecars / f"{spec.scan_id}.json").unlink(missing_ok=True)
+    units = [Unit(spec.scan_id, {"spec": repr(spec)}, {"spec": spec, "folder": str(folder)}) for spec in plan]
+    result = run.spread("phantom", VERSION, sidecars, render_one, asdict(settings), units)
+    if result.failed:
+        msg = f"phantom scan {result.failed[0].id}: {result.failed[0].reason}"
+        raise OrganCamError(msg)
+    rows = {spec.scan_id: read_sidecar(sidecars, spec.scan_id) for spec in plan}
+    tables = [sidecar["details"]["rows"] for sidecar in rows.values() if sidecar is not None]
+    if len(tables) == len(plan):  # of several shards the last one writes the tables
+        write_tables(tables, folder)
+    return summarise("phantom", result)
+
+
+def render_one(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Render and write one scan; its table rows are kept in the sidecar."""
+    del context
+    spec: ScanSpec = payload["spec"]
+    return {"rows": write_scan(spec, PhantomSettings.from_mapping(parameters), Path(payload["folder"]))}
+
+
+def phantom_data(root: Path, data: DataConfig) -> DataConfig:
+    """The data section of a phantom workflow: what it leaves open points to the rendered data set."""
+    folder = root / "phantom"
+    places = {
+        "images": folder / "scans.csv",
+        "reports": folder / "reports.csv",
+        "lesions": folder / "truth" / "lesions.csv",
+        "organs": folder / "truth" / "organs.csv",
+        "interventions": folder / "interventions.csv",
+    }
+    return data.model_copy(update={key: path for key, path in places.items() if getattr(data, key) is None})

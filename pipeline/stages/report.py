@@ -1,0 +1,202 @@
+"""The pages of a run: ``report/index.html`` and one page for each of a few scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from ..catalogue.targets import RegionTargets, region_targets
+from ..data.discover import read_table
+from ..data.network_input import grid_key, grid_on_scan, input_affine
+from ..data.readers import read_volume
+from ..data.records import ScanRecord
+from ..data.volume import Volume
+from ..data.volume_store import read_stored
+from ..errors import OrganCamError
+from ..geometry import FeatureGrid
+from ..report import (
+    SCAN_PAGE_MARK,
+    ModelMaps,
+    Results,
+    ScanView,
+    index_context,
+    index_page,
+    read_results,
+    scan_context,
+    scan_page,
+    shown_labels,
+)
+from ..report.context import METHOD_NAMES
+from ..runner import write_text_atomic
+from ..transforms import AllowedRegions
+from .attention_files import ScanAttention, read_attention
+from .lesions import COLUMNS as LESION_COLUMNS
+from .run import Run, StageSummary
+from .targets import load_targets
+
+__all__ = ["run_report"]
+
+SPLIT_ORDER = ("test", "all", "shifted", "valid", "intervention", "train")
+
+
+def run_report(run: Run) -> StageSummary:
+    """Write the pages; what earlier stages have not made is left out with a sentence."""
+    records = run.records()
+    failures = [
+        {"stage": failure.stage, "scan_id": failure.id, "kind": failure.kind, "reason": failure.reason}
+        for failure in run.failures
+    ]
+    results = read_results(run.root, list(run.workflow.models), failures)
+    targets = _targets(run, records)
+    lesions = _lesion_table(run)
+    chosen = _choose(run, records, targets)
+    pages = [_page(record, targets) for record in chosen]
+    context = index_context(run.workflow, results, pages)
+    folder = run.folder("report")
+    for position, (record, page) in enumerate(zip(chosen, pages, strict=True)):
+        view = _view(run, record, targets, lesions)
+        scores = {name: (model.labels, model.scores) for name, model in view.models.items()}
+        labels = shown_labels(view.present, scores, run.workflow.report.labels)
+        flag = next((row for row in context["flagged"]["rows"] if row["scan_id"] == record.scan_id), None)
+        place = {**page, "name": run.workflow.name, "flag": flag, "cautions": context["cautions"]}
+        text = scan_page({**place, **scan_context(view, labels, _findings_of(results, record))})
+        write_text_atomic(folder / page["file"], text)
+        run.progress.advance("report", position + 1, len(chosen) + 1, 0)
+    write_text_atomic(folder / "index.html", index_page(context))
+    run.progress.advance("report", len(chosen) + 1, len(chosen) + 1, 0)
+    _drop_old_pages(folder, {"index.html", *(page["file"] for page in pages)})
+    return StageSummary("report", len(chosen) + 1, 0)
+
+
+def _targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets | None:
+    try:
+        return load_targets(run, records)
+    except OrganCamError:  # no reports
+        return None
+
+
+def _choose(run: Run, records: Sequence[ScanRecord], targets: RegionTargets | None) -> list[ScanRecord]:
+    """Explained scans that are still in the store: test scans first, those with most labels first."""
+    counts = dict(zip(targets.ids, targets.present.sum(axis=1).tolist(), strict=True)) if targets else {}
+    volumes = run.sidecars([record.scan_id for record in records], "volumes")
+    models = list(run.workflow.models)
+    usable = [record for record in records if record.scan_id in volumes and _explained(run, record.scan_id, models)]
+    usable.sort(
+        key=lambda record: (SPLIT_ORDER.index(record.split), -counts.get(record.scan_id, 0), record.scan_id)
+    )
+    return usable[: run.workflow.report.scans]
+
+
+def _explained(run: Run, scan_id: str, models: Sequence[str]) -> list[str]:
+    """Models that explained a scan."""
+    return [model for model in models if (run.root / "attention" / model / f"{scan_id}.npz").is_file()]
+
+
+def _page(record: ScanRecord, targets: RegionTargets | None) -> dict[str, Any]:
+    reported = targets is not None and record.scan_id in targets.ids
+    index = record.scan_id.casefold() == "index"  # the one name that is taken
+    return {
+        "scan_id": record.scan_id,
+        "file": f"{record.scan_id}_scan.html" if index else f"{record.scan_id}.html",
+        "split": record.split,
+        "findings": int(targets.present[targets.ids.index(record.scan_id)].sum()) if targets and reported else None,
+    }
+
+
+def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: pd.DataFrame | None) -> ScanView:
+    """Read one scan and everything that is shown on it, all told in voxels of its stored volume."""
+    name = record.scan_id
+    place = run.sidecars([name], "volumes")[name]["details"]
+    stored = Volume(read_stored(run.root / "volumes" / f"{name}.b2nd"), np.asarray(place["affine"]))
+    row = targets.ids.index(name) if targets is not None and name in targets.ids else None
+    present, bits = None, {}
+    if targets is not None and row is not None:
+        present = {label: bool(there) for label, there in zip(targets.names, targets.present[row], strict=True)}
+        bits = {label: targets.organs[row, targets.names.index(label)].tolist() for label in targets.names}
+    methods = run.workflow.explain.methods
+    method = "hirescam" if "hirescam" in methods else methods[0]
+    models: dict[str, ModelMaps] = {}
+    for model in _explained(run, name, list(run.workflow.models)):
+        found = read_attention(run.root / "attention" / model / f"{name}.npz")
+        models[model] = ModelMaps(
+            found.labels, found.maps[method], found.scores, _on_stored(found.grid, stored), _allowed(run, name, found, bits)
+        )
+    organs = run.root / "organs" / f"{name}_organs.nii.gz"
+    return ScanView(
+        scan_id=name,
+        volume=stored,
+        models=models,
+        organs=read_volume(organs).reoriented() if organs.is_file() else None,
+        present=present,
+        organ_bits={label: given for label, given in bits.items() if any(given)},
+        lesions=_lesions_of(run, lesions, name),
+        method=METHOD_NAMES[method],
+    )
+
+
+def _on_stored(grid: FeatureGrid, stored: Volume) -> FeatureGrid:
+    """The cells in voxels of the stored volume, which the network saw padded or cropped."""
+    shape = stored.array.shape
+    affine = input_affine(stored.affine, shape, grid.input_shape)
+    return grid_on_scan(grid, affine, stored.affine, (shape[0], shape[1], shape[2]))
+
+
+def _allowed(
+    run: Run, scan_id: str, found: ScanAttention, bits: Mapping[str, Sequence[int]]
+) -> NDArray[np.bool_] | None:
+    """Allowed cells as they were trained and scored on; None without a report or without regions."""
+    path, key = run.root / "regions" / f"{scan_id}.npz", grid_key(found.grid)
+    if not bits or not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        if key not in archive.files:
+            return None
+        occupancy = torch.from_numpy(archive[key])
+    organs = torch.tensor([list(bits.get(label, (0, 0, 0))) for label in found.labels], dtype=torch.uint8)
+    return np.asarray(AllowedRegions(run.workflow.regions.threshold)(occupancy, organs))
+
+
+def _lesion_table(run: Run) -> pd.DataFrame | None:
+    path = run.workflow.data.lesions
+    return read_table(path, LESION_COLUMNS, "data.lesions") if path is not None and path.is_file() else None
+
+
+def _lesions_of(run: Run, table: pd.DataFrame | None, scan_id: str) -> dict[str, Volume]:
+    """Known lesions of a scan by region label, each a mask on its own grid."""
+    path = run.workflow.data.lesions
+    if table is None or path is None:
+        return {}
+    rows = table[table["scan_id"] == scan_id]
+    if rows.empty:
+        return {}
+    masks = read_volume(path.parent / rows["mask"].iloc[0]).reoriented()
+    values: dict[str, list[int]] = {}
+    for row in rows.to_dict("records"):
+        cell = pd.DataFrame([[1]], columns=[f"{row['abnormality']}*{row['location']}"], index=[scan_id])
+        targets = region_targets(cell)
+        for label, there in zip(targets.names, targets.present[0], strict=True):
+            if there:
+                values.setdefault(label, []).append(int(row["value"]))
+    found = {label: Volume(np.isin(masks.array, wanted), masks.affine) for label, wanted in values.items()}
+    return {label: mask for label, mask in found.items() if mask.array.any()}
+
+
+def _findings_of(results: Results, record: ScanRecord) -> pd.DataFrame | None:
+    if results.findings is None or not record.report_id:
+        return None
+    return results.findings[results.findings["report_id"] == record.report_id]
+
+
+def _drop_old_pages(folder: Path, current: set[str]) -> None:
+    """Scan pages of an earlier choice, which no link leads to any more."""
+    for path in sorted(folder.glob("*.html")):
+        if path.name not in current:
+            with path.open(encoding="utf-8", errors="replace") as stream:
+                if SCAN_PAGE_MARK in stream.read(1000):
+                    path.unlink()

@@ -1,0 +1,61 @@
+"""Organs of every scan: ``organs/<id>_organs.nii.gz`` on the scan's own grid, and ``organs/quality.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from organcam.segmentation import segment_organs
+
+from ..data.readers import read_volume
+from ..data.writers import write_nifti
+from ..runner import Unit, WorkContext, write_csv_atomic
+from .run import Run, StageSummary, summarise
+
+__all__ = ["run_segment"]
+
+VERSION = 1
+
+
+def run_segment(run: Run) -> StageSummary:
+    """Segment every scan of the manifest."""
+    settings = run.workflow.segment
+    records = run.records()
+    scans = run.sidecars([record.scan_id for record in records], "scans")
+    units = [
+        Unit(record.scan_id, {"scan": scans[record.scan_id]["details"]["content"]}, {"image": record.image})
+        for record in records
+        if record.scan_id in scans
+    ]
+    parameters = {"method": settings.method}
+    result = run.spread("segment", VERSION, run.folder("organs"), segment_scan, parameters, units, settings.timeout)
+    sidecars = run.sidecars([record.scan_id for record in records], "organs")
+    rows = [_quality_row(name, sidecar) for name, sidecar in sidecars.items()]
+    write_csv_atomic(run.root / "organs" / "quality.csv", pd.DataFrame(rows))
+    flagged = sum(not row["ok"] for row in rows)
+    return summarise("segment", result, notes=[f"{flagged} scans flagged, see organs/quality.csv"] if flagged else [])
+
+
+def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Segment one scan and write its label map."""
+    volume = read_volume(Path(payload["image"]))
+    organs = segment_organs(volume.array, affine=volume.affine, method=parameters["method"])
+    with context.output(f"{context.id}_organs.nii.gz") as path:
+        write_nifti(path, organs.labels, volume.affine)
+    return {"quality": organs.quality.to_dict(), "rough": organs.rough}
+
+
+def _quality_row(scan_id: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    quality = sidecar["details"]["quality"]
+    flags = quality["flags"]
+    return {
+        "scan_id": scan_id,
+        "ok": quality["ok"],
+        "flags": " ".join(flag["name"] for flag in flags),
+        **quality["measures"],
+        "seconds": sidecar["seconds"],
+        "explanation": " ".join(flag["sentence"] for flag in flags),
+    }

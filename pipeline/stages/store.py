@@ -1,0 +1,45 @@
+"""Every scan once resampled, clipped and compressed for training: ``volumes/<id>.b2nd`` and its geometry beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data.readers import read_volume
+from ..data.volume_store import to_stored, write_stored
+from ..runner import Unit, WorkContext
+from .run import Run, StageSummary, summarise
+
+__all__ = ["run_store"]
+
+VERSION = 1
+
+
+def run_store(run: Run) -> StageSummary:
+    """Store every scan of the manifest."""
+    settings = run.workflow.store
+    records = run.records()
+    scans = run.sidecars([record.scan_id for record in records], "scans")
+    units = [
+        Unit(record.scan_id, {"scan": scans[record.scan_id]["details"]["content"]}, {"image": record.image})
+        for record in records
+        if record.scan_id in scans
+    ]
+    parameters = {"spacing_mm": settings.spacing_mm, "clip_hu": settings.clip_hu}
+    result = run.spread("store", VERSION, run.folder("volumes"), store_scan, parameters, units)
+    return summarise("store", result)
+
+
+def store_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Resample and store one scan; the details hold what maps its voxels back to the scan."""
+    volume = read_volume(Path(payload["image"]))
+    stored = to_stored(volume, parameters["spacing_mm"], parameters["clip_hu"])
+    with context.output(f"{context.id}.b2nd") as path:
+        write_stored(path, stored.array)
+    return {
+        "shape": list(stored.array.shape),
+        "affine": stored.affine.tolist(),
+        "scan_shape": list(volume.array.shape),
+        "scan_affine": volume.affine.tolist(),
+    }

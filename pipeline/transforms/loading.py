@@ -1,0 +1,87 @@
+"""Transforms that read what the store and regions stages wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+
+from ..data.volume_store import read_stored
+
+__all__ = [
+    "LoadOccupancy",
+    "LoadOccupancyD",
+    "LoadOccupancyDict",
+    "LoadOccupancyd",
+    "LoadStored",
+    "LoadStoredD",
+    "LoadStoredDict",
+    "LoadStoredd",
+]
+
+
+class LoadStored(Transform):
+    """Read a stored volume (``.b2nd``) as int16 HU ``[1, D, H, W]``.
+
+    A plain tensor: its geometry stays in the JSON beside the file, because metadata that travels through a network claims
+    the input's voxel size for its features.
+    """
+
+    def __call__(self, path: str | Path) -> torch.Tensor:
+        """Read the volume at ``path``."""
+        return torch.from_numpy(read_stored(Path(path)))[None]
+
+
+class LoadOccupancy(Transform):
+    """Read how much each organ covers each feature cell, uint8 ``[3, S, h, w]``, 255 where it fills the cell.
+
+    Args:
+        grid: key of the feature grid inside the file.
+    """
+
+    def __init__(self, grid: str) -> None:
+        self.grid = grid
+
+    def __call__(self, path: str | Path) -> torch.Tensor:
+        """Read the regions file at ``path``."""
+        with np.load(path, allow_pickle=False) as archive:
+            return torch.from_numpy(archive[self.grid])
+
+
+class LoadStoredd(MapTransform):
+    """Dictionary form of `LoadStored`: replaces paths by volumes."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadStored()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the path of every key by its volume."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.load(result[key])
+        return result
+
+
+class LoadOccupancyd(MapTransform):
+    """Dictionary form of `LoadOccupancy`: replaces paths by occupancies."""
+
+    def __init__(self, keys: KeysCollection, grid: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadOccupancy(grid)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the path of every key by its occupancy."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.load(result[key])
+        return result
+
+
+LoadStoredD = LoadStoredDict = LoadStoredd
+LoadOccupancyD = LoadOccupancyDict = LoadOccupancyd

@@ -1,0 +1,158 @@
+"""Heart and mediastinum with the great vessels: between the lungs, behind the sternum, before the spine, on the diaphragm."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage as ndi
+
+from .morphology import dilate, fill_holes, largest_component, open_mask
+from .thorax import Thorax
+from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
+
+__all__ = ["central_zone", "find_mediastinum", "heart_floor"]
+
+AORTA_BEHIND_MM = 26.0
+"""How far behind the vertebral front the descending aorta reaches."""
+
+FLOOR_MARGIN_MM = 6.0
+
+
+def central_zone(thorax: Thorax, shape: tuple[int, ...]) -> BoolArray:
+    """Where mediastinum may be at all, by distance from midline and spine, for an adult's chest scaled to this one.
+
+    Beside and just before the spine: 28 mm to the right (azygos vein, oesophagus), 48 mm to the left (aorta). Widening
+    forward to 75 and 115 mm (heart), above the hila to 45 and 55 mm only. What lies between the lungs but outside this
+    zone is dense lung or pleural fluid.
+    """
+    scale = thorax.scale
+    before = thorax.before_spine(shape[1])
+    across = thorax.from_midline(shape[2])
+    above = (thorax.carina - np.arange(shape[0])) * thorax.spacing[0]
+    high = np.clip((above - 20.0) / 30.0, 0.0, 1.0)[:, None, None].astype(np.float32)
+    forward = np.clip((before - 20.0) / 40.0, 0.0, 1.0)
+    right = 28.0 + forward * ((75.0 - 28.0) * (1 - high) + (45.0 - 28.0) * high)
+    left = 48.0 + forward * ((115.0 - 48.0) * (1 - high) + (55.0 - 48.0) * high)
+    zone = (across > -right * scale) & (across < left * scale)
+    body_of_vertebra = (before < 0) & (across < 13.0 * scale)
+    # Above its arch there is no aorta beside the spine.
+    behind = np.where(above > 25.0, 0.0, AORTA_BEHIND_MM * scale)[:, None, None]
+    return zone & ~body_of_vertebra & (before > -behind)
+
+
+def find_mediastinum(
+    volume: FloatArray, lungs: LabelArray, body: BoolArray, thorax: Thorax, zone: BoolArray
+) -> BoolArray:
+    """Heart and mediastinum.
+
+    Args:
+        volume: HU on the working grid, [D, H, W] in the frame (I, P, L).
+        lungs: pleural lungs, 1 right and 2 left.
+        body: bool, same shape, with the airways.
+        thorax: landmarks of the same grid.
+        zone: ``central_zone`` of the same grid.
+    """
+    spacing = thorax.spacing
+    depth, height, width = lungs.shape
+    right, left = lungs == RIGHT_LUNG, lungs == LEFT_LUNG
+    columns, rows, slices = np.arange(width), np.arange(height), np.arange(depth)
+    inner_right, inner_left = medial_borders(right, left, thorax)
+    mask = (columns >= inner_right[:, :, None]) & (columns < inner_left[:, :, None])
+    mask &= zone
+    mask &= (rows[None] >= thorax.front[:, None])[:, :, None]
+    floor = heart_floor(right, left, thorax)
+    over = slices[:, None, None] <= floor[None]
+    before = thorax.before_spine(height)
+    across = thorax.from_midline(width)
+    # Below the heart only the aorta goes on, with oesophagus and crura, down to the end of the lungs.
+    strip = (before < 22.0) & (across > -16.0) & (across < 42.0)
+    mask &= over | strip
+    mask[: thorax.top] = False
+    mask[thorax.bottom + 1 :] = False
+    mask &= ~(lungs > 0)
+    mask &= body & ~_wall_bones(volume, thorax)
+    mask = largest_component(open_mask(mask, 3.0, spacing))
+    return fill_holes(mask) & ~(lungs > 0)
+
+
+def medial_borders(
+    right: BoolArray, left: BoolArray, thorax: Thorax
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For every (slice, row): the column after the right lung and the first of the left.
+
+    Rows that miss a lung take the nearest row that has it; a side without any lung is mirrored from the other, but at
+    least 60 mm (left) or 35 mm (right) from the midline.
+    """
+    depth, height, width = right.shape
+    has_right, has_left = right.any(axis=2), left.any(axis=2)
+    inner_right = width - right[:, :, ::-1].argmax(axis=2)
+    inner_left = left.argmax(axis=2)
+    for values, known in ((inner_right, has_right), (inner_left, has_left)):
+        if known.any():
+            nearest = ndi.distance_transform_edt(
+                ~known, sampling=thorax.spacing[:2], return_distances=False, return_indices=True
+            )
+            values[...] = values[tuple(nearest)]
+    middle = np.broadcast_to(thorax.midline[:, None], (depth, height))
+    if not has_left.any():
+        inner_left = np.maximum(2 * middle - inner_right, middle + 60.0 * thorax.scale / thorax.spacing[2]).astype(np.intp)
+    if not has_right.any():
+        inner_right = np.minimum(2 * middle - inner_left, middle - 35.0 * thorax.scale / thorax.spacing[2]).astype(np.intp)
+    return inner_right, inner_left
+
+
+def heart_floor(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.NDArray[np.float64]:
+    """Slice of the diaphragm under the heart for every (row, column), [H, W].
+
+    The lowest lung voxel of each column is the upper surface of the diaphragm, except where the lung lies on the
+    heart. For each row the level beside the heart is taken on both sides and joined by a straight line.
+    """
+    height, width = right.shape[1:]
+    spacing = thorax.spacing
+    middle = float(np.median(thorax.midline[thorax.top : thorax.bottom + 1]))
+    across = (np.arange(width) - middle) * spacing[2] / thorax.scale
+    # Beside the heart: right of it from 30 to 80 mm, left of it from 60 to 105 mm off the midline.
+    bands = ((right, (across > -80) & (across < -30), 65.0), (left, (across > 55) & (across < 115), 75.0))
+    levels = []
+    for lung, band, percent in bands:
+        footprint = lung.any(axis=0)
+        lowest = np.where(footprint, lung.shape[0] - 1 - lung[::-1].argmax(axis=0), np.nan)
+        levels.append(_row_levels(lowest[:, band], percent, height, thorax))
+    if np.isnan(levels[0]).all():
+        levels[0] = levels[1]
+    if np.isnan(levels[1]).all():
+        levels[1] = levels[0]
+    if np.isnan(levels[0]).all():
+        levels = [np.full(height, float(thorax.bottom))] * 2
+    share = np.clip((across + 60.0) / 80.0, 0.0, 1.0)
+    return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + FLOOR_MARGIN_MM / spacing[0]
+
+
+def _row_levels(lowest: npt.NDArray[np.float64], percent: float, height: int, thorax: Thorax) -> npt.NDArray[np.float64]:
+    """Percentile of the diaphragm's level in each row, smooth along the rows, held behind the heart."""
+    values = np.full(height, np.nan)
+    enough = (~np.isnan(lowest)).sum(axis=1) * thorax.spacing[2] > 15.0
+    for row in np.flatnonzero(enough):
+        values[row] = np.nanpercentile(lowest[row], percent)
+    known = np.flatnonzero(~np.isnan(values))
+    if known.size == 0:
+        return values
+    # Towards the back and the front the lung dips into the recesses: the heart's floor does not follow it there.
+    lung_slices = slice(thorax.top, thorax.bottom + 1)
+    back = float(np.median(thorax.spine[lung_slices])) - 45.0 * thorax.scale / thorax.spacing[1]
+    front = float(np.percentile(thorax.front[lung_slices], 25)) + 30.0 * thorax.scale / thorax.spacing[1]
+    used = known[(known <= back) & (known >= front)]
+    used = used if used.size else known
+    smooth = np.interp(np.arange(height), used, ndi.median_filter(values[used], 5, mode="nearest"))
+    smooth = ndi.gaussian_filter1d(smooth, 8.0 / thorax.spacing[1], mode="nearest")
+    reach = 12.0 / thorax.spacing[0]
+    middle = float(np.median(smooth[used]))
+    return np.clip(smooth, middle - reach, middle + reach)
+
+
+def _wall_bones(volume: FloatArray, thorax: Thorax) -> BoolArray:
+    """Bone of the chest wall: dense voxels at the front edge or beside the vertebrae, not contrast in vessels."""
+    rows = np.arange(volume.shape[1])
+    at_front = (rows[None] < (thorax.front + 12.0 / thorax.spacing[1])[:, None])[:, :, None]
+    at_back = thorax.before_spine(volume.shape[1]) < -12.0
+    return dilate((volume > 220.0) & (at_front | at_back), 1.5, thorax.spacing)

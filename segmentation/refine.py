@@ -1,0 +1,61 @@
+"""Back to full resolution: only a band at the border is looked at again, the rest is a lookup."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .grid import WorkingGrid
+from .morphology import dilate
+from .types import LEFT_LUNG, RIGHT_LUNG, LabelArray
+
+__all__ = ["to_native"]
+
+BORDER_HU = -400.0
+
+
+def to_native(labels: LabelArray, closed: LabelArray, aerated: LabelArray, grid: WorkingGrid, out: LabelArray) -> None:
+    """Write working labels to the native grid with the border of the aerated lung redrawn at -400 HU.
+
+    Within one working voxel of that border a native voxel is lung if it is air; elsewhere it keeps its label. The
+    result holds the labels in bits 0 and 1 and the aerated lung in bits 2 and 3.
+
+    Args:
+        labels: working labels, 0 to 3.
+        closed: working labels of the lungs without dense disease, 0 to 2.
+        aerated: working labels of the air in the lungs before closing, 0 to 2.
+        grid: the working grid.
+        out: uint8 zeros, native shape in the frame (I, P, L); written in place.
+    """
+    iz, iy, ix = (grid.lookup(axis) for axis in range(3))
+    code = labels | (np.where(labels == closed, closed, 0).astype(np.uint8) << 2)
+    band = np.zeros(labels.shape, dtype=bool) if grid.is_native else _border_band(labels, aerated)
+    side = _side_of_band(band, aerated, labels)
+    # What a border voxel is when it is not air: heart where the heart is next to it, else background.
+    code = np.where(band, np.where(labels == side, 0, labels), code).astype(np.uint8) | (side << 4)
+    for k in range(out.shape[0]):
+        plane = code[iz[k]]
+        if not plane.any():
+            continue
+        full = plane[iy][:, ix]
+        border = full >> 4
+        air = (border > 0) & (grid.native[k] < BORDER_HU)
+        out[k] = np.where(air, border * 5, full & 15)
+
+
+def _border_band(labels: LabelArray, aerated: LabelArray) -> np.ndarray:
+    """Working voxels within one voxel of the border between aerated lung and what is not lung."""
+    unit = (1.0, 1.0, 1.0)
+    lung = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
+    band = dilate(aerated > 0, 1.0, unit) & dilate(~lung, 1.0, unit)
+    return band & ~(lung & (aerated == 0))
+
+
+def _side_of_band(band: np.ndarray, aerated: LabelArray, labels: LabelArray) -> LabelArray:
+    """Which lung a border voxel belongs to if it is air: its own label, else the one that it touches."""
+    side = np.zeros(labels.shape, dtype=np.uint8)
+    side[band & dilate(aerated == LEFT_LUNG, 1.0, (1.0, 1.0, 1.0))] = LEFT_LUNG
+    right = band & dilate(aerated == RIGHT_LUNG, 1.0, (1.0, 1.0, 1.0))
+    side[right] = RIGHT_LUNG
+    own = band & ((labels == RIGHT_LUNG) | (labels == LEFT_LUNG))
+    side[own] = labels[own]
+    return side

@@ -1,0 +1,151 @@
+"""One CT in, organs out: the order of the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from organcam.errors import DataError, did_you_mean
+
+from .airways import Airways, airway_wall, find_airways
+from .body import inner_air
+from .closing import close_lungs
+from .grid import WorkingGrid, make_working_grid, to_frame
+from .lungs import find_lungs
+from .mediastinum import central_zone, find_mediastinum
+from .midline import find_midline
+from .morphology import bounding_box
+from .pleura import add_leftovers, pleural_lungs
+from .quality import Evidence, assess, is_padded, measure, not_a_chest
+from .reference import reference_lungs, reference_organs
+from .refine import to_native
+from .rough import rough_labels
+from .thorax import Thorax, measure_thorax
+from .types import HEART_MEDIASTINUM, BoolArray, Flag, LabelArray, OrganSegmentation, Quality
+from .validate import check_array, check_geometry, check_hounsfield
+
+__all__ = ["METHODS", "segment_organs"]
+
+METHODS = ("organcam", "reference")
+
+MARGIN_MM = (20.0, 45.0, 25.0)
+"""What the later steps need around the air inside the body: ribs at the sides, the whole vertebra at the back."""
+
+
+def segment_organs(
+    volume_hu: npt.ArrayLike,
+    *,
+    affine: npt.ArrayLike | None = None,
+    spacing: Sequence[float] | None = None,
+    method: str = "organcam",
+) -> OrganSegmentation:
+    """Right lung, left lung, heart and mediastinum of a chest CT by image processing.
+
+    Args:
+        volume_hu: HU, [D0, D1, D2], any real dtype.
+        affine: 4x4 from voxel to RAS+ millimetres; any orientation.
+        spacing: millimetres for each axis instead of an affine; the array is then in the network frame: axis 0
+            superior to inferior, axis 1 anterior to posterior, axis 2 patient right to left.
+        method: ``organcam``, or ``reference`` for the published rule.
+
+    Returns:
+        Labels on the grid of the input, with quality and landmarks.
+
+    Raises:
+        ValueError: for an unknown method, a missing or impossible geometry, or an array that is not a volume.
+        DataError: if the values are not those of a CT.
+    """
+    if method not in METHODS:
+        msg = f"unknown segmentation method {method!r}; {did_you_mean(method, METHODS)}"
+        raise ValueError(msg)
+    volume = np.asarray(volume_hu)
+    check_array(volume)
+    check_geometry(volume.shape, affine, spacing)
+    check_hounsfield(volume)
+    out = np.zeros(volume.shape, dtype=np.uint8, order="F" if volume.flags.f_contiguous else "C")
+    native, native_spacing = to_frame(volume, affine)
+    frame, _ = to_frame(out, affine)
+    if spacing is not None:
+        native_spacing = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    if method == "reference":
+        return _segment_reference(native, native_spacing, out, frame)
+    grid = make_working_grid(native, native_spacing)
+    quality, landmarks, rough = _segment_grid(grid, frame)
+    aerated = out >> 2
+    out &= 3
+    return OrganSegmentation(out, quality, landmarks, aerated=aerated, rough=rough)
+
+
+def _segment_grid(grid: WorkingGrid, frame: LabelArray) -> tuple[Quality, dict[str, Any], bool]:
+    """Segment on the working grid and write labels (bits 0, 1) and aerated lungs (bits 2, 3) to ``frame``."""
+    volume, spacing = grid.volume, grid.spacing
+    air, body, cut = inner_air(volume, spacing)
+    if not body.any():
+        msg = "no body was found: nothing denser than -400 HU is thicker than 6 mm"
+        raise DataError(msg)
+    midline = find_midline(volume, body, spacing)
+    box = bounding_box(air, tuple(int(mm / s) + 1 for mm, s in zip(MARGIN_MM, spacing, strict=True)))
+    part, air, trunk, inner = np.ascontiguousarray(volume[box]), air[box].copy(), body[box].copy(), midline.crop(box)
+    airways = find_airways(part, air, inner, spacing)
+    wall = airway_wall(airways, spacing)
+    aerated = find_lungs(part, air, wall, inner, spacing)
+    closed = close_lungs(aerated, wall, spacing)
+    if not closed.any():
+        labels = rough_labels(body)
+        to_native(labels, np.zeros_like(labels), np.zeros_like(labels), grid, frame)
+        return not_a_chest(float(air.sum()) * grid.voxel_ml), {}, True
+    thorax = measure_thorax(part, closed, inner, airways, spacing)
+    labels = _organs(part, closed, trunk, thorax, wall)
+    padded = is_padded(volume)
+    ends = (box[0].start == 0, box[0].stop == volume.shape[0])
+    seen = Evidence(part, labels, closed, cut[box], airways, thorax, *ends)
+    quality = assess(measure(seen), padded=padded, trachea=airways.found)
+    to_native(*(_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)), grid, frame)
+    return quality, _landmarks(thorax, airways, box), False
+
+
+def _segment_reference(
+    native: npt.NDArray[np.generic], spacing: tuple[float, float, float], out: LabelArray, frame: LabelArray
+) -> OrganSegmentation:
+    """The published rule on the volume as it is; its limits are in voxels and meant for 0.8 mm."""
+    organs = reference_organs(reference_lungs(native))
+    frame[...] = organs.labels
+    ml = np.bincount(organs.labels.ravel(), minlength=4) * float(np.prod(spacing)) / 1000.0
+    measures = dict(zip(("right_lung_ml", "left_lung_ml", "heart_ml"), map(float, ml[1:]), strict=True))
+    sentence = "The published rule took a lung for missing (border beyond column 130 or before 300): the mask is empty."
+    flags = (Flag("reference_bad", float(organs.extrema[4]), 130.0, sentence),) if organs.bad else ()
+    return OrganSegmentation(out, Quality(flags, measures), {"extrema": organs.extrema})
+
+
+def _landmarks(thorax: Thorax, airways: Airways, box: tuple[slice, ...]) -> dict[str, Any]:
+    """Levels and curves in mm from the centre of the first voxel of the frame (I, P, L)."""
+    z, y, x = ((float(s) + 0.5) for s in (box[0].start, box[1].start, box[2].start))
+    dz, dy, dx = thorax.spacing
+    lungs = slice(thorax.top, thorax.bottom + 1)
+    return {
+        "top_mm": (z + thorax.top) * dz,
+        "bottom_mm": (z + thorax.bottom) * dz,
+        "carina_mm": (z + thorax.carina) * dz,
+        "carina_seen": airways.found,
+        "spine_front_mm": ((y + thorax.spine[lungs]) * dy).round(1).tolist(),
+        "midline_mm": ((x + thorax.midline[lungs]) * dx).round(1).tolist(),
+    }
+
+
+def _organs(
+    volume: npt.NDArray[np.float32], closed: LabelArray, body: BoolArray, thorax: Thorax, airway: BoolArray
+) -> LabelArray:
+    """Pleural lungs and mediastinum from the closed lungs."""
+    zone = central_zone(thorax, closed.shape)
+    labels, models = pleural_lungs(volume, closed, body, thorax, zone, airway)
+    labels[find_mediastinum(volume, labels, body | airway, thorax, zone)] = HEART_MEDIASTINUM
+    return add_leftovers(volume, labels, body, thorax, models, airway)
+
+
+def _uncrop(labels: LabelArray, box: tuple[slice, ...], shape: tuple[int, ...]) -> LabelArray:
+    full = np.zeros(shape, dtype=np.uint8)
+    full[box] = labels
+    return full

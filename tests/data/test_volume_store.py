@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organcam.data.volume import Volume
+from organcam.data.volume_store import read_stored, resampled, to_stored, write_stored
+
+LPS = np.diag([-0.7, -0.8, 2.5, 1.0])
+
+
+def world_of(volume: Volume, index) -> np.ndarray:
+    return (volume.affine @ np.array([*index, 1.0]))[:3]
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    array = np.random.default_rng(0).integers(-1000, 1000, (9, 7, 5), dtype=np.int16)
+    write_stored(tmp_path / "x.b2nd", array)
+    np.testing.assert_array_equal(read_stored(tmp_path / "x.b2nd"), array)
+
+
+def test_stored_volume_has_network_axes_and_is_clipped_and_rounded():
+    stored = to_stored(Volume(np.full((4, 5, 6), 2999.6, np.float32), LPS), None, (-1000, 1000))
+    assert stored.axes == "IPL"
+    assert stored.array.shape == (6, 5, 4)
+    assert stored.array.dtype == np.int16
+    assert set(stored.array.ravel()) == {1000}
+
+
+def test_a_linear_ramp_survives_resampling_at_its_place_in_the_patient():
+    """Independent truth: HU = 10 x + 3 y - 4 z in world mm, so any interpolated voxel can be checked by its place."""
+    index = np.stack(np.meshgrid(*map(np.arange, (20, 22, 12)), indexing="ij"), -1)
+    world = index @ LPS[:3, :3].T + LPS[:3, 3]
+    array = (10 * world[..., 0] + 3 * world[..., 1] - 4 * world[..., 2]).astype(np.float32)
+    found = resampled(Volume(array, LPS).reoriented(), (1.1, 0.9, 1.0))
+    assert found.spacing == pytest.approx((1.1, 0.9, 1.0))
+    for place in ((5, 6, 7), (13, 9, 3), (20, 12, 9)):
+        x, y, z = world_of(found, place)
+        assert found.array[place] == pytest.approx(10 * x + 3 * y - 4 * z, abs=0.01)
+
+
+@given(
+    shape=st.tuples(*[st.integers(4, 12)] * 3),
+    spacing=st.tuples(*[st.floats(0.5, 4.0)] * 3),
+    target=st.tuples(*[st.floats(0.5, 4.0)] * 3),
+)
+def test_resampling_keeps_the_field_of_view(shape, spacing, target):
+    volume = Volume(np.zeros(shape, np.int16), np.diag([*spacing, 1.0]))
+    found = resampled(volume, target)
+    for axis in range(3):
+        assert abs(found.array.shape[axis] * target[axis] - shape[axis] * spacing[axis]) <= max(
+            target[axis] / 2 + 1e-6, target[axis] - shape[axis] * spacing[axis]
+        )
+    first_edge = found.affine @ np.array([-0.5, -0.5, -0.5, 1])
+    np.testing.assert_allclose(first_edge[:3], (volume.affine @ np.array([-0.5, -0.5, -0.5, 1]))[:3], atol=1e-9)
+
+
+def test_thin_slices_are_averaged_not_skipped():
+    """Alternating slices of 0 and 100 HU become about 50 everywhere when four are made one."""
+    array = np.zeros((32, 4, 4), np.float32)
+    array[1::2] = 100
+    found = resampled(Volume(array, np.eye(4)), (4.0, 1.0, 1.0)).array
+    assert np.abs(found[1:-1] - 50).max() < 5
+
+
+def test_real_scan_keeps_its_mean_hu_and_field_of_view(shared_data):
+    from organcam.data.readers import read_volume
+
+    volume = read_volume(shared_data / "cip64" / "ct-64.nrrd")
+    stored = to_stored(volume, (3.0, 3.0, 3.0), (-1000, 1000))
+    assert stored.array.mean() == pytest.approx(np.clip(volume.array, -1000, 1000).mean(), abs=5)
+    extent = np.array(stored.array.shape) * 3.0
+    np.testing.assert_allclose(
+        extent, np.array(volume.reoriented().array.shape) * volume.reoriented().spacing, atol=1.6
+    )

@@ -1,0 +1,195 @@
+"""Maps written from real MONAI evaluators, by slab-wise and by ordinary 3D networks."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.networks.nets import DenseNet
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from torch import nn
+
+from organcam.attention import attention_maps
+from organcam.errors import DataError
+from organcam.geometry import FeatureGrid
+from organcam.handlers import AttentionSaver
+from organcam.networks import AxialNet
+
+NAMES = ("lung_nodule", "heart_stent", "lung_mass")
+
+
+def axialnet() -> AxialNet:
+    torch.manual_seed(0)
+    return AxialNet(num_labels=3, backbone="small", input_size=(32, 32))
+
+
+def slab_scans(**more: object) -> list[dict[str, object]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        {"image": torch.rand(2, 3, 32, 32, generator=generator) - 0.4, "scan_id": f"trn{i}", "label": torch.zeros(3)}
+        | more
+        for i in range(3)
+    ]
+
+
+def evaluate(network: nn.Module, items: list[dict[str, object]], saver: AttentionSaver, transform=None, **options):
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset(items, transform), batch_size=2),
+        network=network,
+        prepare_batch=lambda batch, *_, **__: (batch["image"], None),
+        val_handlers=[saver],
+        **options,
+    )
+    evaluator.run()
+    return evaluator
+
+
+@pytest.mark.parametrize("decollate", [True, False])
+@pytest.mark.parametrize("method", ["hirescam", "gradcam"])
+def test_npz_holds_the_maps_of_every_scan(tmp_path, decollate, method):
+    network, items = axialnet(), slab_scans()
+    saver = AttentionSaver(network, tmp_path / "new" / "maps", method=method, label_names=NAMES)
+    evaluate(network, items, saver, decollate=decollate)
+    for item in items:
+        expected = attention_maps(network, item["image"][None], method=method)
+        with np.load(tmp_path / "new" / "maps" / f"{item['scan_id']}.npz", allow_pickle=False) as found:
+            np.testing.assert_allclose(found[method], expected.values[0], atol=1e-6)
+            np.testing.assert_allclose(found["scores"], expected.logits[0], atol=1e-6)
+            assert found["labels"].tolist() == list(NAMES)
+            grid = FeatureGrid.from_dict(json.loads(str(found["grid"])))
+        assert grid == network.feature_grid((6, 32, 32))
+
+
+def test_network_is_left_as_it_was(tmp_path):
+    network = axialnet().train()
+    network.backbone.eval()  # a frozen part, which MONAI's own eval_mode would set to training
+    flags = [module.training for module in network.modules()]
+    state = SimpleNamespace(output={"image": torch.rand(1, 2, 3, 32, 32)}, batch={"scan_id": ["one"]})
+    AttentionSaver(network, tmp_path, target_layer="head")(SimpleNamespace(state=state))
+    assert (tmp_path / "one.npz").is_file()
+    assert [module.training for module in network.modules()] == flags
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_maps_are_signed_and_sum_to_the_score(tmp_path):
+    network = axialnet()
+    evaluate(network, slab_scans(), AttentionSaver(network, tmp_path))
+    with np.load(tmp_path / "trn0.npz", allow_pickle=False) as found:
+        assert found["hirescam"].min() < 0
+        total = found["hirescam"].sum(axis=(1, 2, 3)) + network.fc.bias.detach().numpy()
+        np.testing.assert_allclose(total, found["scores"], atol=1e-5)
+
+
+def test_chosen_labels_as_nifti_with_the_items_affine(tmp_path):
+    network, affine = axialnet(), np.diag([-2.0, -0.8, -0.8, 1.0])
+    affine[:3, 3] = [10, 20, 30]
+    saver = AttentionSaver(network, tmp_path, labels=["lung_mass"], label_names=NAMES, file_format="nifti")
+    evaluate(network, slab_scans(affine=affine), saver)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"trn{i}_lung_mass.nii.gz" for i in range(3)]
+    image = nib.load(tmp_path / "trn1_lung_mass.nii.gz")
+    assert image.shape == (6, 32, 32)
+    np.testing.assert_allclose(image.affine, affine)
+    assert np.asarray(image.dataobj).min() < 0
+
+
+def test_any_network_and_loader_by_layer_and_file_name(tmp_path):
+    """A bundle user's case: DenseNet, LoadImaged, no id in the items, a YAML overlay of scalars."""
+    affine = np.diag([0.7, 0.7, 2.0, 1.0])
+    generator = np.random.default_rng(0)
+    for name in ("case 1", "case2"):
+        nib.save(nib.Nifti1Image(generator.random((32, 32, 32), np.float32), affine), tmp_path / f"{name}.nii.gz")
+    items = [{"image": str(tmp_path / f"{name}.nii.gz")} for name in ("case 1", "case2")]
+    torch.manual_seed(0)
+    network = DenseNet(3, 1, 2, init_features=4, growth_rate=4, block_config=(1, 1))
+    config = {
+        "network": "$None",
+        "saver": {
+            "_target_": "organcam.handlers.AttentionSaver",
+            "network": "@network",
+            "output_dir": str(tmp_path / "out"),
+            "target_layer": "class_layers.relu",
+            "labels": [1],
+            "file_format": "nifti",
+        },
+    }
+    parser = ConfigParser(config)
+    parser["network"] = network
+    saver = parser.get_parsed_content("saver")
+    evaluate(network, items, saver, Compose([LoadImaged("image"), EnsureChannelFirstd("image")]))
+    image = nib.load(tmp_path / "out" / "case_1_label1.nii.gz")
+    assert image.shape == (32, 32, 32)
+    np.testing.assert_allclose(image.affine, affine)
+    assert (tmp_path / "out" / "case2_label1.nii.gz").is_file()
+
+
+def test_two_dimensional_maps_are_kept_as_npz_only(tmp_path):
+    torch.manual_seed(0)
+    network = DenseNet(2, 1, 2, init_features=4, growth_rate=4, block_config=(1,))
+    items = [{"image": torch.rand(1, 16, 16), "scan_id": "slice1"}]
+    evaluate(network, items, AttentionSaver(network, tmp_path, target_layer="features"))
+    with np.load(tmp_path / "slice1.npz", allow_pickle=False) as found:
+        assert sorted(found.files) == ["hirescam", "labels", "scores"]
+        assert found["hirescam"].ndim == 3
+    saver = AttentionSaver(network, tmp_path, target_layer="features", labels=[0], file_format="nifti")
+    with pytest.raises(ValueError, match="2 axes cannot be NIfTI"):
+        evaluate(network, [{**items[0], "affine": np.eye(4)}], saver)
+
+
+def test_a_second_run_replaces_the_files(tmp_path):
+    network = axialnet()
+    saver = AttentionSaver(network, tmp_path)
+    evaluator = evaluate(network, slab_scans(), saver)
+    evaluator.run()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_scans_with_one_name_are_not_lost(tmp_path):
+    items = [{"image": MetaTensor(torch.rand(2, 3, 32, 32), meta={"filename_or_obj": f"{d}/ct.nii.gz"})} for d in "ab"]
+    network = axialnet()
+    with pytest.raises(DataError, match=r"two scans are called 'ct'.*'a/ct.nii.gz'.*'scan_id'"):
+        evaluate(network, items, AttentionSaver(network, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "words"),
+    [
+        ({"scan_id": "../../etc/passwd"}, DataError, "cannot be a file name"),
+        ({"scan_id": None}, KeyError, "no entry 'scan_id'"),
+    ],
+)
+def test_bad_or_missing_id_is_refused(tmp_path, more, error, words):
+    items = [{key: value for key, value in (item | more).items() if value is not None} for item in slab_scans()[:1]]
+    network = axialnet()
+    with pytest.raises(error, match=words):
+        evaluate(network, items, AttentionSaver(network, tmp_path))
+
+
+def test_nifti_without_affine_says_so(tmp_path):
+    network = axialnet()
+    with pytest.raises(KeyError, match="NIfTI needs the input's affine"):
+        evaluate(network, slab_scans(), AttentionSaver(network, tmp_path, labels=[0], file_format="nifti"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "hirescan"}, "did you mean 'hirescam'"),
+        ({"target_layer": "haed"}, "did you mean 'head'.*backbone"),
+        ({"file_format": "nii"}, "did you mean 'nifti'"),
+        ({"file_format": "nifti"}, "name the labels"),
+        ({"labels": ["lung_nodul"], "label_names": NAMES}, "did you mean 'lung_nodule'"),
+        ({"labels": ["lung_nodule"]}, "needs label_names"),
+    ],
+)
+def test_bad_argument_is_refused_before_the_run(tmp_path, options, words):
+    with pytest.raises(ValueError, match=words):
+        AttentionSaver(axialnet(), tmp_path, **options)

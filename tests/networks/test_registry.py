@@ -1,0 +1,45 @@
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from organcam.errors import ConfigError
+from organcam.networks import BACKBONES, NETWORKS, AxialNet, Registry, registry
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """An installed package that offers a builder."""
+    point = EntryPoint("counter", "collections:Counter", "organcam.example")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    return Registry("example", "organcam.example")
+
+
+def test_own_names():
+    assert NETWORKS.names() == ("axialnet",)
+    assert {"resnet18", "small"} <= set(BACKBONES.names())
+    assert isinstance(NETWORKS.build("axialnet", num_labels=1, backbone="small", input_size=(16, 16)), AxialNet)
+
+
+def test_entry_points_add_names(installed):
+    installed.register("own")(dict)
+    assert installed.names() == ("counter", "own")
+    assert installed.build("counter", a=2) == {"a": 2}
+
+
+def test_own_name_wins_over_an_installed_one(installed):
+    installed.register("counter")(list)
+    assert installed.names() == ("counter",)
+    assert installed.build("counter") == []
+
+
+def test_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(
+        ConfigError, match=r"unknown backbone 'resnet19': did you mean 'resnet18'\? Legal: resnet18, small"
+    ):
+        BACKBONES.get("resnet19")
+
+
+def test_name_cannot_be_taken_twice(installed):
+    installed.register("own")(dict)
+    with pytest.raises(ValueError, match="'own' is registered already"):
+        installed.register("own")

@@ -1,0 +1,224 @@
+"""A small finished run, written file by file as the stages write it: two models, six scans, a chest of ellipsoids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from organcam.config import Workflow, parse_workflow
+from organcam.data.network_input import grid_key, grid_on_scan, input_affine
+from organcam.data.volume_store import write_stored
+from organcam.data.writers import write_nifti
+from organcam.geometry import FeatureGrid
+from organcam.runner import SilentProgress, make_executor, write_json_atomic
+from organcam.segmentation.regions import organ_occupancy
+from organcam.stages.run import Run
+
+SHAPE, SPACING = (28, 66, 80), (8.0, 5.0, 4.5)
+GRID = FeatureGrid((10, 8, 8), (3.0, 8.0, 8.0), (1.0, 3.5, 3.5), (3, 31, 31), (30, 64, 64))
+LABELS = ("lung_nodule", "lung_pleural_effusion", "h_great_vessel_atherosclerosis", "heart_cardiomegaly")
+MODELS = ("baseline", "masked")
+SPLITS = {"s1": "train", "s2": "valid", "s3": "test", "s4": "test", "s5": "shifted", "s6": "intervention"}
+
+
+def network_affine() -> np.ndarray:
+    """Axes I, P, L with `SPACING`; the first voxel is the patient's upper, front, right corner."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = -SPACING[0], -SPACING[1], -SPACING[2]
+    affine[:, 3] = (170.0, 160.0, 110.0, 1.0)
+    return affine
+
+
+def chest() -> tuple[np.ndarray, np.ndarray]:
+    """HU and organ labels: air, an elliptic body, two lungs (the patient's right one in low columns), a heart."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    hu = np.full(SHAPE, -1000, dtype=np.int16)
+    hu[(y / 0.75) ** 2 + (x / 0.9) ** 2 < 1] = 40
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    for value, side in ((1, -1), (2, 1)):
+        inside = (z / 0.9) ** 2 + (y / 0.5) ** 2 + ((x - side * 0.42) / 0.33) ** 2 < 1
+        hu[inside], labels[inside] = -850, value
+    heart = ((z - 0.2) / 0.5) ** 2 + ((y + 0.15) / 0.3) ** 2 + ((x - 0.08) / 0.2) ** 2 < 1
+    hu[heart], labels[heart] = 50, 3
+    return hu, labels
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Run]:
+    """``make_run(reports=..., interventions=..., ...)``: the run, with the named parts left out where False."""
+
+    def build(name: str = "run", sentence: str = "A nodule in the right lung.", **parts: Any) -> Run:
+        root = tmp_path / name
+        wanted = {"reports": True, "evaluation": True, "interventions": True, "lesions": True, "organs": True, **parts}
+        workflow = _workflow(tmp_path, wanted)
+        _write_scans(root, wanted)
+        if wanted["reports"]:
+            _write_labels(root, sentence)
+        if wanted["lesions"]:
+            _write_lesions(tmp_path)
+        if wanted["evaluation"]:
+            _write_evaluation(root, wanted["interventions"])
+            _write_models(root)
+        return Run(workflow, root, make_executor("serial"), SilentProgress())
+
+    return build
+
+
+def _workflow(folder: Path, wanted: dict[str, Any]) -> Workflow:
+    data: dict[str, Any] = {"images": "images"}
+    if wanted["reports"]:
+        data["reports"] = "reports.csv"
+    if wanted["lesions"]:
+        data["lesions"] = str(folder / "lesions.csv")
+    return parse_workflow(
+        {
+            "name": wanted.get("title", "small run"),
+            "data": data,
+            "input": {"shape": list(GRID.input_shape)},
+            "models": {"baseline": {}, "masked": {"mask_loss": {"weight": [5, 10]}}},
+            "report": {"scans": 2, "labels": 3},
+        }
+    )
+
+
+def _write_scans(root: Path, wanted: dict[str, Any]) -> None:
+    hu, labels = chest()
+    hu[14, 30, 20] = 300  # a bright voxel in the patient's right lung
+    affine = network_affine()
+    for folder in ("organs", "volumes", "regions", *(f"attention/{model}" for model in MODELS)):
+        (root / folder).mkdir(parents=True)
+    grid = grid_on_scan(GRID, input_affine(affine, SHAPE, GRID.input_shape), affine, SHAPE)
+    occupancy = np.rint(organ_occupancy(labels, grid) * 255).astype(np.uint8)
+    reports = wanted["reports"]
+    rows = [
+        {"scan_id": n, "image": f"{n}.nii.gz", "patient_id": n, "split": s, "report_id": n if reports else ""}
+        for n, s in SPLITS.items()
+    ]
+    pd.DataFrame(rows).to_csv(root / "manifest.csv", index=False)
+    for position, name in enumerate(SPLITS):
+        write_stored(root / "volumes" / f"{name}.b2nd", hu)
+        details = {
+            "shape": list(SHAPE),
+            "affine": affine.tolist(),
+            "scan_shape": list(SHAPE),
+            "scan_affine": affine.tolist(),
+        }
+        sidecar = {"id": name, "key": "k", "outputs": {}, "details": details}
+        write_json_atomic(root / "volumes" / f"{name}.json", sidecar)
+        if wanted["organs"]:
+            write_nifti(root / "organs" / f"{name}_organs.nii.gz", labels, affine)
+        np.savez(root / "regions" / f"{name}.npz", **{grid_key(GRID): occupancy})
+        for shift, model in enumerate(MODELS):
+            _write_attention(root / "attention" / model / f"{name}.npz", position + 10 * shift)
+    if wanted["organs"]:
+        quality = [
+            {"scan_id": n, "ok": n != "s4", "sentences": "the <left> lung is cut" if n == "s4" else "", "lungs_ml": 4000 + i}
+            for i, n in enumerate(SPLITS)
+        ]
+        pd.DataFrame(quality).to_csv(root / "organs" / "quality.csv", index=False)
+
+
+def _write_attention(path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    maps = rng.normal(0, 0.05, (len(LABELS), *GRID.shape)).astype(np.float32)
+    maps[0, 5, 3, 1] = 2.0 if seed < 10 else 1.0
+    np.savez(
+        path,
+        hirescam=maps,
+        gradcam=maps,
+        scores=rng.normal(0, 2, len(LABELS)).astype(np.float32),
+        labels=np.asarray(LABELS),
+        grid=np.asarray(json.dumps(GRID.to_dict())),
+    )
+
+
+def _write_labels(root: Path, sentence: str) -> None:
+    (root / "labels").mkdir()
+    cells = {"nodule*right_lung": 1, "atherosclerosis*aorta": [1, 0, 1, 0, 1, 0], "cardiomegaly*heart": 0}
+    pd.DataFrame({"report_id": list(SPLITS), **cells}).to_csv(root / "labels" / "labels_by_location.csv", index=False)
+    rows = [
+        {
+            "report_id": name,
+            "abnormality": "nodule",
+            "location": place,
+            "status": "present",
+            "section": "findings",
+            "sentence": sentence,
+            "start": 2,
+        }
+        for name in SPLITS
+        for place in ("right_lung", "lung")
+    ]
+    pd.DataFrame(rows).to_csv(root / "labels" / "findings.csv", index=False)
+
+
+def _write_lesions(folder: Path) -> None:
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask[13:16, 28:33, 18:23] = 4
+    write_nifti(folder / "lesions.nii.gz", mask, network_affine())
+    row = {"scan_id": "s3", "value": 4, "abnormality": "nodule", "location": "right_lung", "mask": "lesions.nii.gz"}
+    pd.DataFrame([row]).to_csv(folder / "lesions.csv", index=False)
+
+
+def _write_models(root: Path) -> None:
+    for shift, model in enumerate(MODELS):
+        folder = root / "models" / model
+        folder.mkdir(parents=True)
+        epochs = np.arange(1, 7)
+        table = {"epoch": epochs, "learning_rate": 1e-3, "train_loss": 1 / epochs, "valid_loss": 1.2 / epochs}
+        pd.DataFrame({**table, "valid_auroc": 0.9 + 0.01 * shift}).to_csv(folder / "metrics.csv", index=False)
+    selection = {"weight": [5.0, 10.0], "auroc_median": [0.95, 0.96], "organ_iou": [0.71, 0.82], "chosen": [False, True]}
+    pd.DataFrame(selection).to_csv(root / "models" / "masked" / "selection.csv", index=False)
+
+
+def _write_evaluation(root: Path, interventions: bool) -> None:
+    folder, rng = root / "evaluation", np.random.default_rng(3)
+    folder.mkdir()
+    overlap, scored = [], []
+    summary: dict[str, Any] = {"models": {}}
+    for model in MODELS:
+        splits: dict[str, Any] = {}
+        for split in ("valid", "test", "shifted"):
+            means: dict[str, float] = {}
+            for method in ("gradcam", "hirescam"):
+                names = [("overall", "overall"), ("group", "lung"), ("group", "heart"), *(("label", x) for x in LABELS)]
+                for by, name in names:
+                    mean = float(rng.uniform(0.4, 0.9))
+                    row = {"model": model, "method": method, "split": split, "by": by, "name": name, "mean": mean}
+                    overlap.append({**row, "std": 0.1, "count": 7})
+                    means.setdefault(method, mean)
+            for label in LABELS:
+                auroc = np.nan if label == "heart_cardiomegaly" else float(rng.uniform(0.6, 1.0))
+                row = {"model": model, "split": split, "label": label, "auroc": auroc}
+                scored.append({**row, "average_precision": auroc, "positives": 3, "scans": 9})
+            splits[split] = {
+                "auroc_median": float(rng.uniform(0.7, 1)),
+                "average_precision_median": float(rng.uniform(0.5, 1)),
+                "organ_iou": means,
+                "pointing": {"gradcam": 0.25, "hirescam": float(rng.uniform(0.3, 0.9))},
+            }
+        summary["models"][model] = {"split": "test", **splits["test"], "splits": splits}
+    pd.DataFrame(overlap).to_csv(folder / "organ_iou.csv", index=False)
+    pd.DataFrame(scored).to_csv(folder / "classification.csv", index=False)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    if interventions:
+        changes = {("baseline", "lesion"): 5.3, ("baseline", "confounder"): 9.3}
+        changes |= {("masked", "lesion"): 3.9, ("masked", "confounder"): 2.6}
+        rows = [
+            {
+                "model": model,
+                "label": "h_great_vessel_atherosclerosis",
+                "inserted": thing,
+                "mean_change": change,
+                "mean_absolute_change": change,
+                "pairs": 12,
+            }
+            for (model, thing), change in changes.items()
+        ]
+        pd.DataFrame(rows).to_csv(folder / "interventions.csv", index=False)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from organcam.runner import Interrupted, interruptible
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of unix")
+
+STUBBORN = """
+import sys
+from organcam.runner import interruptible
+with interruptible():
+    try:
+        print("ready", flush=True)
+        sys.stdin.read()
+    finally:
+        print("cleaning up", flush=True)
+        sys.stdin.read()
+"""
+
+
+def raise_signal(number):
+    with interruptible():
+        signal.raise_signal(number)
+
+
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_signal_becomes_an_exception_with_its_exit_code(number, code, name):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=f"stopped by {name}; the same command goes on from here") as caught:
+        raise_signal(number)
+    assert caught.value.exit_code == code
+    assert signal.getsignal(number) is before
+
+
+def test_going_on_after_errors_does_not_go_on_after_this():
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_second_signal_ends_the_process_at_once():
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "cleaning up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+
+
+def test_other_threads_are_left_alone():
+    seen = []
+
+    def body():
+        with interruptible():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]

@@ -1,0 +1,1 @@
+"""Workflow files shipped with the package; ``organcam run NAME`` finds them here."""
