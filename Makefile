@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow bench docs lint types clean
+.PHONY: demo test slow bench docs lint types wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,40 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	@touch $@
 
 $(VENV)/.installed-docs: $(BIN)/python pyproject.toml
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/organcam run phantom --out runs/demo --workers 2
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow" -q
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow -q
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m pytest tests/benchmarks -q --override-ini python_files='bench_*.py' -s
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Editors and mypy do not follow an editable install whose folders are mapped, so the wheel's contents are checked.
+build/wheel: $(VENV)/.installed-dev $(shell find pipeline nlp segmentation workflows -type f -not -name '*.pyc')
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist >/dev/null
+	$(INSTALL) --no-deps --target build/wheel dist/*.whl
+	@touch build/wheel
+
+types: build/wheel
+	MYPYPATH=build/wheel $(BIN)/mypy -p organcam
+
+wheel: build/wheel
+	cd build && PYTHONPATH=wheel ../$(BIN)/python -c "import organcam, organcam.cli; assert 'wheel' in organcam.__file__"
+	cd build && PYTHONPATH=wheel ../$(BIN)/python -m organcam describe plugins
+
+docs: $(BIN)/python pyproject.toml
 	$(INSTALL) --editable '.[docs]'
 	@touch $@
 

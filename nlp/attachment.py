@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .phrases import Phrase
-from .text import Token
 from .trie import Hit
 
 __all__ = ["attach_phrases"]
@@ -14,11 +13,11 @@ _RELATIONAL = frozenset("adjacent abutting abut near contiguous toward towards b
 
 
 def attach_phrases(
-    tokens: Sequence[Token],
+    words: Sequence[str],
     findings: Sequence[Hit],
     phrases: Sequence[Phrase],
     clauses: Sequence[tuple[int, int]],
-    words: Mapping[str, frozenset[str]],
+    lists: Mapping[str, frozenset[str]],
 ) -> list[tuple[list[Phrase], str]]:
     """For each finding its phrases, best first choice only, and the name of the rule that chose them.
 
@@ -27,43 +26,43 @@ def attach_phrases(
     ("In the right lung, ... ; ...").
     """
     result: list[tuple[list[Phrase], str]] = []
-    topic = _topic(tokens, phrases, words)
+    topic = _topic(words, phrases, lists)
     for clause in clauses:
         inside = [f for f in findings if clause[0] <= f.first < clause[1]]
         near = [p for p in phrases if clause[0] <= p.first < clause[1]]
-        result += _attach_clause(tokens, clause, inside, near, topic, words)
+        result += _attach_clause(words, clause, inside, near, topic, lists)
     return result
 
 
-def _topic(tokens: Sequence[Token], phrases: Sequence[Phrase], words: Mapping[str, frozenset[str]]) -> Phrase | None:
+def _topic(words: Sequence[str], phrases: Sequence[Phrase], lists: Mapping[str, frozenset[str]]) -> Phrase | None:
     """The place that opens the sentence ("In the left lung, ...")."""
     if not phrases:
         return None
     first = phrases[0]
-    opening = [token.word for token in tokens[: first.first]]
-    if len(opening) <= 3 and (not opening or opening[0] in words["prepositions"] or opening[0] in ("the", "both")):
+    opening = words[: first.first]
+    if len(opening) <= 3 and (not opening or opening[0] in lists["prepositions"] or opening[0] in ("the", "both")):
         return first
     return None
 
 
 def _attach_clause(
-    tokens: Sequence[Token],
+    words: Sequence[str],
     clause: tuple[int, int],
     findings: Sequence[Hit],
     phrases: Sequence[Phrase],
     topic: Phrase | None,
-    words: Mapping[str, frozenset[str]],
+    lists: Mapping[str, frozenset[str]],
 ) -> list[tuple[list[Phrase], str]]:
     before: list[list[Phrase]] = []
     after: list[list[Phrase]] = []
     for number, finding in enumerate(findings):
         previous = findings[number - 1].last if number else clause[0]
         following = findings[number + 1].first if number + 1 < len(findings) else clause[1]
-        before.append([p for p in phrases if previous <= p.first and p.last <= finding.first and _adjacent(tokens, p.last, finding.first, words)])
+        before.append([p for p in phrases if previous <= p.first and p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)])
         candidates = [p for p in phrases if finding.last <= p.first and p.last <= following]
-        after.append(_after(tokens, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, words))
+        after.append(_after(words, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, lists))
     joined = [False] + [
-        _listed(tokens, findings[i - 1].last, findings[i].first, words) for i in range(1, len(findings))
+        _listed(words, findings[i - 1].last, findings[i].first, lists) for i in range(1, len(findings))
     ]
     result: list[tuple[list[Phrase], str]] = []
     for number, finding in enumerate(findings):
@@ -91,20 +90,20 @@ def _attach_clause(
     return result
 
 
-def _adjacent(tokens: Sequence[Token], first: int, last: int, words: Mapping[str, frozenset[str]]) -> bool:
+def _adjacent(words: Sequence[str], first: int, last: int, lists: Mapping[str, frozenset[str]]) -> bool:
     """Only adjectives and sizes between a place and the finding after it."""
-    blocked = words["finite"] | words["prepositions"]
-    return all(t.word not in blocked and t.word not in (",", "and", "or", ":", "with") for t in tokens[first:last])
+    blocked = lists["finite"] | lists["prepositions"]
+    return all(word not in blocked and word not in (",", "and", "or", ":", "with") for word in words[first:last])
 
 
 def _after(
-    tokens: Sequence[Token], finding: Hit, candidates: Sequence[Phrase], following: Hit | None, words: Mapping[str, frozenset[str]]
+    words: Sequence[str], finding: Hit, candidates: Sequence[Phrase], following: Hit | None, lists: Mapping[str, frozenset[str]]
 ) -> list[Phrase]:
     chosen: list[Phrase] = []
     for phrase in candidates:
-        lead = [token.word for token in tokens[max(finding.last, phrase.first - 3) : phrase.first]]
-        led = any(word in words["prepositions"] for word in lead)
-        if following is not None and not led and _adjacent(tokens, phrase.last, following.first, words) and (phrase.first > finding.last):
+        lead = words[max(finding.last, phrase.first - 3) : phrase.first]
+        led = any(word in lists["prepositions"] for word in lead)
+        if following is not None and not led and _adjacent(words, phrase.last, following.first, lists) and (phrase.first > finding.last):
             continue  # it stands before the next finding
         if chosen and (any(word in _RELATIONAL for word in lead) or "(" in lead):
             continue
@@ -112,12 +111,12 @@ def _after(
     return chosen
 
 
-def _listed(tokens: Sequence[Token], first: int, last: int, words: Mapping[str, frozenset[str]]) -> bool:
+def _listed(words: Sequence[str], first: int, last: int, lists: Mapping[str, frozenset[str]]) -> bool:
     """Two findings are members of one list: a comma, and, or, with between them, and no verb."""
-    between = [token.word for token in tokens[first:last]]
+    between = words[first:last]
     if not between:
         return True
-    return len(between) <= 6 and not any(word in words["finite"] for word in between)
+    return len(between) <= 6 and not any(word in lists["finite"] for word in between)
 
 
 def _from_list(number: int, before: Sequence[Sequence[Phrase]], after: Sequence[Sequence[Phrase]], joined: Sequence[bool]) -> list[Phrase]:

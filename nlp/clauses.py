@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .text import Token
 from .trie import Hit
 
 __all__ = ["split_clauses"]
 
 
 def split_clauses(
-    tokens: Sequence[Token], hits: Sequence[Hit], words: Mapping[str, frozenset[str]]
+    words: Sequence[str], hits: Sequence[Hit], lists: Mapping[str, frozenset[str]]
 ) -> list[tuple[int, int]]:
     """Token ranges of the clauses of a sentence.
 
@@ -19,25 +18,24 @@ def split_clauses(
     statement begins: something with its own verb after something with its own verb, or "there is".
 
     Args:
-        tokens: the sentence.
+        words: the sentence.
         hits: its findings and places.
-        words: word lists of the language (``finite``, ``openers``, ``hard_breaks``).
+        lists: word lists of the language (``finite``, ``openers``, ``hard_breaks``).
     """
-    finite, openers, breaks = words["finite"], words["openers"], words["hard_breaks"]
+    finite, openers, breaks = lists["finite"], lists["openers"], lists["hard_breaks"]
     findings = {position for hit in hits if hit.kind == "finding" for position in range(hit.first, hit.last)}
     bounds, start, has_verb, negated = [], 0, False, False
-    for index, token in enumerate(tokens):
-        word = token.word
-        if word == ";" or (word in breaks and index > start):
+    for index, word in enumerate(words):
+        following = words[index + 1] if index + 1 < len(words) else ""
+        if word == ";" or (word in breaks and index > start and following != "also"):
             cut = True
-        elif word in (",", "and") and index > start and index + 1 < len(tokens):
-            following = tokens[index + 1].word
+        elif word in (",", "and") and index > start and index + 1 < len(words):
             if word == "," and following == "and":
                 continue
             if following == "there":
                 cut = True
             elif has_verb or (negated and following in openers):
-                cut = _new_statement(tokens, index + 1, finite, findings, strict=following not in openers)
+                cut = _new_statement(words, index + 1, finite, findings, strict=following not in openers)
             else:
                 cut = False
         else:
@@ -49,17 +47,17 @@ def split_clauses(
             has_verb = True
         elif word in ("no", "not", "without"):
             negated = True
-    bounds.append((start, len(tokens)))
+    bounds.append((start, len(words)))
     return bounds
 
 
 def _new_statement(
-    tokens: Sequence[Token], index: int, finite: frozenset[str], findings: set[int], *, strict: bool
+    words: Sequence[str], index: int, finite: frozenset[str], findings: set[int], *, strict: bool
 ) -> bool:
     """Whether a verb comes before the next comma, or after more members of a list of findings."""
     found = False
-    for position in range(index, len(tokens)):
-        word = tokens[position].word
+    for position in range(index, len(words)):
+        word = words[position]
         if word in finite:
             return not strict or position > index
         if word == ";":

@@ -21,7 +21,7 @@ __all__ = ["Cue", "CueTable", "load_cues"]
 _STATUS = ("absent", "uncertain", "historical", "resolved", "present", "stop", "")
 _CHANGE = ("new", "stable", "larger", "smaller", "")
 _DIRECTIONS = ("forward", "backward", "both", "last")
-_WORDS = ("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "prior")
+_WORDS = ("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops")
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,14 @@ class CueTable:
     """All cues of a language, ready for matching; ``names`` of a hit may join several categories by ``|``."""
 
     cues: Mapping[str, Cue]
+    joined: Mapping[str, tuple[Cue, ...]]
     trie: Trie
     words: Mapping[str, frozenset[str]]
     anaphora: Trie
 
     def of(self, joined: str) -> tuple[Cue, ...]:
         """The categories of a hit."""
-        return tuple(self.cues[name] for name in joined.split("|"))
+        return self.joined[joined]
 
 
 @lru_cache(maxsize=4)
@@ -87,6 +88,7 @@ def load_cues(language: str = "en") -> CueTable:
     anaphora.update((term_words(term), "anaphora", "") for term in lists.get("anaphora", ()))
     return CueTable(
         cues=cues,
+        joined={joined: tuple(cues[name] for name in joined.split("|")) for joined in names.values()},
         trie=trie,
         words={key: frozenset(w for v in lists.get(key, ()) for w in term_words(v)) for key in _WORDS},
         anaphora=anaphora,

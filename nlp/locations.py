@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from .text import Token
+from .phrases import Member
+from .text import Tokens
 from .vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from .phrases import Member
-    from .sentence import Spot
-
-__all__ = ["LocationRules"]
+__all__ = ["LocationRules", "Spot"]
 
 _FAMILIES = {
-    "lung": frozenset(("lung", "lung_level", "pleura", "airway", "bronchial_wall", "septa", "position", "")),
-    "heart": frozenset(("heart", "coronary", "pericardium", "valve", "")),
+    "lung": frozenset(("lung", "lung_level", "pleura", "airway", "bronchial_wall", "septa", "fissure", "position")),
+    "heart": frozenset(("heart", "coronary", "pericardium", "valve")),
 }
 _FAMILY_OF_HOME = {
-    **dict.fromkeys(("lung", "pleura", "airway"), "lung"),
+    **dict.fromkeys(("lung", "pleura", "airway", "base"), "lung"),
     **dict.fromkeys(("heart", "coronary", "pericardium"), "heart"),
 }
+_SHARED_RULES = frozenset(("list", "clause", "clause_after", "topic"))
+
+
+class Spot(NamedTuple):
+    """A location column with the characters of the sentence that gave it (-1 where none did), and its place."""
+
+    location: str
+    start: int
+    end: int
+    place: str
 
 
 class LocationRules:
@@ -29,84 +36,96 @@ class LocationRules:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._ancestors = {name: vocabulary.ancestors(name) for name in vocabulary.rollup}
+        self._ancestors = {name: frozenset(vocabulary.ancestors(name)) for name in vocabulary.rollup}
 
     def spots(
-        self, concept: str, members: Sequence[Member], tokens: Sequence[Token]
-    ) -> tuple[tuple[Spot, ...], tuple[str, ...], tuple[int, int]]:
-        """Columns of the places that the concept can lie in, and a side stated without a place, with its characters."""
-        from .sentence import Spot
+        self, concept: str, members: Sequence[Member], tokens: Tokens, rule: str, inner: str, topic: Member | None
+    ) -> tuple[tuple[Spot, ...], bool, str]:
+        """Where a concept lies, whether its sentence names the place, and the rule.
 
+        Args:
+            concept: key of the concept.
+            members: places attached to it.
+            tokens: the sentence.
+            rule: how they were attached.
+            inner: place in the finding's own words ("hilar mass"), or empty.
+            topic: place of the heading above, or None.
+        """
         places = self._vocabulary.places
         sides: tuple[str, ...] = ()
         side_at = (-1, -1)
         for member in members:
             if not member.place:
                 sides = member.sides
-                side_at = (tokens[member.first].start, tokens[member.last - 1].end)
+                side_at = tokens.span(member.first, member.last)
+        fitting = [m for m in members if m.place and self.fits(concept, m.place)]
+        if any(places[m.place].group != "position" for m in fitting):
+            fitting = [m for m in fitting if places[m.place].group != "position"]
+        own_side = topic.sides if topic is not None else ()
         spots: dict[str, Spot] = {}
-        for member in members:
-            if not member.place or not self._fits(concept, places[member.place].group):
-                continue
-            place = places[member.place]
-            at = (tokens[member.first].start, tokens[member.last - 1].end)
-            columns = [getattr(place, side) for side in (member.sides or sides)] or [place.location]
-            for column in columns:
-                if column:
-                    spots.setdefault(column, Spot(column, *at, place.name))
-        return self._specific(spots), sides, side_at
+        for member in fitting:
+            at = tokens.span(member.first, member.last)
+            for column in self._columns(member.place, member.sides or sides or own_side):
+                spots.setdefault(column, Spot(column, *at, member.place))
+        if spots:
+            return self._specific(spots), True, rule
+        return self._default(concept, inner, topic, sides, side_at)
 
-    def default(
-        self, concept: str, inner: str, topic: str, sides: tuple[str, ...], side_at: tuple[int, int]
-    ) -> tuple[tuple[Spot, ...], str]:
-        """Where a concept lies when no place stands beside it.
-
-        In this order: a place in its own words ("hilar mass"), the heading above, its home, a bare side, unplaced.
-        """
-        from .sentence import Spot
-
+    def _default(
+        self, concept: str, inner: str, topic: Member | None, sides: tuple[str, ...], side_at: tuple[int, int]
+    ) -> tuple[tuple[Spot, ...], bool, str]:
+        """Where it lies when no place stands beside it: its own words, the heading, its home, a bare side, unplaced."""
         places = self._vocabulary.places
         home = self._vocabulary.concepts[concept].home
-        if inner and places[inner].group in _FAMILIES["lung"] and topic:
+        above = topic.place if topic is not None and self.fits(concept, topic.place) else ""
+        if inner and above and places[inner].group in _FAMILIES["lung"]:
             inner = ""  # "pulmonary nodule" says no more than the heading "Right lung:"
-        for name, rule in ((inner, "own_words"), (topic, "heading"), (home, "home")):
-            if name and (name == home or self._fits(concept, places[name].group)):
-                place = places[name]
-                columns = [getattr(place, side) for side in sides] or [place.location]
-                spots = tuple(Spot(c, *side_at, name) for c in dict.fromkeys(columns) if c)
-                if spots:
-                    return spots, rule
+        for name, rule in ((inner, "own_words"), (above, "heading"), (home, "home")):
+            if not name:
+                continue
+            own_side = sides or (topic.sides if topic is not None and rule != "own_words" else ())
+            columns = self._columns(name, own_side)
+            if columns:
+                return tuple(Spot(column, *side_at, name) for column in columns), bool(sides), rule
         bare = tuple(Spot(side, *side_at, "") for side in sides if side in self._vocabulary.locations)
         if bare:
-            return bare, "side"
-        return (Spot(self._vocabulary.unplaced, -1, -1, ""),), "unplaced"
+            return bare, True, "side"
+        return (Spot(self._vocabulary.unplaced, -1, -1, ""),), False, "unplaced"
 
-    def allowed(self, label: str, spots: Sequence[Spot]) -> Sequence[Spot]:
-        """The spots that the label can have; where there is none, its own organ, or the unplaced column."""
-        from .sentence import Spot
-
+    def allowed(self, label: str, concept: str, spots: Sequence[Spot], rule: str) -> tuple[Spot, ...]:
+        """The spots that the label can have; where there is none, its home, its own organ, or the unplaced column."""
         forbidden = self._vocabulary.forbidden
-        if not forbidden:
-            return spots
-        kept = [spot for spot in spots if (label, spot.location) not in forbidden]
-        if kept:
+        kept = tuple(spot for spot in spots if (label, spot.location) not in forbidden)
+        if kept or not spots:
             return kept
         column = self._vocabulary.own_organ.get(label, self._vocabulary.unplaced)
-        return [Spot(column, spots[0].start, spots[0].end, spots[0].place)] if spots else []
+        home = self._vocabulary.concepts[concept].home
+        if rule in _SHARED_RULES and home and (label, self._vocabulary.places[home].location) not in forbidden:
+            column = self._vocabulary.places[home].location
+        return (Spot(column, spots[0].start, spots[0].end, spots[0].place),)
 
-    def fits_locations(self, concept: str, spots: Sequence[Spot]) -> bool:
-        """Whether a concept can lie where an earlier one does."""
-        places = self._vocabulary.places
-        return all(not spot.place or self._fits(concept, places[spot.place].group) for spot in spots)
+    def carried(self, concept: str, spots: Sequence[Spot], earlier: Sequence[Spot]) -> bool:
+        """Whether a concept lies where an earlier finding does, because its own place is missing or less specific."""
+        if not all(spot.place and self.fits(concept, spot.place) for spot in earlier):
+            return False
+        above = {self._vocabulary.unplaced, *(a for s in earlier for a in (s.location, *self._ancestors.get(s.location, ())))}
+        return all(spot.location in above for spot in spots)
 
-    def _fits(self, concept: str, group: str) -> bool:
+    def fits(self, concept: str, place: str) -> bool:
+        """Whether a concept can lie at a place."""
         entry = self._vocabulary.concepts[concept]
+        group = self._vocabulary.places[place].group
         if entry.within:
             return group in entry.within
         family = _FAMILY_OF_HOME.get(entry.home)
         return family is None or group in _FAMILIES[family]
 
+    def _columns(self, name: str, sides: Sequence[str]) -> list[str]:
+        place = self._vocabulary.places[name]
+        both = ("right", "left") if place.both else ()
+        columns = [getattr(place, side) for side in (sides or both)] or [place.location]
+        return [column for column in dict.fromkeys(columns) if column]
+
     def _specific(self, spots: dict[str, Spot]) -> tuple[Spot, ...]:
         covered = {ancestor for column in spots for ancestor in self._ancestors.get(column, ())}
         return tuple(spot for column, spot in spots.items() if column not in covered)
-

@@ -14,7 +14,7 @@ from organcam.errors import ConfigError
 from .conflicts import find_conflicts
 from .cues import load_cues
 from .findings import Finding, ParsedReport
-from .sections import load_sections, split_sentences
+from .sections import Sentence, load_sections, split_sentences
 from .sentence import Mention, SentenceReader
 from .text import same_length_lower
 from .vocabulary import Vocabulary, load_vocabulary
@@ -45,9 +45,9 @@ class ReportParser:
         self._source = vocabulary
         self._sections = load_sections(self.vocabulary.language)
         reader = SentenceReader(self.vocabulary, load_cues(self.vocabulary.language))
+        self._rules = reader.rules
         # Reports repeat themselves ("No pleural effusion."); the cache is bounded, so memory stays flat.
         self._read = lru_cache(maxsize=_CACHED_SENTENCES)(reader.read)
-        self._topic = lru_cache(maxsize=2_000)(reader.topic)
 
     def __reduce__(self) -> tuple[type[ReportParser], tuple[str | Path | Vocabulary]]:
         return type(self), (self._source,)
@@ -109,22 +109,63 @@ class ReportParser:
 
     def _findings(self, text: str, section: str, offset: int, number: int) -> Iterator[Finding]:
         lowered = same_length_lower(text)
-        carried: tuple[Mention, ...] = ()
+        before: tuple[Mention, ...] = ()
         for count, sentence in enumerate(split_sentences(text, lowered, self._sections, section), number):
-            reading = self._read(lowered[sentence.start : sentence.end])
+            reading = self._read(lowered[sentence.start : sentence.end], sentence.topic)
+            if not reading.mentions:
+                continue
             muted = sentence.section in self._sections.muted
             for mention in reading.mentions:
-                yield from mention.findings(
-                    base=offset + sentence.start,
-                    text=text[sentence.start : sentence.end],
-                    section=sentence.section,
-                    number=count,
-                    muted=muted,
-                    topic=self._topic(sentence.topic) if sentence.topic else "",
-                    carried=carried if reading.anaphoric else (),
-                )
-            if reading.mentions:
-                carried = reading.mentions
+                if reading.anaphoric:
+                    mention = self._carry(mention, before)
+                yield from _as_findings(mention, sentence, offset, text, count, muted=muted)
+            before = reading.mentions
+
+    def _carry(self, mention: Mention, before: Sequence[Mention]) -> Mention:
+        """The mention at the place of what its sentence refers to ("It contains ...")."""
+        for earlier in before:
+            if earlier.named and self._rules.carried(mention.concept, mention.spots, earlier.spots):
+                spots = tuple(spot._replace(start=-1, end=-1) for spot in earlier.spots)
+                labels = tuple((name, self._rules.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels)
+                return mention._replace(spots=spots, labels=labels, rule="carried")
+        return mention
+
+
+def _as_findings(
+    mention: Mention, sentence: Sentence, offset: int, text: str, number: int, *, muted: bool
+) -> Iterator[Finding]:
+    """A mention as findings of the report, one for each label and location."""
+    base = offset + sentence.start
+    status, change, _, _, rule = mention.verdict
+    cue_start, cue_end = mention.cue
+    cue = ""
+    if cue_start >= 0:
+        cue = text[sentence.start + cue_start : sentence.start + cue_end]
+        cue_start, cue_end = cue_start + base, cue_end + base
+    rule = f"{f'section:{sentence.section}' if muted else rule or 'asserted'}/{mention.rule}"
+    status = "historical" if muted else status
+    for label, spots in mention.labels:
+        for location, start, end, place in spots:
+            named = start >= 0
+            yield Finding(
+                label,
+                location,
+                status,
+                change,
+                sentence.section,
+                number,
+                base + mention.start,
+                base + mention.end,
+                base + start if named else -1,
+                base + end if named else -1,
+                cue,
+                rule,
+                mention.size_mm,
+                mention.concept,
+                cue_start,
+                cue_end,
+                place,
+            )
 
 
 def _clean(value: object) -> tuple[str, str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .text import Token
+from .text import Tokens
 from .trie import Hit
 from .vocabulary import Place
 
-__all__ = ["Member", "Phrase", "find_phrases"]
+__all__ = ["Member", "Phrase", "find_phrases", "share_sides"]
 
 _JOINS = frozenset((",", "and", "or", "/", "&", "+", "well", "as"))
 _LINKS = frozenset("of the in at on within its 's - ( )".split())
@@ -38,7 +38,7 @@ class Phrase(NamedTuple):
     members: tuple[Member, ...]
 
 
-def find_phrases(tokens: Sequence[Token], hits: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> list[Phrase]:
+def find_phrases(tokens: Tokens, hits: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> list[Phrase]:
     """The place phrases of a sentence, in order."""
     phrases, run = [], []
     for hit in hits:
@@ -47,7 +47,7 @@ def find_phrases(tokens: Sequence[Token], hits: Sequence[Hit], places: Mapping[s
                 phrases.append(_compose(tokens, run, places, levels))
                 run = []
             continue
-        if run and not _joined(tokens, run[-1].last, hit.first):
+        if run and not _joined(tokens, run[-1], hit):
             phrases.append(_compose(tokens, run, places, levels))
             run = []
         run.append(hit)
@@ -56,13 +56,16 @@ def find_phrases(tokens: Sequence[Token], hits: Sequence[Hit], places: Mapping[s
     return [phrase for phrase in phrases if phrase.members]
 
 
-def _joined(tokens: Sequence[Token], first: int, last: int) -> bool:
-    if last - first > 4:
+def _joined(tokens: Tokens, before: Hit, after: Hit) -> bool:
+    """Whether two hits belong to one phrase: only joins, links and nouns of position between them."""
+    between = tokens.words[before.last : after.first]
+    if len(between) > 4 or not all(w in _JOINS or w in _LINKS or w in _NOUNS for w in between):
         return False
-    return all(tokens[i].word in _JOINS or tokens[i].word in _LINKS or tokens[i].word in _NOUNS for i in range(first, last))
+    # "on the right and pleural ..." begins something new; "right and left lower lobes" does not
+    return not (before.kind == "side" and after.kind == "place" and any(word in _JOINS for word in between))
 
 
-def _compose(tokens: Sequence[Token], run: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> Phrase:
+def _compose(tokens: Tokens, run: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> Phrase:
     members: list[Member] = []
     sides: tuple[str, ...] = ()
     side_at = (-1, -1)
@@ -81,7 +84,7 @@ def _compose(tokens: Sequence[Token], run: Sequence[Hit], places: Mapping[str, P
                 members += pending
             pending = []
             own = ("right", "left") if place.both else sides
-            if not own and place.right != place.left and place.group == "lung_level" and tokens[hit.last - 1].plural:
+            if not own and place.right != place.left and place.group == "lung_level" and tokens.plural(hit.last - 1):
                 own = ("right", "left")
             members.append(Member(hit.name, own, _start(side_at, hit), hit.last))
             side_at = (-1, -1)
@@ -98,9 +101,9 @@ def _start(side_at: tuple[int, int], hit: Hit) -> int:
     return side_at[0] if side_at[0] != -1 else hit.first
 
 
-def _plural_only(member: Member, tokens: Sequence[Token]) -> bool:
+def _plural_only(member: Member, tokens: Tokens) -> bool:
     """Both sides were assumed from a plural, and a stated side may overrule them."""
-    return tokens[member.last - 1].plural and member.last - member.first <= 2
+    return tokens.plural(member.last - 1) and member.last - member.first <= 2
 
 
 def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member]:
@@ -118,3 +121,25 @@ def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member
     if any(g and g != "position" for g in groups):
         return [m for m, g in zip(members, groups, strict=True) if g != "position"]
     return members
+
+
+def share_sides(
+    tokens: Tokens, phrases: Sequence[Phrase], clauses: Sequence[tuple[int, int]], places: Mapping[str, Place]
+) -> list[Phrase]:
+    """Phrases with the side of the lung that was spoken of before ("In the left lung, ... in the upper lobe")."""
+    result: list[Phrase] = []
+    known: tuple[str, ...] = ()
+    known_at = -1
+    for number, phrase in enumerate(phrases):
+        clause = next(c for c in clauses if c[0] <= phrase.first < c[1])
+        members = list(phrase.members)
+        for position, member in enumerate(members):
+            place = places.get(member.place)
+            if place is None or place.right == place.left or place.group not in ("lung", "lung_level", "pleura", "fissure"):
+                continue
+            if member.sides:
+                known, known_at = member.sides, phrase.first
+            elif known and (known_at >= clause[0] or known_at <= 3) and number and not tokens.plural(member.last - 1):
+                members[position] = member._replace(sides=known)
+        result.append(phrase._replace(members=tuple(members)))
+    return result

@@ -77,7 +77,7 @@ def split_sentences(text: str, lowered: str, sections: Sections, section: str = 
     topic = ""
     for start, end in _pieces(text, lowered):
         position = start
-        while True:
+        while lowered.find(":", position, min(end, position + 70)) >= 0 or lowered.find("：", position, min(end, position + 70)) >= 0:
             match = _HEADING.match(lowered, position, end)
             heading = " ".join(match.group(1).replace("_", " ").split()) if match else ""
             if match is None or not (heading in sections.headings or len(heading.split()) <= 6):
@@ -87,10 +87,10 @@ def split_sentences(text: str, lowered: str, sections: Sections, section: str = 
             else:
                 topic = heading
             position = match.end()
-        if position == start:
+        if position == start and end - start <= 50 and text[end : end + 2].find("\n") >= 0:
             line = _LINE_HEADING.match(lowered, start, end)
             name = " ".join(line.group(1).split()) if line else ""
-            if name in sections.headings and "\n" in text[end : end + 2]:
+            if name in sections.headings:
                 section, topic = sections.headings[name], ""
                 continue
         if position < end:

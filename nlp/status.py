@@ -31,6 +31,7 @@ def judge(
     cue_hits: Sequence[Hit],
     table: CueTable,
     *,
+    words: Sequence[str],
     persistent: bool,
 ) -> Verdict:
     """Status and change of one finding.
@@ -41,9 +42,10 @@ def judge(
         clause: token range of its clause.
         cue_hits: all cues of the sentence, in order.
         table: what the cues mean.
+        words: the sentence's tokens.
         persistent: a past procedure or device still counts, so history says nothing.
     """
-    status, change, rule, first, last, rank, negations = "present", "", "", -1, -1, 0, 0
+    status, change, rule, first, last, rank = "present", "", "", -1, -1, 0
     stop = max((h.last for h in cue_hits if _stops(h, table) and clause[0] <= h.first and h.last <= finding.first), default=clause[0])
     for hit in cue_hits:
         if hit.first < clause[0] or hit.last > clause[1]:
@@ -58,8 +60,13 @@ def judge(
                 change = cue.change
             if not cue.status or cue.status == "stop" or (persistent and cue.status == "historical"):
                 continue
-            if cue.status == "absent" and cue.forward and cue.name == "negation":
-                negations += 1
+            if cue.name == "history" and any(w in table.words["history_stops"] for w in words[hit.last : finding.first]):
+                continue
+            if cue.name == "deprivation" and cue.forward and any(
+                h.last == hit.first and "negation" in h.name.split("|") for h in cue_hits
+            ):
+                status, rank, rule, first, last = "present", _ORDER["present"], "double_negation", hit.first, hit.last
+                continue
             if _ORDER[cue.status] > rank:
                 status, rank, rule, first, last = cue.status, _ORDER[cue.status], cue.name, hit.first, hit.last
     return Verdict(status, change, first, last, rule)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import NamedTuple
 
-__all__ = ["Token", "normal_form", "same_length_lower", "term_words", "tokenise"]
+__all__ = ["Tokens", "normal_form", "same_length_lower", "term_words"]
 
 # A hyphen inside a word separates two words ("ground-glass"); one between spaces is punctuation. T12, L1 stay whole.
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)?|[tlc]\d{1,2}(?![\w])|[^\W\d_]+(?:['’]s)?|(?<=\s)[-–—]+(?=\s)|[,.;:()\[\]/<>=?!&%+]")
+# Latin letters come first as a plain range, which is twice as fast as the class of all letters at the end.
+_TOKEN = re.compile(
+    r"[tlc]\d{1,2}(?!\w)|[a-zß-ɏ]+(?:['’]s\b)?|\d+(?:[.,]\d+)?|[,.;:()\[\]/<>=?!&%+×*]"
+    r"|(?<=\s)[-–—]+(?=\s)|[^\W\d_]+"
+)
 
 _BRITISH = (
     ("oedema", "edema"),
@@ -86,16 +88,6 @@ _KEEP = frozenset("as is was has his its this thus us gas pus plus bias atlas al
 _KEEP_ENDINGS = ("ss", "us", "is", "ous")
 
 
-class Token(NamedTuple):
-    """A word: its normal form, its place in the text (``start <= i < end``) and whether it was a plural."""
-
-    word: str
-    start: int
-    end: int
-    plural: bool
-
-
-@lru_cache(maxsize=1 << 16)
 def normal_form(word: str) -> tuple[str, bool]:
     """The form under which a lower-case word is looked up (American spelling, singular), and whether it was plural.
 
@@ -128,19 +120,44 @@ def same_length_lower(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else low[0] for char in text)
 
 
-def tokenise(text: str, start: int = 0, end: int | None = None) -> list[Token]:
-    """Tokens of ``text[start:end]`` with offsets into ``text``.
+class _NormalForms(dict[str, tuple[str, bool]]):
+    """Normal forms met so far; a plain dictionary look-up is what makes tokenising fast."""
 
-    Args:
-        text: already lower case (``same_length_lower``).
-        start: first character.
-        end: one past the last character; the whole text by default.
+    def __missing__(self, word: str) -> tuple[str, bool]:
+        if len(self) > _KNOWN_WORDS:
+            self.clear()
+        form = self[word] = normal_form(word)
+        return form
+
+
+_KNOWN_WORDS = 100_000
+_NORMAL = _NormalForms()
+
+
+class Tokens:
+    """The words of a sentence; offsets are worked out only for sentences that turn out to hold something.
+
+    Attributes:
+        words: normal forms in order.
     """
-    tokens = []
-    for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
-        word, plural = normal_form(match.group())
-        tokens.append(Token(word, match.start(), match.end(), plural))
-    return tokens
+
+    __slots__ = ("_raw", "_spans", "_text", "words")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._raw: list[str] = _TOKEN.findall(text)
+        self._spans: list[tuple[int, int]] = []
+        self.words = [_NORMAL[word][0] for word in self._raw]
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Characters of the tokens ``first <= i < last``."""
+        if not self._spans:
+            self._spans = [match.span() for match in _TOKEN.finditer(self._text)]
+        return self._spans[first][0], self._spans[last - 1][1]
+
+    def plural(self, index: int) -> bool:
+        """Whether a word stood in the plural."""
+        return _NORMAL[self._raw[index]][1]
 
 
 def term_words(term: str) -> tuple[str, ...]:
@@ -150,4 +167,4 @@ def term_words(term: str) -> tuple[str, ...]:
         >>> term_words("Ground-glass opacities")
         ('ground', 'glass', 'opacity')
     """
-    return tuple(token.word for token in tokenise(same_length_lower(term)))
+    return tuple(Tokens(same_length_lower(term)).words)

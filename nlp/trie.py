@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .text import Token
-
 __all__ = ["Hit", "Trie"]
 
 _END = ""  # no token is empty
@@ -42,21 +40,23 @@ class Trie:
         for words, kind, name in entries:
             self.add(words, kind, name, replace=False)
 
-    def scan(self, tokens: Sequence[Token]) -> list[Hit]:
+    def scan(self, words: Sequence[str]) -> list[Hit]:
         """All terms of a sentence. Example: ``right upper lobe nodule`` gives a side, a place and a finding."""
-        hits = []
         root = self._root
-        size = len(tokens)
+        if root.keys().isdisjoint(words):
+            return []
+        hits = []
+        size = len(words)
         position = 0
         while position < size:
-            node = root.get(tokens[position][0])
+            node = root.get(words[position])
             if node is None:
                 position += 1
                 continue
             best = node.get(_END)
             last = reach = position + 1
             while reach < size:
-                node = node.get(tokens[reach][0])
+                node = node.get(words[reach])
                 if node is None:
                     break
                 reach += 1

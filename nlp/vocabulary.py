@@ -296,7 +296,20 @@ def _terms(content: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, ...
                 if owners.setdefault(words, owner) != owner:
                     msg = f"{where}: the term {term!r} of {name} is already a term of {owners[words][1]}"
                     raise ConfigError(msg)
-    return tuple((words, kind, name) for words, (kind, name) in owners.items())
+    return tuple((words, *owner) for words, owner in owners.items() if not _says_place_first(words, owner, owners))
+
+
+def _says_place_first(
+    words: tuple[str, ...], owner: tuple[str, str], owners: Mapping[tuple[str, ...], tuple[str, str]]
+) -> bool:
+    """Whether a finding's term is a place and a shorter term of the same finding ("rib fracture").
+
+    Such a term is left out, so that the place is read as a place, with its side and its coordination.
+    """
+    if owner[0] != "finding":
+        return False
+    longest = max((cut for cut in range(1, len(words)) if words[:cut] in owners), default=0)
+    return longest > 0 and owners[words[:longest]][0] == "place" and owners.get(words[longest:]) == owner
 
 
 def _check_references(vocabulary: Vocabulary, where: str) -> None:

@@ -213,6 +213,43 @@ def phantom(
 
 
 @app.command()
+def check(
+    workflow: Annotated[str, typer.Argument(help="A workflow file, or the name of a shipped one.")],
+    settings: Set = [],  # noqa: B006
+) -> None:
+    """Check a workflow and its data before hours of computing: what is there, what is missing, what it will take."""
+    from .check import check_workflow  # noqa: PLC0415
+    from .config import load_workflow  # noqa: PLC0415
+
+    findings = check_workflow(load_workflow(workflow, settings))
+    table = Table("", "what", "found", title=f"Check of {workflow}", title_justify="left")
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "PROBLEM", finding.what, finding.found)
+    out_console.print(table)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command()
+def describe(
+    topic: Annotated[str, typer.Argument(help="plugins, labels, stages or workflows.")],
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List what can be named in a workflow: plugins, labels, stages, workflows."""
+    import json  # noqa: PLC0415
+
+    from .describe import describe_topic  # noqa: PLC0415
+
+    rows = describe_topic(topic)
+    if json_output:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out_console.print(table)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories that have been evaluated.")],
 ) -> None:

@@ -17,6 +17,9 @@ AORTA_BEHIND_MM = 26.0
 
 FLOOR_MARGIN_MM = 6.0
 
+BEHIND_MARGIN_MM = 12.0
+"""The dome over the heart lies higher than the middle of its posterior slope."""
+
 
 def central_zone(thorax: Thorax, shape: tuple[int, ...]) -> BoolArray:
     """Where mediastinum may be at all, by distance from midline and spine, for an adult's chest scaled to this one.
@@ -112,18 +115,26 @@ def heart_floor(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.NDArra
     middle = float(np.median(thorax.midline[thorax.top : thorax.bottom + 1]))
     across = (np.arange(width) - middle) * spacing[2] / thorax.scale
     # Beside the heart: right of it from 30 to 80 mm, left of it from 60 to 105 mm off the midline.
-    bands = ((right, (across > -80) & (across < -30), 65.0), (left, (across > 55) & (across < 115), 75.0))
+    bands = ((right, (across > -90) & (across < -35), 65.0), (left, (across > 55) & (across < 125), 75.0))
     levels = []
+    back = np.arange(height) > float(np.median(thorax.spine[thorax.top : thorax.bottom + 1])) - 60.0 * thorax.scale / spacing[1]
     for lung, band, percent in bands:
         footprint = lung.any(axis=0)
         lowest = np.where(footprint, lung.shape[0] - 1 - lung[::-1].argmax(axis=0), np.nan)
-        levels.append(_row_levels(lowest[:, band], percent, height, thorax))
+        level = _row_levels(lowest[:, band], percent, height, thorax)
+        # However large the heart, it does not reach under the posterior part of the lungs.
+        behind = lowest[back]
+        if not np.isnan(behind).all():
+            level = np.fmax(level, float(np.nanpercentile(behind, 30)) - BEHIND_MARGIN_MM / spacing[0])
+        levels.append(level)
     if np.isnan(levels[0]).all():
         levels[0] = levels[1]
     if np.isnan(levels[1]).all():
         levels[1] = levels[0]
     if np.isnan(levels[0]).all():
         levels = [np.full(height, float(thorax.bottom))] * 2
+    # The left dome is the lower one; where the left band seems higher, a large heart lies under that lung.
+    levels[1] = np.maximum(levels[0], levels[1])
     share = np.clip((across + 60.0) / 80.0, 0.0, 1.0)
     return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + FLOOR_MARGIN_MM / spacing[0]
 

@@ -12,6 +12,7 @@ from organcam.errors import DataError, did_you_mean
 
 from .airways import Airways, airway_wall, find_airways
 from .body import inner_air
+from .bowel import find_bowel_gas
 from .closing import close_lungs
 from .grid import WorkingGrid, make_working_grid, to_frame
 from .lungs import find_lungs
@@ -91,6 +92,7 @@ def _segment_grid(grid: WorkingGrid, frame: LabelArray) -> tuple[Quality, dict[s
     part, air, trunk, inner = np.ascontiguousarray(volume[box]), air[box].copy(), body[box].copy(), midline.crop(box)
     airways = find_airways(part, air, inner, spacing)
     wall = airway_wall(airways, spacing)
+    air &= ~find_bowel_gas(part, air & ~wall, spacing)
     aerated = find_lungs(part, air, wall, inner, spacing)
     closed = close_lungs(aerated, wall, spacing)
     if not closed.any():

@@ -118,5 +118,5 @@ _ORGAN_FLAGS = ("lung", "heart", "great_vessel", "mediastinum")
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    with (files("organcam.catalogue") / name).open(encoding="utf-8", newline="") as table:
+    with (files("organcam.catalogue") / name).open(encoding="utf-8") as table:
         return list(csv.DictReader(table))

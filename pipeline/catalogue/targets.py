@@ -249,8 +249,7 @@ class _Cells:
     def any(self, abnormality: str, places: Sequence[str]) -> np.ndarray:
         """Bool ``[N]``: the abnormality is stated at one of the places."""
         columns = [column for place in places for column in self._columns.get((abnormality, place), ())]
-        found: np.ndarray = self._values[:, columns].any(axis=1)
-        return found
+        return np.asarray(self._values[:, columns].any(axis=1))
 
 
 def _default_organs(cells: _Cells, label: RegionLabel) -> np.ndarray:

@@ -18,6 +18,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
 from ..config import TrainConfig
+from ..errors import ConfigError
 from ..handlers import MaskLossRamp
 from ..inferers import AttentionInferer
 from ..losses import ClassAndMaskLoss
@@ -37,10 +38,18 @@ class TrainedModel:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a settings value; ``auto`` takes a GPU where there is one."""
+    """The device of a settings value; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        msg = f"train.device={name}: this machine has {torch.cuda.device_count()} GPUs that torch can use"
+        raise ConfigError(msg)
+    return device
 
 
 def train_model(

@@ -83,8 +83,8 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = torch.relu_(self.bn1(self.conv1(x)))
+        return torch.relu_(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 @BACKBONES.register("small")
@@ -111,7 +111,7 @@ class SmallBackbone(Backbone):
 
     def forward(self, slabs: Tensor) -> Tensor:
         """``[N, 3, H, W] -> [N, 64, H // 8, W // 8]``."""
-        features = self.maxpool(torch.relu(self.bn1(self.conv1(slabs))))
+        features = self.maxpool(torch.relu_(self.bn1(self.conv1(slabs))))
         return self.layer2(self.layer1(features))
 
 

@@ -149,7 +149,9 @@ def _draw_bars(
             text = f"{value:.{digits}f}" if _known(value) else "not measured"
             end = max(value, low) if _known(value) else low
             axis.text(end + 0.015 * (high - low), place, text, va="center", fontsize=8, color="#222222")
-    axis.set_xlim(low, high + 0.22 * (high - low))
+    axis.set_xlim(low, high + 0.22 * (high - low))  # room for the figures at the bars
+    axis.set_xticks([tick for tick in axis.get_xticks() if low <= tick <= high + 1e-9])
+    axis.spines["bottom"].set_bounds(low, high)
     axis.set_title(panel.title, loc="left", fontsize=9)
     axis.tick_params(axis="y", length=0)
 

@@ -28,10 +28,12 @@ COLOURS = {
     "other_organ": (150, 150, 150),
     "cells": (255, 255, 255),
     "lesion": (255, 90, 255),
+    "confounder": (255, 160, 0),
     "mark": (255, 255, 0),
 }
 """RGB of the lines. They also differ in kind (full, dotted, thin), so that nothing hangs on telling colours apart."""
 
+_STEPS = 512
 _WARM = np.array([(255, 214, 92), (255, 140, 20), (222, 36, 16)], dtype=np.float32)
 _COOL = np.array([(150, 226, 255), (56, 158, 255), (36, 66, 220)], dtype=np.float32)
 
@@ -66,6 +68,7 @@ class Layers:
         other_organs: the other segmented organs.
         cells: allowed cells.
         lesion: known lesion.
+        confounder: something known that goes with the label and is no sign of it.
         mark: row and column of the point where the three planes meet.
     """
 
@@ -76,6 +79,7 @@ class Layers:
     other_organs: NDArray[np.bool_] | None = None
     cells: NDArray[np.bool_] | None = None
     lesion: NDArray[np.bool_] | None = None
+    confounder: NDArray[np.bool_] | None = None
     mark: tuple[int, int] | None = None
 
 
@@ -104,21 +108,30 @@ def render_panel(layers: Layers, plane: Plane, slices: int, window: Window, scal
         picture += (colour - picture) * alpha[..., None]
     _draw_lines(picture, layers, rows, columns)
     image = Image.fromarray(np.rint(picture).astype(np.uint8))
+    _draw_mark(image, layers, rows, columns)
     _write_texts(image, plane, slices, pixel_mm)
-    if layers.mark is not None:
-        _draw_mark(image, layers, rows, columns)
     return np.asarray(image)
 
 
 def overlay(attention: NDArray[np.float32], scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Colour ``[..., 3]`` and opacity ``[...]`` of signed values: warm above zero, cool below, clear at zero."""
-    strength = np.clip(np.abs(attention) / scale, 0, 1).astype(np.float32)
-    steps = strength * (len(_WARM) - 1)
-    lower = np.minimum(steps.astype(int), len(_WARM) - 2)
-    part = (steps - lower)[..., None]
-    warm = _WARM[lower] * (1 - part) + _WARM[lower + 1] * part
-    cool = _COOL[lower] * (1 - part) + _COOL[lower + 1] * part
-    return np.where(attention[..., None] >= 0, warm, cool), OPACITY * strength**0.75
+    strength = np.clip(np.nan_to_num(attention) / scale, -1, 1)
+    colours, opacities = _ramp()
+    place = np.rint((strength + 1) * _STEPS).astype(np.intp)
+    return colours[place], opacities[place]
+
+
+@cache
+def _ramp() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colours and opacities from -1 to 1."""
+    strength = np.linspace(-1, 1, 2 * _STEPS + 1)
+    stops = np.linspace(0, 1, len(_WARM))
+    sides = [
+        np.stack([np.interp(np.abs(strength), stops, channel) for channel in anchors.T], axis=-1)
+        for anchors in (_WARM, _COOL)
+    ]
+    colours = np.where(strength[:, None] >= 0, *sides)
+    return colours.astype(np.float32), (OPACITY * np.abs(strength) ** 0.75).astype(np.float32)
 
 
 def colour_ramp(width: int, height: int) -> NDArray[np.uint8]:
@@ -159,16 +172,18 @@ def data_uri(content: bytes, kind: str = "image/png") -> str:
 def _draw_lines(picture: NDArray, layers: Layers, rows: int, columns: int) -> None:
     """Contours, the weightier ones last."""
     checker = np.add.outer(np.arange(rows) // 2, np.arange(columns) // 2) % 2 == 0
+    dashes = np.add.outer(np.arange(rows), np.arange(columns)) // 4 % 2 == 0
     for name, mask, part in (
         ("other_organ", layers.other_organs, checker),
         ("cells", layers.cells, checker),
         ("organ", layers.organs, True),
+        ("confounder", layers.confounder, dashes),
         ("lesion", layers.lesion, True),
     ):
         if mask is not None and mask.any():
             smooth = name != "cells"
             line = _contour(mask, rows, columns, smooth)
-            if name == "lesion":
+            if name in ("lesion", "confounder"):
                 picture[ndimage.binary_dilation(line)] = 0
             picture[line & part] = COLOURS[name]
 
@@ -209,20 +224,29 @@ def _draw_mark(image: Image.Image, layers: Layers, rows: int, columns: int) -> N
 
 
 def _write_texts(image: Image.Image, plane: Plane, slices: int, pixel_mm: float) -> None:
-    pen, (columns, rows) = ImageDraw.Draw(image), image.size
+    """Edge letters, plane and slice number, and a 5 cm bar, each on a dark plate so that white tissue does not hide it."""
+    columns, rows = image.size
     left, right, top, bottom = plane.edges
-    style = {"fill": (255, 255, 255), "stroke_width": 1, "stroke_fill": (0, 0, 0)}
     letter, small = _font(15), _font(12)
-    inset = 12
-    pen.text((inset, rows / 2), left, anchor="lm", font=letter, **style)
-    pen.text((columns - inset, rows / 2), right, anchor="rm", font=letter, **style)
-    pen.text((columns / 2, inset), top, anchor="mt", font=letter, **style)
-    pen.text((columns / 2, rows - inset), bottom, anchor="mb", font=letter, **style)
-    pen.text((6, 5), f"{plane.name} {plane.index + 1}/{slices}", anchor="lt", font=small, **style)
+    texts = [
+        (6, rows / 2, left, "lm", letter),
+        (columns - 6, rows / 2, right, "rm", letter),
+        (columns / 2, 5, top, "mt", letter),
+        (columns / 2, rows - 5, bottom, "mb", letter),
+        (6, 5, f"{plane.name} {plane.index + 1}/{slices}", "lt", small),
+    ]
     bar = round(50 / pixel_mm)
     if bar < columns / 2:
-        pen.line((columns - 8 - bar, rows - 8, columns - 8, rows - 8), fill=(255, 255, 255), width=2)
-        pen.text((columns - 8, rows - 13), "5 cm", anchor="rb", font=small, **style)
+        texts.append((columns - 8, rows - 12, "5 cm", "rb", small))
+    pen = ImageDraw.Draw(image, "RGBA")
+    for x, y, text, anchor, font in texts:
+        box = pen.textbbox((x, y), text, anchor=anchor, font=font)
+        pen.rectangle((box[0] - 3, box[1] - 3, box[2] + 3, box[3] + 3), fill=(0, 0, 0, 150))
+    for x, y, text, anchor, font in texts:
+        pen.text((x, y), text, anchor=anchor, font=font, fill=(255, 255, 255))
+    if bar < columns / 2:
+        pen.rectangle((columns - 9 - bar, rows - 9, columns - 7, rows - 5), fill=(0, 0, 0, 150))
+        pen.line((columns - 8 - bar, rows - 7, columns - 8, rows - 7), fill=(255, 255, 255), width=2)
 
 
 @cache

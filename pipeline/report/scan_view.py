@@ -59,6 +59,7 @@ class ScanView:
         present: label -> whether the report has it; None without a report.
         organ_bits: label -> where it may lie (right lung, left lung, heart and mediastinum).
         lesions: label -> known lesion, bool, on its own grid, axes I, P, L.
+        confounder: known confounders of the scan, the same way.
         method: of the maps.
     """
 
@@ -69,6 +70,7 @@ class ScanView:
     present: Mapping[str, bool] | None = None
     organ_bits: Mapping[str, Sequence[int]] = field(default_factory=dict)
     lesions: Mapping[str, Volume] = field(default_factory=dict)
+    confounder: Volume | None = None
     method: str = "HiResCAM"
 
 
@@ -117,7 +119,8 @@ def scan_context(view: ScanView, labels: Sequence[str], findings: pd.DataFrame |
         "findings": _findings(findings),
         "has_report": view.present is not None,
         "has_organs": view.organs is not None,
-        "has_lesions": bool(view.lesions),
+        "has_lesions": any(label in view.lesions for label in labels),
+        "has_confounder": view.confounder is not None,
         "ramp": data_uri(png_bytes(colour_ramp(240, 12))),
     }
 
@@ -212,7 +215,7 @@ def _layers(
     volume = view.volume
     wanted = [value + 1 for value, bit in enumerate(bits) if bit]
     organs = _cut_volume(view.organs, volume, plane)
-    inside = _cut_volume(lesion, volume, plane)
+    inside, beside = _cut_volume(lesion, volume, plane), _cut_volume(view.confounder, volume, plane)
     others = [axis for axis in range(3) if axis != plane.axis]
     return Layers(
         hu=cut(volume.array, plane),
@@ -222,6 +225,7 @@ def _layers(
         other_organs=None if organs is None else (organs > 0) & ~np.isin(organs, wanted),
         cells=None if column is None or column.allowed is None else cut_cells(column.allowed, column.grid, plane),
         lesion=None if inside is None else inside > 0,
+        confounder=None if beside is None else beside > 0,
         mark=(int(where[others[0]]), int(where[others[1]])),
     )
 

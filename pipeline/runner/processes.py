@@ -38,7 +38,7 @@ THREAD_VARIABLES = (
 )
 START_POLL = 0.05
 """Seconds between looks at a worker that is still starting; its unit's time runs from when it is up."""
-START_ATTEMPTS = 3
+START_ATTEMPTS = 2
 
 
 class ProcessExecutor:
@@ -81,8 +81,9 @@ class ProcessExecutor:
                     else:
                         yield item, lost
         finally:
-            for worker, _ in busy.values():
-                worker.kill()
+            for worker in self._workers:
+                if worker not in idle:
+                    worker.kill()
 
     def __enter__(self) -> ProcessExecutor:
         return self

@@ -1,14 +1,17 @@
-"""How far a stage is: a bar in a terminal, a line every few seconds in a log, or nothing."""
+"""How far a stage is: a bar in a terminal, a line every few seconds in a log, or nothing.
+
+rich is imported where it is used: worker processes import this package too, and it would be half of their start.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 __all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress", "make_progress"]
 
@@ -85,6 +88,9 @@ class BarProgress:
     """
 
     def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+        from rich.progress import Progress as RichProgress  # noqa: PLC0415
+
         self._console = console
         self._bar = RichProgress(
             TextColumn("{task.description}"),
@@ -131,7 +137,10 @@ def make_progress(console: Console | None = None, *, quiet: bool = False) -> Pro
     """
     if quiet:
         return SilentProgress()
-    console = console or Console(stderr=True)
+    if console is None:
+        from rich.console import Console  # noqa: PLC0415
+
+        console = Console(stderr=True)
     if console.is_terminal:
         return BarProgress(console)
     return LineProgress(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))

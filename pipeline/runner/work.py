@@ -107,8 +107,8 @@ def _trace(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return _one_line(f"{error.strerror}: {error.filename}")
+    if isinstance(error, OSError) and error.strerror:
+        return _one_line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     return _one_line(str(error)) or type(error).__name__
 
 

@@ -6,7 +6,7 @@ one after another, so that memory does not grow with their number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..catalogue.targets import RegionTargets
 from ..data.network_input import grid_key
-from ..data.records import ScanRecord, in_split
+from ..data.records import in_split
 from ..errors import OrganCamError
 from ..metrics import fill_thresholds, find_thresholds, organ_iou_curve, summarise_scores
 from ..metrics.classification import auroc, average_precision
@@ -42,14 +42,16 @@ class SplitScores:
     """What one model did on one split; lists grow by one entry a scan.
 
     Attributes:
-        labels: true labels ``[M]`` a scan.
+        labels: names of the M labels.
+        present: true labels ``[M]`` a scan.
         logits: scores ``[M]`` a scan.
         curves: method -> OrganIoU ``[M, T]`` a scan, NaN for absent labels.
         pointing: method -> hits ``[M]`` a scan, NaN without a known lesion.
         energy: method -> share of positive evidence on the lesion ``[M]`` a scan.
     """
 
-    labels: list[NDArray] = field(default_factory=list)
+    labels: tuple[str, ...]
+    present: list[NDArray] = field(default_factory=list)
     logits: list[NDArray] = field(default_factory=list)
     curves: dict[str, list[NDArray]] = field(default_factory=dict)
     pointing: dict[str, list[NDArray]] = field(default_factory=dict)
@@ -59,25 +61,25 @@ class SplitScores:
 def run_evaluate(run: Run) -> StageSummary:
     """Evaluate every model of the workflow on every split that was explained."""
     records = run.records()
-    targets = load_targets(run, records)
-    lesions = Lesions(run.workflow.data.lesions) if run.workflow.data.lesions else None
-    volumes = run.sidecars([record.scan_id for record in records], "volumes")
+    judge = _Judge(
+        run,
+        load_targets(run, records),
+        Lesions(run.workflow.data.lesions) if run.workflow.data.lesions else None,
+        run.sidecars([record.scan_id for record in records], "volumes"),
+    )
+    scores: dict[str, dict[str, SplitScores]] = {model: {} for model in run.workflow.models}
+    for split in SCORED_SPLITS:
+        for record in in_split(records, split):
+            for model in run.workflow.models:
+                judge.add(scores[model], split, model, record.scan_id)
     tables: dict[str, list[pd.DataFrame]] = {}
     summary: dict[str, Any] = {"workflow": run.workflow.name, "seed": run.workflow.seed, "models": {}}
-    for model in run.workflow.models:
-        folder = run.root / "attention" / model
-        scores: dict[str, SplitScores] = {}
-        labels: tuple[str, ...] = ()
-        for split in SCORED_SPLITS:
-            scored = [record for record in in_split(records, split) if (folder / f"{record.scan_id}.npz").is_file()]
-            scored = [record for record in scored if record.scan_id in targets.rows and record.scan_id in volumes]
-            if scored:
-                scores[split], labels = _score_split(run, folder, scored, targets, lesions, volumes)
-        if "valid" not in scores:
+    for model, found in scores.items():
+        if "valid" not in found:
             msg = f"models.{model}: no validation scan was explained, so OrganIoU has no thresholds (explain.splits)"
             raise OrganCamError(msg)
-        summary["models"][model] = _judge_model(model, scores, labels, tables)
-        _judge_interventions(run, model, folder, tables, summary["models"][model])
+        summary["models"][model] = _judge_model(model, found, tables)
+        _judge_interventions(run, model, tables, summary["models"][model])
     written = run.folder("evaluation")
     for name, parts in tables.items():
         write_csv_atomic(written / f"{name}.csv", pd.concat(parts, ignore_index=True))
@@ -85,66 +87,72 @@ def run_evaluate(run: Run) -> StageSummary:
     return StageSummary("evaluate", len(summary["models"]), 0)
 
 
-def _score_split(
-    run: Run,
-    folder: Path,
-    records: Sequence[ScanRecord],
-    targets: RegionTargets,
-    lesions: Lesions | None,
-    volumes: Mapping[str, Mapping[str, Any]],
-) -> tuple[SplitScores, tuple[str, ...]]:
-    settings, scores, labels = run.workflow.evaluate, SplitScores(), ()
-    perfect: Literal["one", "zero"] = "zero" if settings.fidelity == "reference" else "one"
-    for record in records:
-        found = read_attention(folder / f"{record.scan_id}.npz")
-        labels = found.labels
-        row, columns = targets.rows[record.scan_id], [targets.names.index(name) for name in labels]
-        present = targets.present[row, columns].astype(bool)
-        scores.labels.append(present)
-        scores.logits.append(found.scores)
-        allowed = _allowed(run, record.scan_id, found, targets.organs[row][columns])
-        known = None
-        if lesions is not None and record.scan_id in lesions:
-            place = volumes[record.scan_id]["details"]
-            known = torch.from_numpy(lesions.occupancy(record.scan_id, labels, found.grid, place))[None]
-        for method, maps in found.maps.items():
-            attention = torch.from_numpy(maps)[None]
+@dataclass(frozen=True)
+class _Judge:
+    """What is needed to score the maps of one scan."""
+
+    run: Run
+    targets: RegionTargets
+    lesions: Lesions | None
+    volumes: Mapping[str, Mapping[str, Any]]
+
+    def add(self, scores: dict[str, SplitScores], split: str, model: str, scan_id: str) -> None:
+        """Score one scan; one that has no maps, no regions or no report is passed over."""
+        maps = self.run.root / "attention" / model / f"{scan_id}.npz"
+        regions = self.run.root / "regions" / f"{scan_id}.npz"
+        known = scan_id in self.targets.rows and scan_id in self.volumes
+        if not (known and maps.is_file() and regions.is_file()):
+            return
+        found, settings = read_attention(maps), self.run.workflow.evaluate
+        split_scores = scores.setdefault(split, SplitScores(found.labels))
+        row, columns = self.targets.rows[scan_id], [self.targets.names.index(name) for name in found.labels]
+        present = self.targets.present[row, columns].astype(bool)
+        split_scores.present.append(present)
+        split_scores.logits.append(found.scores)
+        allowed = self._allowed(regions, found, self.targets.organs[row][columns])
+        lesion = self._lesion(scan_id, found)
+        perfect: Literal["one", "zero"] = "zero" if settings.fidelity == "reference" else "one"
+        for method, values in found.maps.items():
+            attention = torch.from_numpy(values)[None]
             curve = organ_iou_curve(attention, allowed[None], THRESHOLDS, perfect)[0].numpy()
-            scores.curves.setdefault(method, []).append(np.where(present[:, None], curve, np.nan))
-            if known is not None:
-                hits = pointing_accuracy(attention, known, settings.pointing_tolerance)[0].numpy()
-                share = energy_pointing(attention, known)[0].numpy()
-                scores.pointing.setdefault(method, []).append(hits)
-                scores.energy.setdefault(method, []).append(np.where(np.isnan(hits), np.nan, share))
-    return scores, labels
+            split_scores.curves.setdefault(method, []).append(np.where(present[:, None], curve, np.nan))
+            if lesion is not None:
+                hits = pointing_accuracy(attention, lesion, settings.pointing_tolerance)[0].numpy()
+                share = np.where(np.isnan(hits), np.nan, energy_pointing(attention, lesion)[0].numpy())
+                split_scores.pointing.setdefault(method, []).append(hits)
+                split_scores.energy.setdefault(method, []).append(share)
 
+    def _allowed(self, regions: Path, found: ScanAttention, organs: NDArray) -> torch.Tensor:
+        with np.load(regions, allow_pickle=False) as archive:
+            occupancy = torch.from_numpy(archive[grid_key(found.grid)])
+        return AllowedRegions(self.run.workflow.regions.threshold)(occupancy, torch.from_numpy(organs))
 
-def _allowed(run: Run, scan_id: str, found: ScanAttention, organs: NDArray) -> torch.Tensor:
-    with np.load(run.root / "regions" / f"{scan_id}.npz", allow_pickle=False) as archive:
-        occupancy = torch.from_numpy(archive[grid_key(found.grid)])
-    return AllowedRegions(run.workflow.regions.threshold)(occupancy, torch.from_numpy(organs))
+    def _lesion(self, scan_id: str, found: ScanAttention) -> torch.Tensor | None:
+        if self.lesions is None or scan_id not in self.lesions:
+            return None
+        place = self.volumes[scan_id]["details"]
+        return torch.from_numpy(self.lesions.occupancy(scan_id, found.labels, found.grid, place))[None]
 
 
 def _judge_model(
-    model: str, scores: Mapping[str, SplitScores], labels: Sequence[str], tables: dict[str, list[pd.DataFrame]]
+    model: str, scores: Mapping[str, SplitScores], tables: dict[str, list[pd.DataFrame]]
 ) -> dict[str, Any]:
     """Tables and headline figures of one model; the headline is the test split's, or the validation's without one."""
     methods = sorted(scores["valid"].curves)
-    present = np.stack(scores["valid"].labels)
+    present = np.stack(scores["valid"].present)
     thresholds = {
         method: find_thresholds(np.nan_to_num(np.stack(scores["valid"].curves[method])), present) for method in methods
     }
     figures: dict[str, dict[str, Any]] = {}
     for split, found in scores.items():
         figures[split] = {
-            **_classification(model, split, found, labels, tables),
+            **_classification(model, split, found, tables),
             "organ_iou": {
-                method: _organ_iou(model, method, split, found, labels, thresholds[method], tables)
-                for method in methods
+                method: _organ_iou(model, method, split, found, thresholds[method], tables) for method in methods
             },
         }
         if found.pointing:
-            figures[split] |= _localization(model, split, found, labels, tables)
+            figures[split] |= _localization(model, split, found, tables)
     headline = "test" if "test" in figures else "valid"
     return {"split": headline, **figures[headline], "splits": figures}
 
@@ -154,7 +162,6 @@ def _organ_iou(
     method: str,
     split: str,
     found: SplitScores,
-    labels: Sequence[str],
     thresholds: NDArray,
     tables: dict[str, list[pd.DataFrame]],
 ) -> float:
@@ -162,26 +169,26 @@ def _organ_iou(
     steps = np.asarray([THRESHOLDS.index(min(THRESHOLDS, key=lambda t: abs(t - wanted))) for wanted in usable])
     curves = np.stack(found.curves[method])
     values = np.take_along_axis(curves, steps[None, :, None], axis=2)[..., 0]
-    table = summarise_scores(values, labels)
+    table = summarise_scores(values, found.labels)
     table.insert(0, "split", split)
     table.insert(0, "method", method)
     table.insert(0, "model", model)
-    chosen = dict(zip(labels, thresholds, strict=True))
+    chosen = dict(zip(found.labels, thresholds, strict=True))
     table["threshold"] = [chosen.get(name, np.nan) for name in table["name"]]
     tables.setdefault("organ_iou", []).append(table)
     return float(table.loc[table["by"] == "overall", "mean"].iloc[0])
 
 
 def _classification(
-    model: str, split: str, found: SplitScores, labels: Sequence[str], tables: dict[str, list[pd.DataFrame]]
+    model: str, split: str, found: SplitScores, tables: dict[str, list[pd.DataFrame]]
 ) -> dict[str, float]:
-    truth, logits = np.stack(found.labels), np.stack(found.logits)
+    truth, logits = np.stack(found.present), np.stack(found.logits)
     area, precision = auroc(logits, truth), average_precision(logits, truth)
     table = pd.DataFrame(
         {
             "model": model,
             "split": split,
-            "label": list(labels),
+            "label": list(found.labels),
             "auroc": area,
             "average_precision": precision,
             "positives": truth.sum(axis=0),
@@ -193,7 +200,7 @@ def _classification(
 
 
 def _localization(
-    model: str, split: str, found: SplitScores, labels: Sequence[str], tables: dict[str, list[pd.DataFrame]]
+    model: str, split: str, found: SplitScores, tables: dict[str, list[pd.DataFrame]]
 ) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {"pointing": {}, "energy": {}}
     for method in found.pointing:
@@ -204,7 +211,7 @@ def _localization(
                 "model": model,
                 "method": method,
                 "split": split,
-                "label": list(labels),
+                "label": list(found.labels),
                 "pointing": _means(hits),
                 "energy": _means(share),
                 "pairs": counts,
@@ -216,10 +223,8 @@ def _localization(
     return result
 
 
-def _judge_interventions(
-    run: Run, model: str, folder: Path, tables: dict[str, list[pd.DataFrame]], summary: dict[str, Any]
-) -> None:
-    path = run.workflow.data.interventions
+def _judge_interventions(run: Run, model: str, tables: dict[str, list[pd.DataFrame]], summary: dict[str, Any]) -> None:
+    path, folder = run.workflow.data.interventions, run.root / "attention" / model
     if path is None:
         return
     read: dict[str, ScanAttention] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Lesions:
     """The table of known lesions, ``scan_id, value, abnormality, location, mask`` (mask relative to the table).
 
     Args:
-        path: the CSV; one row a lesion cell, ``value`` being its value in the scan's label map.
+        path: the CSV; one row a lesion cell, ``value`` being its value in the scan's label map. Rows without a location
+            are passed over: a confounder has a mask and no place in the label matrix.
 
     Raises:
         ConfigError: if the file or a column is missing.
@@ -35,16 +36,17 @@ class Lesions:
 
     def __init__(self, path: Path) -> None:
         table = read_table(path, COLUMNS, "data.lesions")
-        table = table[table["location"] != ""]  # a confounder has a mask and no place in the label matrix
+        table = table[table["location"] != ""]
         self._folder = path.parent
         self._labels = _labels_of_cells(table)
         self._rows = {str(name): rows for name, rows in table.groupby("scan_id")}
+        self._last: tuple[tuple[Any, ...], NDArray[np.float32]] | None = None
 
     def __contains__(self, scan_id: str) -> bool:
         return scan_id in self._rows
 
     def occupancy(
-        self, scan_id: str, labels: Sequence[str], grid: FeatureGrid, place: Mapping[str, Any]
+        self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, place: Mapping[str, Any]
     ) -> NDArray[np.float32]:
         """Share of each cell that the lesions of each label fill, ``[M, S, h, w]``.
 
@@ -54,6 +56,14 @@ class Lesions:
             grid: of the network.
             place: details of the scan's stored volume.
         """
+        asked = (scan_id, labels, grid)
+        if self._last is None or self._last[0] != asked:  # the models of a run ask for the same scan in turn
+            self._last = (asked, self._occupancy(scan_id, labels, grid, place))
+        return self._last[1]
+
+    def _occupancy(
+        self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, place: Mapping[str, Any]
+    ) -> NDArray[np.float32]:
         rows = self._rows[scan_id]
         values = sorted({int(value) for value in rows["value"]})
         mask = read_volume(self._folder / rows["mask"].iloc[0]).reoriented()
@@ -64,8 +74,8 @@ class Lesions:
         for row in rows.itertuples():
             for label in self._labels[row.abnormality, row.location]:
                 if label in labels:
-                    place_of = labels.index(label)
-                    result[place_of] = np.maximum(result[place_of], shares[int(row.value)])
+                    column = labels.index(label)
+                    result[column] = np.maximum(result[column], shares[int(row.value)])
         return result
 
 

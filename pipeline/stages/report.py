@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from ..catalogue import abnormalities
 from ..catalogue.targets import RegionTargets, region_targets
 from ..data.discover import read_table
 from ..data.network_input import grid_key, grid_on_scan, input_affine
@@ -87,9 +89,7 @@ def _choose(run: Run, records: Sequence[ScanRecord], targets: RegionTargets | No
     volumes = run.sidecars([record.scan_id for record in records], "volumes")
     models = list(run.workflow.models)
     usable = [record for record in records if record.scan_id in volumes and _explained(run, record.scan_id, models)]
-    usable.sort(
-        key=lambda record: (SPLIT_ORDER.index(record.split), -counts.get(record.scan_id, 0), record.scan_id)
-    )
+    usable.sort(key=lambda record: (SPLIT_ORDER.index(record.split), -counts.get(record.scan_id, 0), record.scan_id))
     return usable[: run.workflow.report.scans]
 
 
@@ -125,9 +125,14 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
     for model in _explained(run, name, list(run.workflow.models)):
         found = read_attention(run.root / "attention" / model / f"{name}.npz")
         models[model] = ModelMaps(
-            found.labels, found.maps[method], found.scores, _on_stored(found.grid, stored), _allowed(run, name, found, bits)
+            found.labels,
+            found.maps[method],
+            found.scores,
+            _on_stored(found.grid, stored),
+            _allowed(run, name, found, bits),
         )
     organs = run.root / "organs" / f"{name}_organs.nii.gz"
+    known, confounder = _known(run, lesions, name)
     return ScanView(
         scan_id=name,
         volume=stored,
@@ -135,7 +140,8 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
         organs=read_volume(organs).reoriented() if organs.is_file() else None,
         present=present,
         organ_bits={label: given for label, given in bits.items() if any(given)},
-        lesions=_lesions_of(run, lesions, name),
+        lesions=known,
+        confounder=confounder,
         method=METHOD_NAMES[method],
     )
 
@@ -167,24 +173,33 @@ def _lesion_table(run: Run) -> pd.DataFrame | None:
     return read_table(path, LESION_COLUMNS, "data.lesions") if path is not None and path.is_file() else None
 
 
-def _lesions_of(run: Run, table: pd.DataFrame | None, scan_id: str) -> dict[str, Volume]:
-    """Known lesions of a scan by region label, each a mask on its own grid."""
+def _known(run: Run, table: pd.DataFrame | None, scan_id: str) -> tuple[dict[str, Volume], Volume | None]:
+    """Known lesions of a scan by region label, and its confounder, each a mask on its own grid.
+
+    A row without an abnormality of the catalogue is a confounder.
+    """
     path = run.workflow.data.lesions
-    if table is None or path is None:
-        return {}
-    rows = table[table["scan_id"] == scan_id]
-    if rows.empty:
-        return {}
+    rows = table[table["scan_id"] == scan_id] if table is not None else None
+    if path is None or rows is None or rows.empty:
+        return {}, None
     masks = read_volume(path.parent / rows["mask"].iloc[0]).reoriented()
     values: dict[str, list[int]] = {}
     for row in rows.to_dict("records"):
-        cell = pd.DataFrame([[1]], columns=[f"{row['abnormality']}*{row['location']}"], index=[scan_id])
-        targets = region_targets(cell)
-        for label, there in zip(targets.names, targets.present[0], strict=True):
-            if there:
-                values.setdefault(label, []).append(int(row["value"]))
-    found = {label: Volume(np.isin(masks.array, wanted), masks.affine) for label, wanted in values.items()}
-    return {label: mask for label, mask in found.items() if mask.array.any()}
+        for label in _labels_of_cell(row["abnormality"], row["location"]):
+            values.setdefault(label, []).append(int(row["value"]))
+    found = {label: Volume(np.isin(masks.array, wanted), masks.affine) for label, wanted in values.items() if label}
+    beside = Volume(np.isin(masks.array, values.get("", [])), masks.affine)
+    lesions = {label: mask for label, mask in found.items() if mask.array.any()}
+    return lesions, beside if beside.array.any() else None
+
+
+@lru_cache(maxsize=256)
+def _labels_of_cell(abnormality: str, location: str) -> tuple[str, ...]:
+    """Region labels that a lesion makes present; an empty name for a confounder."""
+    if not location or abnormality not in {known.name for known in abnormalities()}:
+        return ("",)
+    targets = region_targets(pd.DataFrame([[1]], columns=[f"{abnormality}*{location}"]))
+    return tuple(name for name, there in zip(targets.names, targets.present[0], strict=True) if there)
 
 
 def _findings_of(results: Results, record: ScanRecord) -> pd.DataFrame | None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from torch import distributed, nn
 
+from organcam.attention import attention_maps
 from organcam.errors import ConfigError
 from organcam.networks import AxialNet
 
@@ -160,6 +162,23 @@ def test_attention_is_differentiable_down_to_the_first_layer():
     gradients = _gradients(make().train(), scan())
     assert gradients["fc.weight"].abs().sum() > 0
     assert gradients["backbone.conv1.weight"].abs().sum() > 0
+
+
+def test_distributed_data_parallel_trains_and_explains(tmp_path):
+    network, x = make(), scan()
+    expected = _gradients(copy.deepcopy(network).train(), x)
+    maps = attention_maps(network, x).values
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(network.train())
+        found = _gradients(wrapped, x)
+        explained = attention_maps(wrapped, x).values
+    finally:
+        distributed.destroy_process_group()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[f"module.{name}"], gradient, rtol=1e-9, atol=1e-12)
+    assert not torch.equal(explained, maps)  # its running statistics have moved in the training step
+    torch.testing.assert_close(explained, attention_maps(network, x).values)
 
 
 def test_shared_start_is_alike_at_all_places_and_small():

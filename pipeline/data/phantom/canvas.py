@@ -40,7 +40,7 @@ class Grid:
 
     def axis(self, axis: int) -> NDArray[np.float64]:
         """Voxel centres along one axis, mm."""
-        return self.origin[axis] + self.spacing[axis] * np.arange(self.shape[axis])
+        return np.asarray(self.origin[axis] + self.spacing[axis] * np.arange(self.shape[axis]), np.float64)
 
     def affine(self) -> NDArray[np.float64]:
         """Voxel index (z, y, x) to RAS+ world millimetres: inferior, posterior and left are the negative directions."""
@@ -91,7 +91,7 @@ class Canvas:
         part = object.__new__(Canvas)
         origin = tuple(o + s * b.start for o, s, b in zip(self.grid.origin, self.grid.spacing, box, strict=True))
         shape = tuple(b.stop - b.start for b in box)
-        part.grid = Grid(shape, self.grid.spacing, origin)  # type: ignore[arg-type]
+        part.grid = Grid(shape, self.grid.spacing, origin)
         part.z, part.y, part.x = self.mesh(box)
         part.hu, part.lung, part.mediastinum = self.hu[box], self.lung[box], self.mediastinum[box]
         part.bronchi, part.lesions = self.bronchi[box], self.lesions[box]
@@ -116,7 +116,9 @@ class Canvas:
     def blend(self, box: Box, coverage: Array, value: float | Array) -> None:
         """Paint: the covered fraction of each voxel takes ``value`` (HU)."""
         view = self.hu[box]
-        view += coverage * (value - view)
+        change = value - view
+        change *= coverage
+        view += change
 
     def organ(self, box: Box, coverage: Array, value: float | Array) -> None:
         """Paint a part of heart or mediastinum, which takes its room from the lungs."""
@@ -129,8 +131,8 @@ class Canvas:
     def outside(self, box: Box, coverage: Array, value: float | Array) -> None:
         """Paint what belongs to no organ (bone), and take its room from lungs and mediastinum."""
         self.blend(box, coverage, value)
-        for organ in (self.lung[box], self.mediastinum[box]):
-            organ -= organ * coverage
+        for organ in (self.lung, self.mediastinum):
+            organ[box] -= organ[box] * coverage
 
     def mark(self, box: Box, coverage: Array, value: int, least: float = 0.5) -> int:
         """Enter a lesion into the label map where at least a share of the voxel is covered.
@@ -239,8 +241,8 @@ def tube_distance(
 def splat(canvas: Canvas, start: Array, stop: Array, radius: Array) -> tuple[Box, Array] | None:
     """Coverage of many thin tubes at once, volume-true even where they are thinner than a voxel.
 
-    Each tube is filled with points at three quarters of a pixel's distance, and every point gives its volume to the voxel it
-    lies in, which tends to the exact box average.
+    Each tube is filled with points at three quarters of a pixel's distance, and every point gives its volume to the
+    voxel it lies in, which tends to the exact box average.
 
     Args:
         canvas: the grid.
@@ -292,7 +294,7 @@ def _fill_tubes(start: Array, stop: Array, radius: Array, step: float) -> tuple[
     points = start[which] + axis[which] * share[:, None]
     if (across > 1).any():
         unit = axis / length[:, None]
-        helper = np.where(np.abs(unit[:, :1]) < 0.8, np.float32([[1, 0, 0]]), np.float32([[0, 1, 0]]))
+        helper = np.where(np.abs(unit[:, :1]) < 0.8, np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)[1:2])
         first = cross(unit, helper)
         first /= np.sqrt((first * first).sum(1, keepdims=True))
         second = cross(unit, first)

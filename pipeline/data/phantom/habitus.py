@@ -7,13 +7,14 @@ Frame: (z, y, x) in mm, z = 0 at the lung apices and growing downwards, y growin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Habitus", "draw_habitus", "lobe_of"]
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Habitus:
         t = self.level(z)
         hilum = 7 * np.exp(-(((t - 0.45) / 0.10) ** 2))
         front = np.clip((y + 0.98 * self.depth) / (0.45 * self.depth), 0.12, 1)
-        thymus = 12 * np.exp(-(((t - 0.18) / 0.16) ** 2)) * (y < 0)
+        thymus = 12 * np.exp(-(((t - 0.18) / 0.16) ** 2)) * np.clip(0.5 - y / 24, 0, 1)
         behind = 0.4 * np.clip(y - self.spine_y(z) - 6, 0, 60)
         return (21 + hilum) * front + thymus * front + behind
 
@@ -132,8 +133,13 @@ class Habitus:
 
     # The body's outside
 
-    def wall(self, z: Array, y: Array, x: Array, thickness: Array | float) -> Array:
+    def wall(self, z: Array, y: Array, x: Array, thickness: float) -> Array:
         """Relative radius of the trunk (to the power ``roundness``), ``thickness`` mm outside the ribs."""
+        across, deep = self.wall_parts(z, y, x, thickness)
+        return across + deep
+
+    def wall_parts(self, z: Array, y: Array, x: Array, thickness: float) -> tuple[Array, Array]:
+        """The two terms of :meth:`wall`, of (z, x) and of (z, y)."""
         t = self.level(z)
         shoulder = 38 * np.clip(0.28 - t, 0, 0.5) / 0.28
         half_width = self.width * (0.97 + 0.03 * np.clip(t, 0, 1)) + 10 + thickness + shoulder
@@ -141,7 +147,7 @@ class Habitus:
         half_depth = self.depth + 9 + thickness - 20 * top**1.2
         across = (np.abs(x) / half_width) ** self.roundness
         deep = (np.abs(y - 8 * top - 4) / half_depth) ** self.roundness
-        return across.astype(np.float32) + deep.astype(np.float32)
+        return across.astype(np.float32), deep.astype(np.float32)
 
     def wall_radius(self, thickness: float) -> float:
         """Radius that turns :meth:`wall` into millimetres."""

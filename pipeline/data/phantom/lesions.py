@@ -197,7 +197,7 @@ def _emphysema(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     return [Lesion("emphysema", side, lobe, axes=(reach,), grade=grade, waves=waves) for side in ("right", "left")]
 
 
-def _atelectasis(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
+def _atelectasis(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     sides = [-1, 1] if rng.random() < 0.3 else [_side(rng)]
     tilt = float(rng.uniform(-0.25, 0.25))
     return [
@@ -220,11 +220,11 @@ def _coronary(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     right = np.stack([np.linspace(-0.55, 0.05, 8), np.linspace(0.55, 0.80, 8), np.linspace(-0.60, -0.30, 8)], 1)
     course = np.concatenate([left, right])
     course /= np.linalg.norm(course, axis=1, keepdims=True)
-    first = rng.choice(len(left) - 2, 2 + grade, replace=False)
-    other = len(left) + rng.choice(len(right) - 2, 1 + grade, replace=False)
+    first = rng.choice(len(left) - 2, 3 + grade, replace=False)
+    other = len(left) + rng.choice(len(right) - 2, 2 + grade, replace=False)
     starts = np.concatenate([first, other])
-    path = np.stack([course[starts], course[starts + 1]], 1) * 0.97
-    radius = float(rng.uniform(2.4, 3.4))
+    path = np.stack([course[starts], course[starts + 2]], 1) * 0.97
+    radius = float(rng.uniform(2.7, 3.6))
     return [Lesion("coronary_calcification", axes=(radius,), grade=grade, path=path.astype(np.float32))]
 
 
@@ -233,7 +233,7 @@ def _aortic(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
     points = great_vessels(habitus)["aorta"]
     grade = int(rng.integers(3))
     plaques = []
-    for _piece in range(4 + 2 * grade):
+    for _piece in range(6 + 3 * grade):
         piece = int(rng.choice([3, 4, 4, 5, 6, 7, 7]))
         (start, r0), (stop, r1) = points[piece], points[piece + 1]
         begin, axis = np.asarray(start), np.subtract(stop, start)
@@ -262,7 +262,7 @@ def _cardiomegaly(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
 def _pericardial(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     grade = int(rng.choice([0, 1, 2], p=[0.35, 0.4, 0.25]))
     return [
-        Lesion("pericardial_effusion", axes=(float(rng.uniform(*((8, 10), (11, 14), (15, 19))[grade])),), grade=grade)
+        Lesion("pericardial_effusion", axes=(float(rng.uniform(*((7, 9), (10, 13), (14, 17))[grade])),), grade=grade)
     ]
 
 

@@ -159,7 +159,7 @@ def _paint(grid: Grid, scene: _Scene, settings: PhantomSettings, spec: ScanSpec)
                 paint_lesion(canvas, habitus, lesion, value, scene.heart_scale)
     for value, kind in scene.confounders:
         if pads is not None and kind == "body_wall_fat":
-            canvas.mark((slice(None), slice(None), slice(None)), pads, value)
+            canvas.mark((slice(None), slice(None), slice(None)), pads, value, 0.1)
         else:
             paint_confounder(canvas, habitus, kind, generator(settings, spec.base, "confounder " + kind), value)
     return canvas
@@ -203,7 +203,7 @@ def _organs(canvas: Canvas) -> NDArray[np.uint8]:
 
 
 def _rows(scene: _Scene, lesions: NDArray[np.uint16]) -> tuple[LesionRow, ...]:
-    counts = np.bincount(lesions.ravel(), minlength=len(scene.lesions) * 2 + len(scene.confounders) + 2)
+    counts = np.bincount(lesions[lesions > 0], minlength=len(scene.lesions) * 2 + len(scene.confounders) + 2)
     rows = []
     for value, lesion in scene.lesions:
         for offset, abnormality, location in lesion_cells(lesion):

@@ -22,6 +22,8 @@ __all__ = ["Report", "templates", "write_report"]
 
 Rng = np.random.Generator
 DEVICES = ("pacemaker", "catheter")
+PROSE, SUBHEADED = 0.25, 0.65
+"""Reports drawn up to the first share are plain prose, up to the second have organ sub-headings, the rest headings."""
 SIZED = ("pleural_effusion", "pericardial_effusion")
 
 
@@ -39,6 +41,7 @@ class _Draft:
 
     rng: Rng
     sentences: dict[str, list[str]]
+    style: float
     impression: list[str] = field(default_factory=list)
     cells: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -63,7 +66,7 @@ def write_report(lesions: Sequence[Lesion], rng: Rng) -> Report:
         rng: random numbers of this report.
     """
     words = templates()
-    draft = _Draft(rng, {section: [] for section in words["sections"]})
+    draft = _Draft(rng, {section: [] for section in words["sections"]}, float(rng.random()))
     groups: dict[str, list[Lesion]] = {}
     for lesion in lesions:
         groups.setdefault(lesion.finding, []).append(lesion)
@@ -96,7 +99,7 @@ def _report_finding(draft: _Draft, finding: str, group: list[Lesion]) -> None:
                     draft.add_cell(abnormality, location, status)
             for abnormality in also:
                 draft.add_cell(abnormality, member.location, status)
-        if status == "present" and draft.rng.random() < 0.6:
+        if status == "present" and draft.style > PROSE and draft.rng.random() < 0.6:
             text, also = _sentence(draft.pick(entry["impression" + ending]), fields)
             draft.impression.append(text)
             for member in group if together else [lesion]:
@@ -230,15 +233,14 @@ def _add_normal(draft: _Draft, groups: dict[str, list[Lesion]]) -> None:
 def _lay_out(draft: _Draft, any_finding: bool) -> str:
     """With headings and organ sub-headings, with headings alone, or plain prose."""
     words = templates()
-    style = draft.rng.random()
     sections = [(name, texts) for name, texts in draft.sentences.items() if texts]
-    if style < 0.25:
+    if draft.style <= PROSE:
         return " ".join(text for _, texts in sections for text in texts)
     blocks = []
     for title, share in (("indication", 0.4), ("technique", 0.7), ("comparison", 0.6)):
         if draft.rng.random() < share:
             blocks.append(f"{title.upper()}: {draft.pick(words[title])}")
-    if style < 0.65:
+    if draft.style < SUBHEADED:
         lines = [f"{draft.pick(words['section_titles'][name])}: {' '.join(texts)}" for name, texts in sections]
         blocks.append("FINDINGS:\n" + "\n".join(lines))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +83,10 @@ def paint_lung_vessels(canvas: Canvas, habitus: Habitus, trees: Segments) -> Non
     _paint_branches(canvas, trees, 0.0, habitus.blood)
     if canvas.grid.spacing[2] > 2.5:
         return  # averages of wall and lumen, or of a fissure, do not show there
-    airways = trees.until(4)
-    beside = np.float32([2.5, 4.5, 0.0])
+    arteries = trees.until(3)
+    beside = arteries.radius[:, None] * np.array([0.7, 1.5, 0.0], np.float32)
     airways = Segments(
-        airways.start + beside, airways.stop + beside, airways.radius * np.float32(0.75), airways.generation
+        arteries.start + beside, arteries.stop + beside, arteries.radius * np.float32(0.6), arteries.generation
     )
     _paint_branches(canvas, airways, 0.9, hounsfield("airway_wall"))
     lumen = _paint_branches(canvas, airways, 0.0, hounsfield("bronchus"))
@@ -166,10 +167,10 @@ def great_vessels(habitus: Habitus) -> dict[str, list[tuple[Point, float]]]:
         "left_vein": [((0.12 * h, -26, 30), 6), ((0.19 * h, -26, -2), 6.5), ((0.21 * h, -18, -22), 7)],
         "right_vein": [((-0.1 * h, -12, -44), 6), ((0.19 * h, -18, -24), 7.5)],
         "aorta": [
-            ((0.545 * h, -20, -2), 15.5), ((0.44 * h, -28, -12), 16), ((0.32 * h, -24, -12), 15), ((arch + 4, -12, -4), 14),
-            ((arch, 6, 10), 13.5), ((arch + 6, 24, 19), 13), ((0.34 * h, front_of_spine(0.34), 24), 12.5),
-            ((0.6 * h, front_of_spine(0.6) - 3, 21), 12), ((0.9 * h, front_of_spine(0.9) - 8, 11), 11.5),
-            ((1.3 * h, front_of_spine(1.3) - 10, 8), 11),
+            ((0.545 * h, -20, -2), 15.5), ((0.44 * h, -28, -12), 16), ((0.32 * h, -24, -12), 15),
+            ((arch + 4, -12, -4), 14), ((arch, 6, 10), 13.5), ((arch + 6, 24, 19), 13),
+            ((0.34 * h, front_of_spine(0.34), 24), 12.5), ((0.6 * h, front_of_spine(0.6) - 3, 21), 12),
+            ((0.9 * h, front_of_spine(0.9) - 8, 11), 11.5), ((1.3 * h, front_of_spine(1.3) - 10, 8), 11),
         ],
         "brachiocephalic": [((arch - 4, -12, -4), 6.5), ((0.05 * h, -10, -16), 6), ((-0.2 * h, -4, -26), 4)],
         "left_carotid": [((arch - 6, 0, 5), 4), ((-0.2 * h, -4, 24), 3.6)],
@@ -211,7 +212,7 @@ def paint_heart(
         canvas.organ(box, coverage, hounsfield("pericardial_fluid"))
     _paint_oesophagus(canvas, habitus)
     for points in great_vessels(habitus).values():
-        for (start, radius), (stop, last) in zip(points[:-1], points[1:], strict=True):
+        for (start, radius), (stop, last) in pairwise(points):
             vessel = tube(canvas, start, stop, radius, last)
             if vessel is not None:
                 canvas.organ(*vessel, habitus.blood)
@@ -224,7 +225,7 @@ def paint_heart(
 def _paint_oesophagus(canvas: Canvas, habitus: Habitus) -> None:
     h = habitus.height
     levels = [(-0.2, 14.0, 4.0), (0.30, 27.0, 4.0), (0.50, 32.0, 5.0), (0.80, 30.0, 9.0), (0.98, 14.0, 20.0)]
-    for (t0, y0, x0), (t1, y1, x1) in zip(levels[:-1], levels[1:], strict=True):
+    for (t0, y0, x0), (t1, y1, x1) in pairwise(levels):
         shape = tube(canvas, (t0 * h, y0, x0), (t1 * h, y1, x1), 7.5)
         if shape is not None:
             canvas.organ(*shape, hounsfield("oesophagus"))

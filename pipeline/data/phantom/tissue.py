@@ -16,5 +16,5 @@ def hounsfield(tissue: str) -> float:
 
 @cache
 def _table() -> dict[str, float]:
-    with (files(__package__) / "hounsfield.csv").open(encoding="utf-8", newline="") as table:
-        return {row["tissue"]: float(row["hu"]) for row in csv.DictReader(table)}
+    text = (files(__package__) / "hounsfield.csv").read_text(encoding="utf-8")
+    return {row["tissue"]: float(row["hu"]) for row in csv.DictReader(text.splitlines())}

@@ -62,12 +62,12 @@ def paint_trunk(canvas: Canvas, habitus: Habitus, flank_fat: bool) -> Array | No
 
 
 def _trunk_cover(canvas: Canvas, habitus: Habitus, thickness: float) -> Array:
-    wall = habitus.wall(canvas.z, canvas.y, canvas.x, thickness)
-    scale = habitus.wall_radius(thickness) / habitus.roundness
-    wall -= 1
-    wall *= -np.float32(scale / canvas.grid.spacing[2])
-    wall += np.float32(0.5)
-    return np.clip(wall, 0, 1, out=wall)
+    # Scaled to voxels before the two terms meet: the sum is the only whole-volume step but for clipping.
+    across, deep = habitus.wall_parts(canvas.z, canvas.y, canvas.x, thickness)
+    scale = -np.float32(habitus.wall_radius(thickness) / habitus.roundness / canvas.grid.spacing[2])
+    coverage = across * scale + (deep * scale + (np.float32(0.5) - scale))
+    np.minimum(coverage, 1, out=coverage)
+    return np.maximum(coverage, 0, out=coverage)
 
 
 def _flank_pads(canvas: Canvas, habitus: Habitus, outer: Array) -> Array:
@@ -81,7 +81,7 @@ def _flank_pads(canvas: Canvas, habitus: Habitus, outer: Array) -> Array:
             continue
         z, y, x = canvas.mesh(box)
         level = np.clip((habitus.level(z) - 0.22) / 0.2, 0, 1)
-        bulge = 26 * level * np.exp(-(((y - 8) / (0.72 * habitus.depth)) ** 4))
+        bulge = 26 * level * np.exp(-(((y - 16) / (0.6 * habitus.depth)) ** 4))
         wall = habitus.wall(z, y, np.maximum(np.abs(x) - bulge, 0), thickness)
         scale = habitus.wall_radius(thickness) / habitus.roundness
         pads[box] = cover((wall - 1) * np.float32(scale), canvas.grid.spacing[2]) * (1 - outer[box])
@@ -244,4 +244,8 @@ def paint_abdomen(canvas: Canvas, habitus: Habitus, inside: Array, below: Array)
     for shape, tissue in ((spleen, "spleen"), (body, "stomach_wall"), (gas, "stomach_gas")):
         if shape is not None:
             part, coverage = shape
-            canvas.blend(part, coverage * inside[part] * below[part], hounsfield(tissue))
+            coverage = coverage * inside[part] * below[part]
+            if tissue == "stomach_gas":  # the stomach's wall and the diaphragm lie between gas and lung
+                z, y, x = canvas.mesh(part)
+                coverage *= cover(habitus.diaphragm(y, x) + 9 - z, canvas.grid.spacing[0])
+            canvas.blend(part, coverage, hounsfield(tissue))

@@ -1,0 +1,6 @@
+"""``python -m organcam``."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

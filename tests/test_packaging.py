@@ -1,0 +1,129 @@
+"""The four folders and the one package they make."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from organcam import __version__
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {
+    "pipeline": "organcam",
+    "nlp": "organcam.nlp",
+    "segmentation": "organcam.segmentation",
+    "workflows": "organcam.workflows",
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def packages_in_folders() -> set[str]:
+    found = set()
+    for folder, package in FOLDERS.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            inner = init.parent.relative_to(ROOT / folder).parts
+            found.add(".".join((package, *inner)))
+    return found
+
+
+def sources() -> list[Path]:
+    return [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_every_sub_package_is_in_the_wheel():
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages_in_folders()
+
+
+def test_every_data_file_is_matched_by_the_package_data_patterns():
+    suffixes = {
+        Path(pattern).suffix or Path(pattern).name for pattern in PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    }
+    data = [
+        p for folder in FOLDERS for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix not in {".py", ".pyc"}
+    ]
+    assert data
+    missing = [p.relative_to(ROOT) for p in data if p.suffix not in suffixes and p.name not in {"py.typed"}]
+    assert not missing
+
+
+def test_no_module_imports_the_folders_by_their_own_names():
+    """``import nlp`` works from the checkout by accident and would load every module twice."""
+    for path in [*sources(), *(ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            assert not {name.split(".")[0] for name in names} & set(FOLDERS), path
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("organcam", ("torch", "monai", "numpy")),
+        ("organcam.cli", ("torch", "monai", "pandas")),
+        ("organcam.nlp", ("torch", "monai", "SimpleITK")),
+        ("organcam.segmentation", ("torch", "monai", "spacy")),
+        ("organcam.stages.segment", ("torch", "monai")),
+        ("organcam.stages.regions", ("torch", "monai")),
+        ("organcam.stages.store", ("torch", "monai")),
+        ("organcam.stages.ingest", ("torch", "monai")),
+        ("organcam.stages.phantom", ("torch", "monai")),
+    ],
+)
+def test_light_parts_stay_light(module, absent):
+    """Workers of per-scan stages start with what they need; torch alone costs more than a second."""
+    code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_floors_import_downwards_only():
+    """cli > stages, report > engines > handlers, inferers > networks ... > nlp, segmentation > catalogue."""
+    floors = [
+        {"catalogue", "errors", "version", "geometry"},
+        {"nlp", "segmentation"},
+        {"metrics", "attention", "runner", "data", "config"},
+        {"losses", "transforms", "networks"},
+        {"handlers", "inferers"},
+        {"engines"},
+        {"stages", "report", "compare", "check", "describe"},
+        {"cli", "__main__"},
+    ]
+    height = {name: floor for floor, names in enumerate(floors) for name in names}
+    for path in sources():
+        folder = path.relative_to(ROOT).parts[0]
+        own = folder if folder in {"nlp", "segmentation"} else path.relative_to(ROOT).with_suffix("").parts[1]
+        if folder == "workflows" or own == "__init__":
+            continue
+        for name in imported_parts(path):
+            assert height[name] <= height[own], f"{path.relative_to(ROOT)} imports organcam.{name}"
+            assert {own, name} != {"nlp", "segmentation"}, path
+
+
+def imported_parts(path: Path) -> set[str]:
+    """First names below ``organcam`` that a module imports."""
+    folder, *inner = path.relative_to(ROOT).with_suffix("").parts
+    base = FOLDERS[folder].split(".") + list(inner[:-1])
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        targets: list[list[str]] = []
+        if isinstance(node, ast.ImportFrom):
+            start = base[: len(base) - node.level + 1] if node.level else []
+            module = start + (node.module.split(".") if node.module else [])
+            targets = [[*module, alias.name] for alias in node.names]
+        elif isinstance(node, ast.Import):
+            targets = [alias.name.split(".") for alias in node.names]
+        parts |= {target[1] for target in targets if target[0] == "organcam" and len(target) > 1}
+    return parts - {"__version__"}
+
+
+def test_version_is_told():
+    done = subprocess.run([sys.executable, "-m", "organcam", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"organcam {__version__}"
