@@ -1,12 +1,13 @@
 """Radiology reports to findings: what, where, present or not, and the words that say so. No torch."""
 
 from .findings import FINDING_COLUMNS, Conflict, Finding, ParsedReport
+from .html import render_html
 from .outputs import write_outputs
 from .parser import ReportParser
 from .policy import cells
 from .profiles import Profile, builtin_profiles, load_profile
 from .tables import findings_table, labels_by_location_table, labels_table
-from .tabular import parse_table, read_rows
+from .tabular import parse_table, read_label_table, read_rows
 from .vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "load_profile",
     "load_vocabulary",
     "parse_table",
+    "read_label_table",
     "read_rows",
+    "render_html",
     "write_outputs",
 ]

@@ -9,7 +9,11 @@ from .trie import Hit
 
 __all__ = ["attach_phrases"]
 
-_RELATIONAL = frozenset("adjacent abutting abut near contiguous toward towards beside extending reaching causing displacing compressing".split())
+_RELATIONAL = frozenset(
+    ("adjacent", "abutting", "abut", "abuts", "near", "contiguous", "toward", "towards", "beside", "causing")
+    + ("displacing", "compressing", "invading", "extending", "extend", "encasing", "touching", "reaching")
+)
+_NOT_THERE = frozenset(("not", "no", "without"))
 
 
 def attach_phrases(
@@ -27,6 +31,8 @@ def attach_phrases(
     """
     result: list[tuple[list[Phrase], str]] = []
     topic = _topic(words, phrases, lists)
+    if len(clauses) == 1:
+        return _attach_clause(words, clauses[0], findings, phrases, topic, lists)
     for clause in clauses:
         inside = [f for f in findings if clause[0] <= f.first < clause[1]]
         near = [p for p in phrases if clause[0] <= p.first < clause[1]]
@@ -53,17 +59,28 @@ def _attach_clause(
     topic: Phrase | None,
     lists: Mapping[str, frozenset[str]],
 ) -> list[tuple[list[Phrase], str]]:
+    if not phrases:
+        chosen = ([topic], "topic") if topic is not None and topic.last <= clause[0] else ([], "")
+        return [chosen] * len(findings)
+    loose = [p for p in phrases if not p.firm]
+    phrases = [p for p in phrases if p.firm] or phrases
     before: list[list[Phrase]] = []
     after: list[list[Phrase]] = []
     for number, finding in enumerate(findings):
         previous = findings[number - 1].last if number else clause[0]
         following = findings[number + 1].first if number + 1 < len(findings) else clause[1]
-        before.append([p for p in phrases if previous <= p.first and p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)])
+        before.append(
+            [
+                p
+                for p in phrases
+                if previous <= p.first and p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)
+            ]
+        )
         candidates = [p for p in phrases if finding.last <= p.first and p.last <= following]
-        after.append(_after(words, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, lists))
-    joined = [False] + [
-        _listed(words, findings[i - 1].last, findings[i].first, lists) for i in range(1, len(findings))
-    ]
+        after.append(
+            _after(words, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, lists)
+        )
+    joined = [False] + [_listed(words, findings[i - 1].last, findings[i].first, lists) for i in range(1, len(findings))]
     result: list[tuple[list[Phrase], str]] = []
     for number, finding in enumerate(findings):
         if after[number]:
@@ -74,39 +91,60 @@ def _attach_clause(
             result.append((before[number], "before"))
             continue
         shared = _from_list(number, before, after, joined)
+        earlier = [p for p in phrases if p.last <= finding.first]
         if shared:
+            if not any(member.place for phrase in shared for member in phrase.members):
+                shared = [*[p for p in earlier if p not in shared][-1:], *shared]
             result.append((shared, "list"))
             continue
-        earlier = [p for p in phrases if p.last <= finding.first]
         later = [p for p in phrases if p.first >= finding.last]
         if earlier:
-            result.append((earlier[-1:], "clause"))
+            named = any(member.place for member in earlier[-1].members)
+            result.append((earlier[-1:] if named else earlier[-2:], "clause"))
         elif later:
             result.append((later[:1], "clause_after"))
         elif topic is not None and topic.last <= finding.first:
             result.append(([topic], "topic"))
         else:
             result.append(([], ""))
+    if loose and loose[0] not in phrases:
+        for number, finding in enumerate(findings):
+            beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
+            result[number] = (result[number][0] + beside, result[number][1])
     return result
 
 
 def _adjacent(words: Sequence[str], first: int, last: int, lists: Mapping[str, frozenset[str]]) -> bool:
     """Only adjectives and sizes between a place and the finding after it."""
-    blocked = lists["finite"] | lists["prepositions"]
-    return all(word not in blocked and word not in (",", "and", "or", ":", "with") for word in words[first:last])
+    return first == last or lists["between_place_and_finding"].isdisjoint(words[first:last])
 
 
 def _after(
-    words: Sequence[str], finding: Hit, candidates: Sequence[Phrase], following: Hit | None, lists: Mapping[str, frozenset[str]]
+    words: Sequence[str],
+    finding: Hit,
+    candidates: Sequence[Phrase],
+    following: Hit | None,
+    lists: Mapping[str, frozenset[str]],
 ) -> list[Phrase]:
     chosen: list[Phrase] = []
     for phrase in candidates:
         lead = words[max(finding.last, phrase.first - 3) : phrase.first]
-        led = any(word in lists["prepositions"] for word in lead)
-        if following is not None and not led and _adjacent(words, phrase.last, following.first, lists) and (phrase.first > finding.last):
+        led = not lists["prepositions"].isdisjoint(lead)
+        if (
+            following is not None
+            and not led
+            and _adjacent(words, phrase.last, following.first, lists)
+            and (phrase.first > finding.last)
+        ):
             continue  # it stands before the next finding
-        if chosen and (any(word in _RELATIONAL for word in lead) or "(" in lead):
+        if not led and not chosen and "," in words[finding.last : phrase.first]:
+            continue  # "enlarged, normal hilar contours"
+        if chosen and ("(" in lead or not (led or phrase.first - chosen[-1].last <= 3)):
             continue
+        if not _NOT_THERE.isdisjoint(lead):
+            continue
+        if not _RELATIONAL.isdisjoint(lead):
+            continue  # what it touches is not where it lies; rule "clause_after" takes it for want of better
         chosen.append(phrase)
     return chosen
 
@@ -116,10 +154,12 @@ def _listed(words: Sequence[str], first: int, last: int, lists: Mapping[str, fro
     between = words[first:last]
     if not between:
         return True
-    return len(between) <= 6 and not any(word in lists["finite"] for word in between)
+    return len(between) <= 6 and lists["finite"].isdisjoint(between)
 
 
-def _from_list(number: int, before: Sequence[Sequence[Phrase]], after: Sequence[Sequence[Phrase]], joined: Sequence[bool]) -> list[Phrase]:
+def _from_list(
+    number: int, before: Sequence[Sequence[Phrase]], after: Sequence[Sequence[Phrase]], joined: Sequence[bool]
+) -> list[Phrase]:
     position = number
     while position + 1 < len(joined) and joined[position + 1]:
         position += 1

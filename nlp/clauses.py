@@ -8,6 +8,8 @@ from .trie import Hit
 
 __all__ = ["split_clauses"]
 
+_NEGATIONS = frozenset(("no", "not", "without"))
+
 
 def split_clauses(
     words: Sequence[str], hits: Sequence[Hit], lists: Mapping[str, frozenset[str]]
@@ -23,6 +25,8 @@ def split_clauses(
         lists: word lists of the language (``finite``, ``openers``, ``hard_breaks``).
     """
     finite, openers, breaks = lists["finite"], lists["openers"], lists["hard_breaks"]
+    if not _may_split(words, finite, breaks):
+        return [(0, len(words))]
     findings = {position for hit in hits if hit.kind == "finding" for position in range(hit.first, hit.last)}
     bounds, start, has_verb, negated = [], 0, False, False
     for index, word in enumerate(words):
@@ -45,10 +49,20 @@ def split_clauses(
             start, has_verb, negated = index, False, False
         elif word in finite:
             has_verb = True
-        elif word in ("no", "not", "without"):
+        elif word in _NEGATIONS:
             negated = True
     bounds.append((start, len(words)))
     return bounds
+
+
+def _may_split(words: Sequence[str], finite: frozenset[str], breaks: frozenset[str]) -> bool:
+    """A quick look: without a second verb, a negation, a semicolon or a word of contrast nothing can be split."""
+    if not breaks.isdisjoint(words) or ";" in words or "there" in words:
+        return True
+    if "," not in words and "and" not in words:
+        return False
+    verbs = sum(word in finite for word in words)
+    return verbs > 1 or (verbs == 1 and not _NEGATIONS.isdisjoint(words))
 
 
 def _new_statement(

@@ -51,6 +51,7 @@ class CueTable:
 
     cues: Mapping[str, Cue]
     joined: Mapping[str, tuple[Cue, ...]]
+    stops: frozenset[str]
     trie: Trie
     words: Mapping[str, frozenset[str]]
     anaphora: Trie
@@ -73,24 +74,34 @@ def load_cues(language: str = "en") -> CueTable:
         msg = f"no cues for the language {language!r}; {did_you_mean(language, known)}"
         raise ConfigError(msg)
     where = f"cues/{language}.yaml"
-    content = check_keys(load_yaml(Path(str(folder / f"{language}.yaml"))), ("language", "slots", "cues", "words"), where)
+    content = check_keys(
+        load_yaml(Path(str(folder / f"{language}.yaml"))), ("language", "slots", "cues", "words"), where
+    )
     slots = {key: string_list(value, f"{where}: slots.{key}") for key, value in (content.get("slots") or {}).items()}
-    cues, names = {}, {}
+    cues: dict[str, Cue] = {}
+    names: dict[tuple[str, ...], str] = {}
     for name, entry in content["cues"].items():
         cues[name] = _cue(name, entry, f"{where}: cues.{name}")
         for term in string_list(entry["terms"], f"{where}: cues.{name}.terms"):
             for words in _expand(term, slots):
-                names[words] = f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name
+                names[words] = (
+                    f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name
+                )
     trie, anaphora = Trie(), Trie()
     trie.update((words, "cue", joined) for words, joined in names.items())
-    words = check_keys(content.get("words") or {}, _WORDS, f"{where}: words")
-    lists = {key: string_list(value, f"{where}: words.{key}") for key, value in words.items()}
+    given = check_keys(content.get("words") or {}, _WORDS, f"{where}: words")
+    lists = {key: string_list(value, f"{where}: words.{key}") for key, value in given.items()}
     anaphora.update((term_words(term), "anaphora", "") for term in lists.get("anaphora", ()))
+    sets = {key: frozenset(w for v in lists.get(key, ()) for w in term_words(v)) for key in _WORDS}
+    # unions that every sentence needs, made once
+    sets["between_place_and_finding"] = sets["finite"] | sets["prepositions"] | {",", "and", "or", ":", "with"}
+    sets["between_size_and_finding"] = sets["finite"] | sets["prepositions"] | sets["joins"]
     return CueTable(
         cues=cues,
         joined={joined: tuple(cues[name] for name in joined.split("|")) for joined in names.values()},
+        stops=frozenset(j for j in names.values() if any(cues[n].status == "stop" for n in j.split("|"))),
         trie=trie,
-        words={key: frozenset(w for v in lists.get(key, ()) for w in term_words(v)) for key in _WORDS},
+        words=sets,
         anaphora=anaphora,
     )
 
@@ -98,7 +109,11 @@ def load_cues(language: str = "en") -> CueTable:
 def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
     check_keys(entry, ("status", "change", "direction", "terms", "note"), where)
     status, change, direction = entry.get("status", ""), entry.get("change", ""), entry.get("direction", "forward")
-    for key, value, legal in (("status", status, _STATUS), ("change", change, _CHANGE), ("direction", direction, _DIRECTIONS)):
+    for key, value, legal in (
+        ("status", status, _STATUS),
+        ("change", change, _CHANGE),
+        ("direction", direction, _DIRECTIONS),
+    ):
         if value not in legal:
             msg = f"{where}.{key}: unknown value {value!r}; {did_you_mean(str(value), [w for w in legal if w])}"
             raise ConfigError(msg)

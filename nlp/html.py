@@ -30,7 +30,7 @@ def render_html(report: ParsedReport, *, page: bool = True, title: str = "") -> 
     Returns:
         HTML without scripts or links; the report's text is escaped.
     """
-    from spacy import displacy  # here: only this function needs it
+    from spacy import displacy  # noqa: PLC0415 (only this function needs it, and it is slow to import)
 
     marks = _marks(report)
     text = report.text if report.text else " "

@@ -13,7 +13,7 @@ __all__ = ["LocationRules", "Spot"]
 
 _FAMILIES = {
     "lung": frozenset(("lung", "lung_level", "pleura", "airway", "bronchial_wall", "septa", "fissure", "position")),
-    "heart": frozenset(("heart", "coronary", "pericardium", "valve")),
+    "heart": frozenset(("heart", "heart_size", "coronary", "pericardium", "valve")),
 }
 _FAMILY_OF_HOME = {
     **dict.fromkeys(("lung", "pleura", "airway", "base"), "lung"),
@@ -36,6 +36,7 @@ class LocationRules:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._fits: dict[tuple[str, str], bool] = {}
         self._ancestors = {name: frozenset(vocabulary.ancestors(name)) for name in vocabulary.rollup}
 
     def spots(
@@ -59,6 +60,8 @@ class LocationRules:
                 sides = member.sides
                 side_at = tokens.span(member.first, member.last)
         fitting = [m for m in members if m.place and self.fits(concept, m.place)]
+        if rule in _SHARED_RULES:
+            fitting = [m for m in fitting if self._shares(concept, m.place, inner)]
         if any(places[m.place].group != "position" for m in fitting):
             fitting = [m for m in fitting if places[m.place].group != "position"]
         own_side = topic.sides if topic is not None else ()
@@ -68,8 +71,27 @@ class LocationRules:
             for column in self._columns(member.place, member.sides or sides or own_side):
                 spots.setdefault(column, Spot(column, *at, member.place))
         if spots:
+            self._add_sides(spots, sides, side_at)
             return self._specific(spots), True, rule
         return self._default(concept, inner, topic, sides, side_at)
+
+    def _shares(self, concept: str, place: str, inner: str) -> bool:
+        """Whether a concept with a home of its own takes a place that was named for something else in the clause."""
+        entry, places = self._vocabulary.concepts[concept], self._vocabulary.places
+        home = inner or entry.home
+        if not home or any(places[home].group in family for family in _FAMILIES.values()):
+            return True
+        return places[place].group in (places[home].group, *entry.when) or place in entry.when
+
+    def _add_sides(self, spots: dict[str, Spot], sides: Sequence[str], side_at: tuple[int, int]) -> None:
+        """The other lung, where the text says both and names a lobe of one ("bilaterally, the largest in the ...")."""
+        lungs = self._vocabulary.places.get("lung")
+        if lungs is None or not all(spot.location in self._ancestors for spot in spots.values()):
+            return
+        for side in sides:
+            if not any(column.startswith(side) for column in spots):
+                column = getattr(lungs, side)
+                spots[column] = Spot(column, *side_at, "lung")
 
     def _default(
         self, concept: str, inner: str, topic: Member | None, sides: tuple[str, ...], side_at: tuple[int, int]
@@ -108,17 +130,21 @@ class LocationRules:
         """Whether a concept lies where an earlier finding does, because its own place is missing or less specific."""
         if not all(spot.place and self.fits(concept, spot.place) for spot in earlier):
             return False
-        above = {self._vocabulary.unplaced, *(a for s in earlier for a in (s.location, *self._ancestors.get(s.location, ())))}
+        above = {
+            self._vocabulary.unplaced,
+            *(a for s in earlier for a in (s.location, *self._ancestors.get(s.location, ()))),
+        }
         return all(spot.location in above for spot in spots)
 
     def fits(self, concept: str, place: str) -> bool:
         """Whether a concept can lie at a place."""
-        entry = self._vocabulary.concepts[concept]
-        group = self._vocabulary.places[place].group
-        if entry.within:
-            return group in entry.within
-        family = _FAMILY_OF_HOME.get(entry.home)
-        return family is None or group in _FAMILIES[family]
+        known = self._fits.get((concept, place))
+        if known is None:
+            entry, group = self._vocabulary.concepts[concept], self._vocabulary.places[place].group
+            family = _FAMILY_OF_HOME.get(entry.home)
+            known = group in entry.within if entry.within else family is None or group in _FAMILIES[family]
+            self._fits[concept, place] = known
+        return known
 
     def _columns(self, name: str, sides: Sequence[str]) -> list[str]:
         place = self._vocabulary.places[name]
@@ -127,5 +153,7 @@ class LocationRules:
         return [column for column in dict.fromkeys(columns) if column]
 
     def _specific(self, spots: dict[str, Spot]) -> tuple[Spot, ...]:
+        if len(spots) < 2:
+            return tuple(spots.values())
         covered = {ancestor for column in spots for ancestor in self._ancestors.get(column, ())}
         return tuple(spot for column, spot in spots.items() if column not in covered)

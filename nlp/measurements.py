@@ -8,9 +8,15 @@ from typing import NamedTuple
 __all__ = ["Size", "find_sizes"]
 
 _UNITS = {"mm": 1.0, "millimeter": 1.0, "milimeter": 1.0, "cm": 10.0, "centimeter": 10.0}
-_TIMES = frozenset(("x", "by", "×", "*"))
-_PRIOR = frozenset("previously prior previous formerly earlier was were from compared before initially".split())
-_NOW = frozenset("now currently to today is measure measuring present presently versus vs".split())
+_DIGITS = frozenset("0123456789")  # not str.isdigit, which is true of superscripts
+_TIMES = frozenset(("x", "by", "\u00d7", "*"))
+_PRIOR = frozenset(
+    ["previously", "prior", "previous", "formerly", "earlier", "was", "were", "from", "compared", "before", "initially"]
+)
+_NOW = frozenset(
+    ["now", "currently", "to", "today", "is", "measure", "measuring", "present", "presently", "versus", "vs"]
+)
+_DISTANCE = frozenset(("from", "above", "below", "away", "proximal", "distal", "deep"))
 _LIMITS = frozenset(("less", "smaller", "shorter"))
 
 
@@ -22,6 +28,7 @@ class Size(NamedTuple):
         prior: an earlier measurement, not the current one.
         short_axis: the text calls it the short axis.
         below: an upper bound only ("less than 1 cm").
+        now: the text says that this one replaces an earlier one ("has grown to 12 mm").
     """
 
     first: int
@@ -30,6 +37,7 @@ class Size(NamedTuple):
     prior: bool
     short_axis: bool
     below: bool
+    now: bool
 
 
 def find_sizes(words: Sequence[str]) -> list[Size]:
@@ -37,13 +45,24 @@ def find_sizes(words: Sequence[str]) -> list[Size]:
     sizes: list[Size] = []
     index = 0
     while index < len(words):
-        if not words[index][0].isdigit():
+        if words[index][0] not in _DIGITS:
             index += 1
             continue
         end, values, unit = _read(words, index)
-        if unit:
-            dimensions = tuple(value * unit for value in values)
-            sizes.append(Size(index, end, dimensions, _is_prior(words, index), _short(words, index, end), _is_below(words, index)))
+        if unit and _DISTANCE.isdisjoint(words[end : end + 1]):
+            before = words[max(0, index - 2) : index]
+            now = before[-1:] in (["to"], ["now"], ["currently"]) and before != ["up", "to"] and index > 2
+            sizes.append(
+                Size(
+                    index,
+                    end,
+                    tuple(value * unit for value in values),
+                    _is_prior(words, index),
+                    _short(words, index, end),
+                    _is_below(words, index),
+                    now,
+                )
+            )
         index = max(end, index + 1)
     return sizes
 
@@ -52,16 +71,16 @@ def _read(words: Sequence[str], index: int) -> tuple[int, list[float], float]:
     """Numbers joined by x, by or a dash, up to their unit."""
     values: list[float] = []
     unit = 0.0
-    while index < len(words) and words[index][0].isdigit():
+    while index < len(words) and words[index][0] in _DIGITS:
         values.append(float(words[index].replace(",", ".")))
         index += 1
         if index < len(words) and words[index] in _UNITS:
             unit = _UNITS[words[index]]
             index += 1
-        if index + 1 < len(words) and words[index] in _TIMES and words[index + 1][0].isdigit():
+        if index + 1 < len(words) and words[index] in _TIMES and words[index + 1][0] in _DIGITS:
             index += 1
             continue
-        joined = index < len(words) and not unit and words[index][0].isdigit()
+        joined = index < len(words) and not unit and words[index][0] in _DIGITS
         if not joined:
             break
     return index, values, unit

@@ -26,7 +26,7 @@ def write_outputs(
     out: str | Path,
     *,
     vocabulary: str | Path | Vocabulary = "chest_ct",
-    uncertain: Policy = "positive",
+    uncertain: Policy | None = None,
     historical: Policy = "negative",
     labels: str | None = None,
 ) -> dict[str, int]:
@@ -41,7 +41,7 @@ def write_outputs(
         reports: pairs of report id and parsed report, as :func:`parse_table` yields them.
         out: folder, made if missing.
         vocabulary: the one the reports were parsed with.
-        uncertain: whether an uncertain mention counts as positive.
+        uncertain: whether an uncertain mention counts as positive; None for the vocabulary's own habit.
         historical: whether a mention of the past counts as positive.
         labels: name of a label profile (``ct_rate``), or None.
 
@@ -56,7 +56,8 @@ def write_outputs(
     if profile is not None and not {"pleural_effusion", "coronary_artery_disease"} <= set(words.labels):
         msg = f"the label profile {profile.name} needs a vocabulary that extends {profile.vocabulary}, got {words.name}"
         raise ConfigError(msg)
-    positive_statuses(uncertain, historical)
+    uncertain = uncertain or words.uncertain  # type: ignore[assignment]
+    positive_statuses(str(uncertain), historical)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     counts = {"reports": 0, "findings": 0, "problems": 0, "conflicts": 0}
@@ -66,17 +67,21 @@ def write_outputs(
         names = [f"{label}*{location}" for label in words.labels for location in words.locations]
         grid = stack.enter_context(_table(folder / "labels_by_location.csv", ("report_id", *names)))
         status = stack.enter_context(_table(folder / "reports.csv", REPORT_COLUMNS))
-        own = stack.enter_context(_table(folder / f"{profile.name}.csv", (profile.id_column, *profile.rules))) if profile else None
+        own = (
+            stack.enter_context(_table(folder / f"{profile.name}.csv", (profile.id_column, *profile.rules)))
+            if profile
+            else None
+        )
         for name, report in reports:
             findings.writerows((name, *finding[: len(FINDING_COLUMNS)]) for finding in report.findings)
-            positive = cells(report, uncertain, historical)
+            positive = cells(report, str(uncertain), historical)
             there = {abnormality for abnormality, _ in positive}
             flat.writerow((name, *(int(label in there) for label in words.labels)))
             grid.writerow((name, *_grid_row(positive, words)))
             conflicts = "; ".join(f"{c.abnormality}: {c.findings} / {c.impression}" for c in report.conflicts)
             status.writerow((name, len(report.text), len(report.findings), conflicts, report.reason))
             if profile is not None and own is not None:
-                own.writerow((name, *profile.labels(report, uncertain, historical).values()))
+                own.writerow((name, *profile.labels(report, str(uncertain), historical).values()))
             counts["reports"] += 1
             counts["findings"] += len(report.findings)
             counts["problems"] += bool(report.reason)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,11 @@ __all__ = ["MAX_CHARACTERS", "ReportParser"]
 MAX_CHARACTERS = 200_000
 """Longer texts are read up to here (the longest real chest-CT report seen has 8,000), and say so in ``reason``."""
 
+_MARKUP = re.compile(
+    r"</?(?:(br|p|div|li|ul|ol|tr|table|h[1-6])|[a-z][a-z0-9]*)\b[^<>]{0,300}>|&(?:#\d+|[a-z]+);", re.IGNORECASE
+)
+# A number that is no size ("image 45") does not matter to the reading; as zeros, its sentence is read once for all.
+_NUMBER = re.compile(r"(?<![a-z0-9.,])[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])")
 _CACHED_SENTENCES = 20_000
 _BATCH = 200
 
@@ -43,11 +50,23 @@ class ReportParser:
     def __init__(self, vocabulary: str | Path | Vocabulary = "chest_ct") -> None:
         self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
         self._source = vocabulary
-        self._sections = load_sections(self.vocabulary.language)
         reader = SentenceReader(self.vocabulary, load_cues(self.vocabulary.language))
+        self._sections = load_sections(self.vocabulary.language)
         self._rules = reader.rules
-        # Reports repeat themselves ("No pleural effusion."); the cache is bounded, so memory stays flat.
-        self._read = lru_cache(maxsize=_CACHED_SENTENCES)(reader.read)
+        self._reader = reader
+        self.clear_cache()
+
+    def clear_cache(self, size: int = _CACHED_SENTENCES) -> None:
+        """Forget the sentences read so far.
+
+        Reports repeat themselves ("No pleural effusion."), so a reading is kept by its sentence. The number is bounded:
+        memory stays flat over any number of reports.
+
+        Args:
+            size: sentences to keep from now on; 0 keeps none.
+        """
+        self._read = lru_cache(maxsize=size)(self._reader.read)
+        self._is_topic = lru_cache(maxsize=min(size, 2_000))(self._reader.is_topic)
 
     def __reduce__(self) -> tuple[type[ReportParser], tuple[str | Path | Vocabulary]]:
         return type(self), (self._source,)
@@ -108,17 +127,18 @@ class ReportParser:
         return self.parse(item)
 
     def _findings(self, text: str, section: str, offset: int, number: int) -> Iterator[Finding]:
+        text = _without_markup(text)
         lowered = same_length_lower(text)
         before: tuple[Mention, ...] = ()
-        for count, sentence in enumerate(split_sentences(text, lowered, self._sections, section), number):
-            reading = self._read(lowered[sentence.start : sentence.end], sentence.topic)
+        for count, sentence in enumerate(split_sentences(text, lowered, self._sections, section, self._is_topic), number):
+            words = lowered[sentence.start : sentence.end]
+            reading = self._read(_NUMBER.sub(_zeros, words), sentence.topic)
             if not reading.mentions:
                 continue
             muted = sentence.section in self._sections.muted
             for mention in reading.mentions:
-                if reading.anaphoric:
-                    mention = self._carry(mention, before)
-                yield from _as_findings(mention, sentence, offset, text, count, muted=muted)
+                placed = self._carry(mention, before) if reading.anaphoric else mention
+                yield from _as_findings(placed, sentence, offset, text, count, muted=muted)
             before = reading.mentions
 
     def _carry(self, mention: Mention, before: Sequence[Mention]) -> Mention:
@@ -126,7 +146,9 @@ class ReportParser:
         for earlier in before:
             if earlier.named and self._rules.carried(mention.concept, mention.spots, earlier.spots):
                 spots = tuple(spot._replace(start=-1, end=-1) for spot in earlier.spots)
-                labels = tuple((name, self._rules.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels)
+                labels = tuple(
+                    (name, self._rules.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels
+                )
                 return mention._replace(spots=spots, labels=labels, rule="carried")
         return mention
 
@@ -168,9 +190,20 @@ def _as_findings(
             )
 
 
+def _zeros(number: re.Match[str]) -> str:
+    return "0" * len(number.group())
+
+
+def _without_markup(text: str) -> str:
+    """The text with HTML tags and entities blanked out, character for character; a block's tag ends the line."""
+    if "<" not in text and "&" not in text:
+        return text
+    return _MARKUP.sub(lambda match: ("\n" if match.group(1) else " ").ljust(len(match.group())), text)
+
+
 def _clean(value: object) -> tuple[str, str]:
     """The value as text, and what is wrong with it."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and isnan(value)):
         return "", "empty text"
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace"), "bytes, not text: decoded as UTF-8"

@@ -13,11 +13,36 @@ from .text import Tokens
 from .trie import Hit
 from .vocabulary import Place
 
-__all__ = ["Member", "Phrase", "find_phrases", "share_sides"]
+__all__ = ["Member", "Phrase", "complete_phrases", "find_phrases"]
 
 _JOINS = frozenset((",", "and", "or", "/", "&", "+", "well", "as"))
-_LINKS = frozenset("of the in at on within its 's - ( )".split())
-_NOUNS = frozenset("segment lobe zone field level region part portion area aspect side half third division posterior anterior superior inferior medial lateral".split())
+_LINKS = frozenset(["of", "the", "in", "at", "on", "within", "its", "'s", "-", "(", ")"])
+_NOUNS = frozenset(
+    [
+        "segment",
+        "lobe",
+        "zone",
+        "field",
+        "level",
+        "region",
+        "part",
+        "portion",
+        "area",
+        "aspect",
+        "side",
+        "half",
+        "third",
+        "division",
+        "posterior",
+        "anterior",
+        "superior",
+        "inferior",
+        "medial",
+        "lateral",
+    ]
+)
+_AMOUNTS = frozenset(("small", "large", "moderate", "mild", "trace", "minimal", "tiny", "severe", "larger", "smaller"))
+_BETWEEN = _JOINS | _LINKS | _NOUNS
 _SIDES = {"right": ("right",), "left": ("left",), "both": ("right", "left")}
 
 
@@ -36,11 +61,16 @@ class Phrase(NamedTuple):
     first: int
     last: int
     members: tuple[Member, ...]
+    firm: bool
+    """Whether it names more than a position (subpleural, anterior)."""
 
 
-def find_phrases(tokens: Tokens, hits: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> list[Phrase]:
+def find_phrases(
+    tokens: Tokens, hits: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]
+) -> list[Phrase]:
     """The place phrases of a sentence, in order."""
-    phrases, run = [], []
+    phrases: list[Phrase] = []
+    run: list[Hit] = []
     for hit in hits:
         if hit.kind == "finding":
             if run:
@@ -59,10 +89,14 @@ def find_phrases(tokens: Tokens, hits: Sequence[Hit], places: Mapping[str, Place
 def _joined(tokens: Tokens, before: Hit, after: Hit) -> bool:
     """Whether two hits belong to one phrase: only joins, links and nouns of position between them."""
     between = tokens.words[before.last : after.first]
-    if len(between) > 4 or not all(w in _JOINS or w in _LINKS or w in _NOUNS for w in between):
+    if not between:
+        return True
+    if before.kind == after.kind == "side":  # "moderate right and small left"
+        between = [word for word in between if word not in _AMOUNTS]
+    if len(between) > 4 or not _BETWEEN.issuperset(between):
         return False
     # "on the right and pleural ..." begins something new; "right and left lower lobes" does not
-    return not (before.kind == "side" and after.kind == "place" and any(word in _JOINS for word in between))
+    return not (before.kind == "side" and after.kind == "place" and not _JOINS.isdisjoint(between))
 
 
 def _compose(tokens: Tokens, run: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> Phrase:
@@ -94,7 +128,8 @@ def _compose(tokens: Tokens, run: Sequence[Hit], places: Mapping[str, Place], le
             members = [m if m.sides and not _plural_only(m, tokens) else m._replace(sides=sides) for m in members]
         else:
             members = [Member("", sides, *side_at)]
-    return Phrase(run[0].first, run[-1].last, tuple(_definite(members, places)))
+    firm = any(not m.place or places[m.place].group != "position" for m in members)
+    return Phrase(run[0].first, run[-1].last, tuple(_definite(members, places)), firm)
 
 
 def _start(side_at: tuple[int, int], hit: Hit) -> int:
@@ -108,6 +143,8 @@ def _plural_only(member: Member, tokens: Tokens) -> bool:
 
 def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member]:
     """Without what a more definite member of the same phrase says better; a side known of the lung goes to its lobe."""
+    if len(members) < 2:
+        return members
     groups = [places[m.place].group if m.place else "" for m in members]
     if "lung_level" in groups:
         firm = any(g == "lung_level" and not places[m.place].weak for m, g in zip(members, groups, strict=True))
@@ -123,10 +160,13 @@ def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member
     return members
 
 
-def share_sides(
+def complete_phrases(
     tokens: Tokens, phrases: Sequence[Phrase], clauses: Sequence[tuple[int, int]], places: Mapping[str, Place]
 ) -> list[Phrase]:
-    """Phrases with the side of the lung that was spoken of before ("In the left lung, ... in the upper lobe")."""
+    """Phrases completed from those before them: the lung's side ("In the left lung, ... in the upper lobe"), or the
+    organ that "its parenchyma" belongs to."""
+    if len(phrases) < 2:
+        return list(phrases)
     result: list[Phrase] = []
     known: tuple[str, ...] = ()
     known_at = -1
@@ -135,7 +175,16 @@ def share_sides(
         members = list(phrase.members)
         for position, member in enumerate(members):
             place = places.get(member.place)
-            if place is None or place.right == place.left or place.group not in ("lung", "lung_level", "pleura", "fissure"):
+            if place is not None and place.of_context and not member.sides:
+                organ = next((m for p in reversed(result) for m in p.members if m.place), None)
+                if organ is not None and not places[organ.place].group.startswith("lung"):
+                    members[position] = member._replace(place=organ.place)
+                    continue
+            if (
+                place is None
+                or place.right == place.left
+                or place.group not in ("lung", "lung_level", "pleura", "fissure")
+            ):
                 continue
             if member.sides:
                 known, known_at = member.sides, phrase.first

@@ -22,14 +22,17 @@ def positive_statuses(uncertain: str = "positive", historical: str = "negative")
     statuses = {"present"}
     for key, value in (("uncertain", uncertain), ("historical", historical)):
         if value not in ("positive", "negative"):
-            msg = f"{key} must be positive or negative, got {value!r}; {did_you_mean(str(value), ['positive', 'negative'])}"
+            hint = did_you_mean(str(value), ("positive", "negative"))
+            msg = f"{key} must be positive or negative, got {value!r}; {hint}"
             raise ConfigError(msg)
         if value == "positive":
             statuses.add(key)
     return frozenset(statuses)
 
 
-def cells(report: ParsedReport, uncertain: str = "positive", historical: str = "negative") -> frozenset[tuple[str, str]]:
+def cells(
+    report: ParsedReport, uncertain: str = "positive", historical: str = "negative"
+) -> frozenset[tuple[str, str]]:
     """(abnormality, location) pairs of a report that count as positive, the most specific locations only.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 from organcam.errors import ConfigError, did_you_mean
 
 from .findings import Finding, ParsedReport
-from .policy import Policy, positive_statuses
+from .policy import positive_statuses
 from .yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Profile", "builtin_profiles", "load_profile"]
@@ -50,7 +50,7 @@ class Profile:
     id_column: str
     rules: Mapping[str, tuple[Rule, ...]]
 
-    def labels(self, report: ParsedReport, uncertain: Policy = "positive", historical: Policy = "negative") -> dict[str, int]:
+    def labels(self, report: ParsedReport, uncertain: str = "positive", historical: str = "negative") -> dict[str, int]:
         """0 or 1 for every label of the profile."""
         statuses = positive_statuses(uncertain, historical)
         findings = [finding for finding in report.findings if finding.status in statuses]
@@ -59,7 +59,9 @@ class Profile:
 
 def builtin_profiles() -> tuple[str, ...]:
     """Names of the profiles that come with the package."""
-    return tuple(sorted(e.name[:-5] for e in (files("organcam.nlp") / "profiles").iterdir() if e.name.endswith(".yaml")))
+    return tuple(
+        sorted(e.name[:-5] for e in (files("organcam.nlp") / "profiles").iterdir() if e.name.endswith(".yaml"))
+    )
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -14,18 +14,38 @@ from organcam.errors import ConfigError
 
 from .yaml_data import check_keys, load_yaml, string_list
 
-__all__ = ["Sentence", "Sections", "load_sections", "split_sentences"]
+__all__ = ["Sections", "Sentence", "load_sections", "split_sentences"]
 
 # A heading opens a sentence: a few words and a colon.
-_HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([a-z][a-z0-9 ,/&()_'-]{1,58}?)[*_ ]*[:：](?!\d)")
+_HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([a-z][a-z0-9 ,/&()_'-]{1,58}?)[*_ ]*[:\uff1a](?!\d)")
 _LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
-_ENUMERATION = re.compile(r"\s*(?:[-*•·–]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
-_BREAK = re.compile(
-    r"(?<![\d\s][a-z])[.!?]+(?=[\s\"')\]]|$)"  # a full stop before white space, not after a single initial
-    r"|(?<=[a-z)%])[.](?=[A-Z][a-zA-Z])"  # a full stop with the space forgotten
-    r"|\n\s*\n|\r?\n"
+_ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
+_BREAK = re.compile(r"[.!?]+|\r?\n(?:[ \t]*\r?\n)*")
+_ABBREVIATIONS = frozenset(
+    (
+        "dr",
+        "vs",
+        "e.g",
+        "i.e",
+        "approx",
+        "fig",
+        "st",
+        "etc",
+        "ca",
+        "mr",
+        "mrs",
+        "no",
+        "resp",
+        "max",
+        "min",
+        "cf",
+        "incl",
+        "img",
+        "im",
+        "ser",
+    )
 )
-_ABBREVIATIONS = ("dr", "vs", "e.g", "i.e", "approx", "fig", "st", "etc", "ca", "mr", "mrs", "no", "resp", "max", "min", "cf", "incl", "img", "im", "ser")
+_LONGEST_ABBREVIATION = max(map(len, _ABBREVIATIONS))
 
 
 class Sentence(NamedTuple):
@@ -65,7 +85,9 @@ def load_sections(language: str = "en") -> Sections:
     return Sections(headings, frozenset(string_list(content["muted"], f"{path.name}: muted")))
 
 
-def split_sentences(text: str, lowered: str, sections: Sections, section: str = "") -> Iterator[Sentence]:
+def split_sentences(
+    text: str, lowered: str, sections: Sections, section: str = "", is_topic: Callable[[str], bool] = bool
+) -> Iterator[Sentence]:
     """Sentences of a report in order, each with its section.
 
     Args:
@@ -73,14 +95,18 @@ def split_sentences(text: str, lowered: str, sections: Sections, section: str = 
         lowered: the same in lower case, offset for offset.
         sections: headings of the language.
         section: the section that the text begins in.
+        is_topic: whether words before a colon are an organ heading ("Right lung:") and not part of the sentence.
     """
     topic = ""
     for start, end in _pieces(text, lowered):
         position = start
-        while lowered.find(":", position, min(end, position + 70)) >= 0 or lowered.find("：", position, min(end, position + 70)) >= 0:
+        while (
+            lowered.find(":", position, min(end, position + 70)) >= 0
+            or lowered.find("\uff1a", position, min(end, position + 70)) >= 0
+        ):
             match = _HEADING.match(lowered, position, end)
             heading = " ".join(match.group(1).replace("_", " ").split()) if match else ""
-            if match is None or not (heading in sections.headings or len(heading.split()) <= 6):
+            if match is None or not (heading in sections.headings or (len(heading.split()) <= 6 and is_topic(heading))):
                 break
             if heading in sections.headings:
                 section, topic = sections.headings[heading], ""
@@ -109,25 +135,42 @@ def _pieces(text: str, lowered: str) -> Iterator[tuple[int, int]]:
 
 
 def _ends(text: str, lowered: str, start: int, match: re.Match[str]) -> bool:
-    mark = match.group()
-    at = match.start()
+    mark, at, after = match.group(), match.start(), match.end()
     if mark[0] in "\r\n":
-        if mark.count("\n") > 1:
-            return True
-        before = text[max(start, at - 1) : at].strip()
-        following = text[match.end() : match.end() + 60].lstrip(" \t")
-        if not following or before in (".", ":", ";", "!", "?") or _ENUMERATION.match(following):
-            return True
-        if _HEADING.match(following.lower()):
-            return True
-        return following[0].isupper() and at - text.rfind("\n", 0, at) < 60
-    word_start = at
-    while word_start > start and not lowered[word_start - 1].isspace():
-        word_start -= 1
+        return mark.count("\n") > 1 or _line_ends(text, start, at, after)
+    following = text[after : after + 2]
+    if following and not following[0].isspace() and following[0] not in "\"')]":
+        # no space: the end only where it was forgotten ("seen.The"), never in 1.5 or e.g.
+        forgotten = mark == "." and len(following) == 2 and following.isalpha() and following[0].isupper()
+        return forgotten and lowered[at - 1 : at].isalpha()
+    return mark != "." or _stop_ends(text, lowered, start, at, following)
+
+
+def _stop_ends(text: str, lowered: str, start: int, at: int, following: str) -> bool:
+    """Whether a full stop before white space ends the sentence: not after an abbreviation, an initial, or "1."."""
+    word_start = max(lowered.rfind(" ", start, at), lowered.rfind("\n", start, at), start - 1) + 1
     word = lowered[word_start:at]
-    if mark == "." and (word in _ABBREVIATIONS or (word.isdigit() and not text[start:word_start].strip())):
-        return word == "no" and text[match.end() : match.end() + 2].strip().isupper()
-    return True
+    if len(word) > _LONGEST_ABBREVIATION:
+        return True
+    if word in _ABBREVIATIONS:
+        return word == "no" and following[1:].isupper()
+    if len(word) == 1 and word.isalpha():
+        return word_start == start  # an initial, unless it stands alone
+    return not (word.isdigit() and not text[start:word_start].strip())  # "1." opens a list item
+
+
+def _line_ends(text: str, start: int, at: int, after: int) -> bool:
+    """Whether a single line break ends the sentence: it does not in a paragraph that was wrapped."""
+    before = text[max(start, at - 1) : at].strip()
+    following = text[after : after + 60].lstrip(" \t")
+    if (
+        not following
+        or before in (".", ":", ";", "!", "?")
+        or _ENUMERATION.match(following)
+        or _HEADING.match(following.lower())
+    ):
+        return True
+    return following[0].isupper() and at - text.rfind("\n", 0, at) < 60
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ from .clauses import split_clauses
 from .cues import CueTable
 from .locations import LocationRules, Spot
 from .measurements import Size, find_sizes
-from .phrases import Member, Phrase, find_phrases, share_sides
+from .phrases import Member, Phrase, complete_phrases, find_phrases
 from .status import Verdict, judge
 from .text import Tokens
 from .trie import Hit, Trie
@@ -55,6 +55,8 @@ class Reading(NamedTuple):
 
 
 _NOTHING = Reading((), False)
+_PRONOUNS = frozenset(("one", "ones", "those"))
+_SEPARATORS = frozenset((",", ";", "normal", "natural", "unremarkable"))
 
 
 class SentenceReader:
@@ -67,6 +69,11 @@ class SentenceReader:
         self._trie.update(vocabulary.terms)
         self.rules = LocationRules(vocabulary)
         self._inner = _inner_places(vocabulary)
+
+    def is_topic(self, heading: str) -> bool:
+        """Whether the words before a colon name an organ and no finding: "Lungs:", but not "Pulmonary nodules:"."""
+        kinds = {hit.kind for hit in self._trie.scan(Tokens(heading).words)}
+        return "place" in kinds and "finding" not in kinds
 
     def _topic(self, heading: str) -> Member | None:
         """The place that a heading names first ("lungs and pleura" is about the lung), with its side."""
@@ -86,35 +93,61 @@ class SentenceReader:
         tokens = Tokens(sentence)
         words = tokens.words
         hits = self._trie.scan(tokens.words)
-        sizes = find_sizes(words) if "mm" in sentence or "cm" in sentence or "meter" in sentence or "metre" in sentence else []
+        sizes = (
+            find_sizes(words)
+            if "mm" in sentence or "cm" in sentence or "meter" in sentence or "metre" in sentence
+            else []
+        )
         findings = [hit for hit in hits if hit.kind == "finding"]
         if sizes:
             findings = self._with_measured(findings, hits)
         if not findings:
             return _NOTHING
         concepts = self._vocabulary.concepts
-        covered = {i for hit in findings if concepts[hit.name].labels for i in range(hit.first, hit.last)}
-        cue_hits = [h for h in self._cues.trie.scan(words) if covered.isdisjoint(range(h.first, h.last))]
+        if not _PRONOUNS.isdisjoint(words):
+            findings = self._with_pronouns(words, findings)
+        if any(concepts[hit.name].yields_to for hit in findings):
+            findings = self._without_adjectives(words, findings)
+        cue_hits = self._cues.trie.scan(words)
+        if cue_hits:
+            covered = {
+                i
+                for hit in hits
+                if hit.kind == "side" or (hit.kind == "finding" and concepts[hit.name].labels)
+                for i in range(hit.first, hit.last)
+            }
+            cue_hits = [h for h in cue_hits if covered.isdisjoint(range(h.first, h.last))]
         clauses = split_clauses(words, hits, self._cues.words)
-        phrases = find_phrases(tokens, hits, self._vocabulary.places, self._vocabulary.levels)
-        phrases = share_sides(tokens, phrases, clauses, self._vocabulary.places)
+        phrases: list[Phrase] = []
+        if len(hits) > len(findings) or sizes:
+            phrases = find_phrases(tokens, hits, self._vocabulary.places, self._vocabulary.levels)
+            phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
         attached = attach_phrases(words, findings, phrases, clauses, self._cues.words)
-        measured = _sizes_of(words, findings, sizes, self._cues.words)
+        measured: list[Size | None] = [None] * len(findings)
+        if sizes:
+            own_size = [i for i, h in enumerate(findings) if concepts[h.name].labels or concepts[h.name].size_over_mm]
+            found = _sizes_of(words, [findings[i] for i in own_size], sizes, self._cues.words)
+            for index, size in zip(own_size, found, strict=True):
+                measured[index] = size
         topic = self._topic(heading)
         mentions = []
         for hit, (own, rule), size in zip(findings, attached, measured, strict=True):
-            clause = next(c for c in clauses if c[0] <= hit.first < c[1])
-            inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
-            around = [p for p in phrases if p.first <= hit.first < p.last]
-            own = around + own if around else own  # a measured lymph node is itself part of a place phrase
-            inner = self._inner.get(tuple(words[hit.first : hit.last]), "")
-            mention = self._mention(tokens, hit, findings, clause, cue_hits, own, inside, rule, size, inner, topic)
+            clause, inside = clauses[0], phrases
+            if len(clauses) > 1:
+                clause = next(c for c in clauses if c[0] <= hit.first < c[1])
+                inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
+            # a measured lymph node is itself part of a place phrase
+            around = [p for p in phrases if p.first <= hit.first < p.last] if sizes else []
+            inner = self._inner.get(tuple(words[hit.first : hit.last]), "") if hit.last - hit.first > 1 else ""
+            mention = self._mention(
+                tokens, hit, findings, clause, cue_hits, around + own, inside, rule, size, inner, topic
+            )
             if mention is not None:
                 mentions.append(mention)
         return Reading(tuple(mentions), self._refers(words))
 
     def _refers(self, words: Sequence[str]) -> bool:
-        hits = self._cues.anaphora.scan(words[:4])
+        hits = self._cues.anaphora.scan(words[:3])
         return bool(hits) and hits[0].first == 0
 
     def _with_measured(self, findings: list[Hit], hits: Sequence[Hit]) -> list[Hit]:
@@ -125,6 +158,28 @@ class SentenceReader:
             if hit.kind == "place" and (name := self._vocabulary.places[hit.name].measured)
         ]
         return sorted(findings + extra, key=lambda hit: hit.first)
+
+    def _with_pronouns(self, words: Sequence[str], findings: list[Hit]) -> list[Hit]:
+        """Findings and the pronouns that stand for them ("no nodule on the right, but one on the left")."""
+        result, concepts = list(findings), self._vocabulary.concepts
+        blocked = self._cues.words["prepositions"] | _SEPARATORS
+        for index, word in enumerate(words):
+            earlier = [h for h in findings if h.last <= index and (concepts[h.name].labels or concepts[h.name].otherwise)]
+            alone = index + 1 == len(words) or words[index + 1] in blocked
+            if word in _PRONOUNS and alone and earlier:
+                result.append(Hit("finding", earlier[-1].name, index, index + 1))
+        return sorted(result, key=lambda hit: hit.first)
+
+    def _without_adjectives(self, words: Sequence[str], findings: list[Hit]) -> list[Hit]:
+        """Findings less those that only describe the finding after them (``yields_to``)."""
+        blocked = self._cues.words["between_place_and_finding"]
+        return [
+            hit
+            for hit, after in zip(findings, [*findings[1:], None], strict=True)
+            if after is None
+            or after.name not in self._vocabulary.concepts[hit.name].yields_to
+            or not blocked.isdisjoint(words[hit.last : after.first])
+        ]
 
     def _mention(
         self,
@@ -143,8 +198,11 @@ class SentenceReader:
         concept = self._vocabulary.concepts[hit.name]
         members = [member for phrase in own for member in phrase.members]
         size_mm = _millimetres(size, concept)
-        others = [m for p in inside for m in p.members] or ([topic] if topic is not None else [])
-        labels = self._labels(concept, members, others, size_mm, size)
+        related, others = members, [topic] if topic is not None else []
+        if concept.when:
+            related = [m for p in own if _related(tokens.words, p, hit) for m in p.members]
+            others = [m for p in inside if _related(tokens.words, p, hit) for m in p.members] or others
+        labels = self._labels(concept, related, others, size_mm, size)
         if not labels:
             return None
         verdict = judge(hit, findings, clause, cue_hits, self._cues, words=tokens.words, persistent=concept.persistent)
@@ -163,8 +221,15 @@ class SentenceReader:
         )
 
     def _labels(
-        self, concept: Concept, own: Sequence[Member], inside: Sequence[Member], size_mm: float | None, size: Size | None
+        self,
+        concept: Concept,
+        own: Sequence[Member],
+        inside: Sequence[Member],
+        size_mm: float | None,
+        size: Size | None,
     ) -> tuple[str, ...]:
+        if not concept.when and (size is None or not concept.size_over_mm):
+            return concept.labels
         labels = list(concept.labels)
         if concept.when:
             given = self._when(concept, own)
@@ -187,6 +252,12 @@ class SentenceReader:
         ]
 
 
+def _related(words: Sequence[str], phrase: Phrase, hit: Hit) -> bool:
+    """Whether a place and a word such as "enlarged" speak of each other: nothing called normal, no comma between."""
+    between = words[phrase.last : hit.first] if phrase.last <= hit.first else words[hit.last : phrase.first]
+    return _SEPARATORS.isdisjoint(between)
+
+
 def _inner_places(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:
     """The first place named inside a finding's own words ("hilar mass", "rib fracture")."""
     trie = Trie()
@@ -205,20 +276,21 @@ def _sizes_of(
 ) -> list[Size | None]:
     """The current measurement of each finding: the one right before it ("5 mm nodule"), else the first after it."""
     result: list[Size | None] = [None] * len(findings)
-    blocked = lists["finite"] | lists["prepositions"] | lists["joins"]
+    blocked = lists["between_size_and_finding"]
     for size in sizes:
         if size.prior:
             continue
         before = [i for i, hit in enumerate(findings) if hit.last <= size.first]
         after = [i for i, hit in enumerate(findings) if hit.first >= size.last]
-        direct = after and all(word not in blocked for word in words[size.last : findings[after[0]].first])
+        direct = after and blocked.isdisjoint(words[size.last : findings[after[0]].first])
         if direct or (after and not before):
             target = after[0]
         elif before:
             target = before[-1]
         else:
             continue
-        if result[target] is None:
+        known = result[target]
+        if known is None or size.now or (max(size.dimensions) > max(known.dimensions) and not known.now):
             result[target] = size
     return result
 

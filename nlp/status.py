@@ -24,6 +24,10 @@ class Verdict(NamedTuple):
     rule: str
 
 
+_STOPPED_BY_WITH = frozenset(("history", "resolved"))
+_PLAIN = Verdict("present", "", -1, -1, "")
+
+
 def judge(
     finding: Hit,
     findings: Sequence[Hit],
@@ -45,8 +49,13 @@ def judge(
         words: the sentence's tokens.
         persistent: a past procedure or device still counts, so history says nothing.
     """
+    if not cue_hits:
+        return _PLAIN
     status, change, rule, first, last, rank = "present", "", "", -1, -1, 0
-    stop = max((h.last for h in cue_hits if _stops(h, table) and clause[0] <= h.first and h.last <= finding.first), default=clause[0])
+    stop = clause[0]
+    for hit in cue_hits:
+        if hit.first >= stop and hit.last <= finding.first and _stops(hit, table):
+            stop = hit.last
     for hit in cue_hits:
         if hit.first < clause[0] or hit.last > clause[1]:
             continue
@@ -60,10 +69,14 @@ def judge(
                 change = cue.change
             if not cue.status or cue.status == "stop" or (persistent and cue.status == "historical"):
                 continue
-            if cue.name == "history" and any(w in table.words["history_stops"] for w in words[hit.last : finding.first]):
+            if cue.name in _STOPPED_BY_WITH and any(
+                w in table.words["history_stops"] for w in words[hit.last : finding.first]
+            ):
                 continue
-            if cue.name == "deprivation" and cue.forward and any(
-                h.last == hit.first and "negation" in h.name.split("|") for h in cue_hits
+            if (
+                cue.name == "deprivation"
+                and cue.forward
+                and any(h.last == hit.first and "negation" in h.name.split("|") for h in cue_hits)
             ):
                 status, rank, rule, first, last = "present", _ORDER["present"], "double_negation", hit.first, hit.last
                 continue
@@ -73,7 +86,7 @@ def judge(
 
 
 def _stops(hit: Hit, table: CueTable) -> bool:
-    return any(cue.status == "stop" for cue in table.of(hit.name))
+    return hit.name in table.stops
 
 
 def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], table: CueTable) -> bool:

@@ -19,7 +19,7 @@ __all__ = ["findings_table", "labels_by_location_table", "labels_table"]
 
 def findings_table(reports: Mapping[str, ParsedReport]) -> pd.DataFrame:
     """One row per mention and location: ``report_id`` and the columns of ``findings.csv``."""
-    import pandas as pd  # here, not above: it takes longer to import than the parser to start
+    import pandas as pd  # noqa: PLC0415 (slower to import than the parser takes to start)
 
     rows = [(name, *finding[: len(FINDING_COLUMNS)]) for name, report in reports.items() for finding in report.findings]
     return pd.DataFrame(rows, columns=["report_id", *FINDING_COLUMNS])
@@ -27,18 +27,26 @@ def findings_table(reports: Mapping[str, ParsedReport]) -> pd.DataFrame:
 
 def labels_table(
     reports: Mapping[str, ParsedReport],
-    uncertain: Policy = "positive",
+    uncertain: Policy | None = None,
     historical: Policy = "negative",
     vocabulary: str | Vocabulary = "chest_ct",
 ) -> pd.DataFrame:
-    """``report_id`` and one 0/1 column per label of the vocabulary."""
-    import pandas as pd
+    """``report_id`` and one 0/1 column per label of the vocabulary.
+
+    Args:
+        reports: parsed reports by id.
+        uncertain: ``positive`` or ``negative``: whether an uncertain mention counts; None for the vocabulary's own
+            habit (``chest_ct`` positive, ``chest_xray`` negative as its coders did).
+        historical: the same for a mention of the past.
+        vocabulary: the one the reports were parsed with.
+    """
+    import pandas as pd  # noqa: PLC0415 (slower to import than the parser takes to start)
 
     words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     column = {name: number for number, name in enumerate(words.labels)}
     values = np.zeros((len(reports), len(column)), dtype=np.uint8)
     for row, report in enumerate(reports.values()):
-        for abnormality, _ in cells(report, uncertain, historical):
+        for abnormality, _ in cells(report, uncertain or words.uncertain, historical):
             values[row, column[abnormality]] = 1
     table = pd.DataFrame(values, columns=list(column))
     table.insert(0, "report_id", list(reports))
@@ -47,12 +55,15 @@ def labels_table(
 
 def labels_by_location_table(
     reports: Mapping[str, ParsedReport],
-    uncertain: Policy = "positive",
+    uncertain: Policy | None = None,
     historical: Policy = "negative",
     vocabulary: str | Vocabulary = "chest_ct",
 ) -> pd.DataFrame:
-    """0/1 for every ``abnormality*location``, lobes rolled up to their lung and to ``lung``; index ``report_id``."""
-    import pandas as pd
+    """0/1 for every ``abnormality*location``, lobes rolled up to their lung and to ``lung``; index ``report_id``.
+
+    Args: as :func:`labels_table`.
+    """
+    import pandas as pd  # noqa: PLC0415 (slower to import than the parser takes to start)
 
     words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     width = len(words.locations)
@@ -60,7 +71,7 @@ def labels_by_location_table(
     column_of = {name: number for number, name in enumerate(words.locations)}
     values = np.zeros((len(reports), len(row_of) * width), dtype=np.uint8)
     for row, report in enumerate(reports.values()):
-        for abnormality, location in cells(report, uncertain, historical):
+        for abnormality, location in cells(report, uncertain or words.uncertain, historical):
             for place in (location, *words.ancestors(location)):
                 if (abnormality, place) not in words.forbidden:
                     values[row, row_of[abnormality] + column_of[place]] = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,12 @@ from organcam.errors import ConfigError, DataError, did_you_mean
 from .findings import ParsedReport
 from .parser import ReportParser
 from .sections import load_sections
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["known_layout", "parse_table", "read_rows"]
+__all__ = ["known_layout", "parse_table", "read_label_table", "read_rows"]
 
 _MISSING = frozenset(("", "not given.", "not given", "nan", "none.", "n/a"))
 
@@ -47,11 +48,11 @@ def read_rows(source: str | Path | pd.DataFrame | Iterable[Mapping[str, Any]]) -
     """
     if isinstance(source, (str, Path)):
         yield from _read_csv(Path(source))
-    elif hasattr(source, "to_dict") and hasattr(source, "columns"):
+    elif hasattr(source, "itertuples") and hasattr(source, "columns"):
         names = [str(name) for name in source.columns]
         yield from (dict(zip(names, row, strict=True)) for row in source.itertuples(index=False, name=None))
     else:
-        yield from source  # type: ignore[misc]
+        yield from source
 
 
 def parse_table(
@@ -116,7 +117,7 @@ def _row_parts(
     names: list[tuple[str, str]],
 ) -> list[tuple[str, object]]:
     raw = row.get(identity)
-    name = "" if raw is None or raw != raw else str(raw).strip()
+    name = "" if raw is None or (isinstance(raw, float) and isnan(raw)) else str(raw).strip()
     reason = "" if name else "no report id"
     name = name or f"row {len(names) + 1}"
     seen[name] = seen.get(name, 0) + 1
@@ -138,7 +139,7 @@ def _columns(
     identity = id_column or (known[0] if known else None)
     texts = tuple(text_columns) if text_columns else (known[1] if known else ())
     if identity is None or not texts:
-        msg = f"the layout of the table is not a known one: name its id column and text columns out of {', '.join(header)}"
+        msg = f"the layout is not a known one: name the id column and the text columns out of {', '.join(header)}"
         raise ConfigError(msg)
     for column in (identity, *texts):
         if column not in header:
@@ -162,3 +163,42 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     except (OSError, csv.Error) as error:
         msg = f"{path}: cannot be read as a table ({error})"
         raise DataError(msg) from error
+
+
+def read_label_table(path: str | Path, vocabulary: str | Path | Vocabulary = "chest_ct") -> pd.DataFrame:
+    """A label file in RAD-ChestCT's form: 0/1 columns ``abnormality*location``, the id first.
+
+    Reads RAD-ChestCT's own files (``imgtrain_Abnormality_and_Location_Labels.csv``, id ``NoteAcc_DEID``; its
+    ``other_path`` is our ``other_disease``) and the ``labels_by_location.csv`` that :func:`write_outputs` writes.
+
+    Args:
+        path: the CSV file.
+        vocabulary: whose labels and locations the columns must be.
+
+    Returns:
+        uint8 table, index ``report_id``, columns in the file's order.
+
+    Raises:
+        DataError: if it cannot be read, has repeated ids, unknown columns, or values other than 0 and 1.
+    """
+    import pandas as pd  # noqa: PLC0415 (slower to import than the parser takes to start)
+
+    words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
+    try:
+        table = pd.read_csv(path, index_col=0, dtype={0: str})
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read as a label table ({error})"
+        raise DataError(msg) from error
+    table.columns = [str(column).replace("other_path*", "other_disease*") for column in table.columns]
+    known = {f"{label}*{location}" for label in words.labels for location in words.locations}
+    for column in table.columns:
+        if column not in known:
+            msg = f"{path}: the column {column!r} is no abnormality*location of the vocabulary {words.name}"
+            raise DataError(msg)
+    if not table.index.is_unique:
+        msg = f"{path}: the id {table.index[table.index.duplicated()][0]!r} appears more than once"
+        raise DataError(msg)
+    if not table.isin((0, 1)).to_numpy().all():
+        msg = f"{path}: holds values other than 0 and 1"
+        raise DataError(msg)
+    return table.astype("uint8").rename_axis("report_id")

@@ -9,8 +9,8 @@ __all__ = ["Tokens", "normal_form", "same_length_lower", "term_words"]
 # A hyphen inside a word separates two words ("ground-glass"); one between spaces is punctuation. T12, L1 stay whole.
 # Latin letters come first as a plain range, which is twice as fast as the class of all letters at the end.
 _TOKEN = re.compile(
-    r"[tlc]\d{1,2}(?!\w)|[a-zß-ɏ]+(?:['’]s\b)?|\d+(?:[.,]\d+)?|[,.;:()\[\]/<>=?!&%+×*]"
-    r"|(?<=\s)[-–—]+(?=\s)|[^\W\d_]+"
+    r"[tlc][0-9]{1,2}(?!\w)|[a-zß-ɏ]+(?:['\u2019]s\b)?|[0-9]+(?:[.,][0-9]+)?|[,.;:()\[\]/<>=?!&%+\u00d7*]"
+    r"|(?<=\s)[-\u2013\u2014]+(?=\s)|[^\W\d_]+"
 )
 
 _BRITISH = (
@@ -84,7 +84,28 @@ _IRREGULAR = {
     "leaves": "leaf",
     "calves": "calf",
 }
-_KEEP = frozenset("as is was has his its this thus us gas pus plus bias atlas always across various previous".split())
+_KEEP = frozenset(
+    [
+        "as",
+        "is",
+        "was",
+        "has",
+        "his",
+        "its",
+        "this",
+        "thus",
+        "us",
+        "gas",
+        "pus",
+        "plus",
+        "bias",
+        "atlas",
+        "always",
+        "across",
+        "various",
+        "previous",
+    ]
+)
 _KEEP_ENDINGS = ("ss", "us", "is", "ous")
 
 
@@ -152,7 +173,13 @@ class Tokens:
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Characters of the tokens ``first <= i < last``."""
         if not self._spans:
-            self._spans = [match.span() for match in _TOKEN.finditer(self._text)]
+            position, find = 0, self._text.find
+            for (
+                word
+            ) in self._raw:  # what lies between two tokens never holds a token, so the next find is the right one
+                start = find(word, position)
+                position = start + len(word)
+                self._spans.append((start, position))
         return self._spans[first][0], self._spans[last - 1][1]
 
     def plural(self, index: int) -> bool:

@@ -47,12 +47,11 @@ class Trie:
             return []
         hits = []
         size = len(words)
-        position = 0
-        while position < size:
-            node = root.get(words[position])
-            if node is None:
-                position += 1
+        done = 0
+        for position, word in enumerate(words):
+            if position < done or word not in root:
                 continue
+            node = root[word]
             best = node.get(_END)
             last = reach = position + 1
             while reach < size:
@@ -62,9 +61,7 @@ class Trie:
                 reach += 1
                 if _END in node:
                     best, last = node[_END], reach
-            if best is None:
-                position += 1
-            else:
+            if best is not None:
                 hits.append(Hit(best[0], best[1], position, last))
-                position = last
+                done = last
         return hits

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, abnormalities
+from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, Abnormality, Location, abnormalities
 from organcam.catalogue import locations as known_locations
 from organcam.errors import ConfigError, did_you_mean
 
@@ -22,10 +22,23 @@ from .yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary"]
 
-_TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced")
+_TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
 _SECTIONS = ("concepts", "places", "sides", "levels", "forbidden", "rollup")
-_CONCEPT = ("labels", "terms", "drop_terms", "home", "within", "when", "otherwise", "size_over_mm", "short_axis", "persistent", "note")
-_PLACE = ("location", "right", "left", "both", "group", "weak", "level_of", "measured", "terms", "drop_terms", "note")
+_CONCEPT = (
+    "labels",
+    "terms",
+    "drop_terms",
+    "home",
+    "within",
+    "when",
+    "otherwise",
+    "size_over_mm",
+    "short_axis",
+    "persistent",
+    "yields_to",
+    "note",
+)
+_PLACE = ("location", "right", "left", "both", "group", "weak", "of_context", "measured", "terms", "drop_terms", "note")
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class Concept:
         size_over_mm: ``{millimetres: labels}`` added where the measured size is larger.
         short_axis: its size is its short axis (lymph nodes).
         persistent: a past mention still counts (surgery, devices): "status post CABG".
+        yields_to: concepts beside which it is only an adjective ("calcified 5 mm granuloma").
     """
 
     name: str
@@ -53,6 +67,7 @@ class Concept:
     size_over_mm: tuple[tuple[float, tuple[str, ...]], ...] = ()
     short_axis: bool = False
     persistent: bool = False
+    yields_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,7 @@ class Place:
         group: what it belongs to, for ``within`` and ``when`` of concepts.
         both: the word itself names both sides ("bibasilar").
         weak: gives way to a more definite place in the same phrase (a bare segment name beside a lobe).
+        of_context: belongs to the organ named before it in the sentence ("thyroid ... its parenchyma").
         measured: concept that a measurement of this place makes (enlarged lymph nodes).
     """
 
@@ -77,6 +93,7 @@ class Place:
     group: str
     both: bool = False
     weak: bool = False
+    of_context: bool = False
     measured: str = ""
 
 
@@ -89,6 +106,8 @@ class Vocabulary:
     labels: tuple[str, ...]
     locations: tuple[str, ...]
     unplaced: str
+    uncertain: str
+    """Whether uncertain mentions count as positive unless the caller says otherwise (coding habit of its labels)."""
     concepts: Mapping[str, Concept]
     places: Mapping[str, Place]
     levels: Mapping[str, str]
@@ -203,7 +222,11 @@ def _compile(content: Mapping[str, Any]) -> Vocabulary:
         raise ConfigError(msg)
     labels, locations, forbidden = _tables(content, where)
     unplaced = str(content.get("unplaced") or "")
-    places = {key: _place(key, entry, where) for key, entry in (content.get("places") or {}).items()}
+    uncertain = str(content.get("uncertain") or "positive")
+    if uncertain not in ("positive", "negative"):
+        msg = f"{where}: uncertain: must be positive or negative, got {uncertain!r}"
+        raise ConfigError(msg)
+    places = {key: _place(key, entry) for key, entry in (content.get("places") or {}).items()}
     concepts = {key: _concept(key, entry, where) for key, entry in (content.get("concepts") or {}).items()}
     vocabulary = Vocabulary(
         name=name,
@@ -211,10 +234,13 @@ def _compile(content: Mapping[str, Any]) -> Vocabulary:
         labels=labels,
         locations=locations,
         unplaced=unplaced,
+        uncertain=uncertain,
         concepts=concepts,
         places=places,
         levels={" ".join(term_words(key)): str(value) for key, value in (content.get("levels") or {}).items()},
-        rollup={key: string_list(value, f"{where}: rollup.{key}") for key, value in (content.get("rollup") or {}).items()},
+        rollup={
+            key: string_list(value, f"{where}: rollup.{key}") for key, value in (content.get("rollup") or {}).items()
+        },
         forbidden=forbidden,
         own_organ={a.name: a.kind for a in abnormalities() if a.kind != "generic" and a.name in labels and forbidden},
         terms=_terms(content, where),
@@ -236,16 +262,22 @@ def _tables(
     }
     if labels == ("catalogue",):
         labels = (*(abnormality.name for abnormality in abnormalities()), OTHER_DISEASE)
-        flags = {"lung": "in_lung", "heart": "in_heart", "great_vessel": "in_great_vessel"}
         forbidden |= {
             (abnormality.name, location.name)
             for abnormality in abnormalities()
             for location in known_locations()
-            if location.organ in flags and not getattr(abnormality, flags[location.organ])
+            if not _published(abnormality, location)
         }
     if locations == ("catalogue",):
         locations = (*(location.name for location in known_locations()), OTHER_LOCATION)
     return labels, locations, frozenset(forbidden)
+
+
+def _published(abnormality: Abnormality, location: Location) -> bool:
+    """Whether the published tables allow the pair; the mediastinum's flags only choose region labels."""
+    if location.organ in ("mediastinum", "other"):
+        return abnormality.kind == "generic"
+    return bool(getattr(abnormality, f"in_{location.organ}"))
 
 
 def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
@@ -262,10 +294,11 @@ def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
         size_over_mm=tuple((float(k), string_list(v, f"{at}.size_over_mm.{k}")) for k, v in sizes.items()),
         short_axis=bool(entry.get("short_axis", False)),
         persistent=bool(entry.get("persistent", False)),
+        yields_to=string_list(entry.get("yields_to"), f"{at}.yields_to"),
     )
 
 
-def _place(name: str, entry: Mapping[str, Any], where: str) -> Place:
+def _place(name: str, entry: Mapping[str, Any]) -> Place:
     location = str(entry.get("location") or "")
     return Place(
         name=name,
@@ -275,6 +308,7 @@ def _place(name: str, entry: Mapping[str, Any], where: str) -> Place:
         group=str(entry.get("group") or name),
         both=bool(entry.get("both", False)),
         weak=bool(entry.get("weak", False)),
+        of_context=bool(entry.get("of_context", False)),
         measured=str(entry.get("measured") or ""),
     )
 
@@ -309,7 +343,7 @@ def _says_place_first(
     if owner[0] != "finding":
         return False
     longest = max((cut for cut in range(1, len(words)) if words[:cut] in owners), default=0)
-    return longest > 0 and owners[words[:longest]][0] == "place" and owners.get(words[longest:]) == owner
+    return longest > 0 and owners[words[:longest]][0] in ("place", "level") and owners.get(words[longest:]) == owner
 
 
 def _check_references(vocabulary: Vocabulary, where: str) -> None:
@@ -319,9 +353,15 @@ def _check_references(vocabulary: Vocabulary, where: str) -> None:
         ("unplaced", vocabulary.unplaced, legal_locations),
     ]
     for name, concept in vocabulary.concepts.items():
-        given = [*concept.labels, *concept.otherwise, *(x for v in concept.when.values() for x in v), *(x for _, v in concept.size_over_mm for x in v)]
+        given = [
+            *concept.labels,
+            *concept.otherwise,
+            *(x for v in concept.when.values() for x in v),
+            *(x for _, v in concept.size_over_mm for x in v),
+        ]
         checks += [(f"concepts.{name}.labels", label, legal_labels) for label in given]
         checks.append((f"concepts.{name}.home", concept.home, {*places, ""}))
+        checks += [(f"concepts.{name}.yields_to", other, set(vocabulary.concepts)) for other in concept.yields_to]
         checks += [(f"concepts.{name}.within", group, groups) for group in concept.within]
         checks += [(f"concepts.{name}.when", key, {*groups, *places}) for key in concept.when]
     for name, place in places.items():
@@ -336,3 +376,6 @@ def _check_references(vocabulary: Vocabulary, where: str) -> None:
         if word not in legal:
             msg = f"{where}: {key}: unknown name {word!r}; {did_you_mean(word, legal - {''})}"
             raise ConfigError(msg)
+    if not vocabulary.unplaced:
+        msg = f"{where}: needs `unplaced`, the one of its locations that findings without a place get"
+        raise ConfigError(msg)

@@ -16,7 +16,7 @@ __all__ = ["check_keys", "load_yaml", "string_list"]
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _UniqueKeyLoader(_Base):  # type: ignore[misc]
+class _UniqueKeyLoader(_Base):
     """Safe loader that refuses a mapping with the same key twice (YAML would silently keep the last)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -37,7 +37,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ConfigError: if the file cannot be read, is not YAML, repeats a key, or is not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a safe loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read ({error})"
         raise ConfigError(msg) from error

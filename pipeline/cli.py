@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import ConfigError, OrganCamError
@@ -158,30 +159,31 @@ def segment(
 def parse(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; made if needed.")] = None,
     reports: Annotated[Path | None, typer.Option(help="CSV of reports; default that of OUT/workflow.yaml.")] = None,
-    id_column: Annotated[str, typer.Option(help="Column of the report id.")] = "scan_id",
-    text_columns: Annotated[str, typer.Option(help="Columns of the text, comma-separated.")] = "report_text",
+    id_column: Annotated[str | None, typer.Option(help="Column of the report id; known forms are found.")] = None,
+    text_columns: Annotated[str | None, typer.Option(help="Columns of the text, comma-separated.")] = None,
     vocabulary: Annotated[str, typer.Option(help="Shipped vocabulary, or the path of a YAML file.")] = "chest_ct",
+    labels: Annotated[str | None, typer.Option(help="A label profile to write too: ct_rate.")] = None,
     uncertain: Annotated[str, typer.Option(help="positive or negative.")] = "positive",
     historical: Annotated[str, typer.Option(help="positive or negative.")] = "negative",
     text: Annotated[str | None, typer.Option(help="One report, printed as a table of findings.")] = None,
+    html: Annotated[Path | None, typer.Option(help="With --text: write the report with its findings marked.")] = None,
     settings: Set = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
     """Parse report text into abnormality x location labels: labels/."""
     if text is not None:
-        _print_findings(text, vocabulary)
+        _print_findings(text, vocabulary, html)
         return
     if out is None:
         msg = "parse needs --out DIR, or --text for one report"
         raise ConfigError(msg)
     if reports is None:
         _run(_workflow_of(out, None, settings), out, ["parse"], 1, "serial", None, quiet)
-    columns = [column.strip() for column in text_columns.split(",") if column.strip()]
-    document = {
-        "data": {"reports": str(reports), "report_id_column": id_column, "report_text_columns": columns},
-        "parse": {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical},
-    }
-    _run(_workflow(document, settings), out, ["parse"], 1, "serial", None, quiet)
+    data: dict[str, Any] = {"reports": str(reports), "report_id_column": id_column}
+    if text_columns:
+        data["report_text_columns"] = [column.strip() for column in text_columns.split(",") if column.strip()]
+    rules = {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical, "labels": labels}
+    _run(_workflow({"data": data, "parse": rules}, settings), out, ["parse"], 1, "serial", None, quiet)
 
 
 @app.command()
@@ -259,14 +261,22 @@ def compare(
     out_console.print(results_table(runs))
 
 
-def _print_findings(text: str, vocabulary: str) -> None:
-    from organcam.nlp import ReportParser  # noqa: PLC0415
+def _print_findings(text: str, vocabulary: str, html: Path | None) -> None:
+    from organcam.nlp import ReportParser, render_html  # noqa: PLC0415
 
-    columns = ("abnormality", "location", "status", "change", "section", "cue", "rule", "sentence")
-    table = Table(*columns)
-    for finding in ReportParser(vocabulary=vocabulary).parse(text).findings:
-        table.add_row(*(str(getattr(finding, column) or "") for column in columns))
+    from .runner import write_text_atomic  # noqa: PLC0415
+
+    table = Table(box=None)
+    for column in ("abnormality", "location", "status", "words", "cue", "rule"):
+        table.add_column(column, no_wrap=column in {"abnormality", "location", "status"}, overflow="fold")
+    parsed = ReportParser(vocabulary=vocabulary).parse(text)
+    for finding in parsed.findings:
+        words = text[finding.start : finding.end]
+        row = (finding.abnormality, finding.location, finding.status, words, finding.cue or "", finding.rule)
+        table.add_row(*map(escape, row))
     out_console.print(table)
+    if html is not None:
+        write_text_atomic(html, render_html(parsed))
 
 
 def _workflow(document: dict[str, Any], settings: list[str]) -> Any:

@@ -74,8 +74,9 @@ class DataConfig(Section):
         id_column: column of the scan id in the images CSV.
         image_column: column of the image path in the images CSV (relative to that CSV).
         reports: CSV with one report a row; without it nothing can be trained.
-        report_id_column: column of the id that joins report and scan.
-        report_text_columns: columns whose text is joined to one report.
+        report_id_column: column of the id that joins report and scan; null finds the columns of our own form
+            (``scan_id, report_text``), CT-RATE and OpenI by themselves.
+        report_text_columns: columns whose text is joined to one report; null as above.
         splits: CSV with ``scan_id, split``; overrides a ``split`` column of the images CSV.
         fractions: shares of the patients when no split is given; at least ten patients are needed, fewer are used in
             every split and said so.
@@ -90,8 +91,8 @@ class DataConfig(Section):
     id_column: str = "scan_id"
     image_column: str = "image"
     reports: Path | None = None
-    report_id_column: str = "scan_id"
-    report_text_columns: list[str] = ["report_text"]
+    report_id_column: str | None = None
+    report_text_columns: list[str] | None = None
     splits: Path | None = None
     fractions: dict[Literal["train", "valid", "test"], NonNegativeFloat] = {"train": 0.7, "valid": 0.1, "test": 0.2}
     lesions: Path | None = None
@@ -106,11 +107,13 @@ class ParseConfig(Section):
         vocabulary: name of a shipped vocabulary, or the path of a YAML file.
         uncertain: whether "possible", "cannot exclude" count as present.
         historical: whether findings told as history count as present.
+        labels: a label profile that is written too, such as ``ct_rate``.
     """
 
     vocabulary: str = "chest_ct"
     uncertain: Literal["positive", "negative"] = "positive"
     historical: Literal["positive", "negative"] = "negative"
+    labels: str | None = None
 
 
 class SegmentConfig(Section):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from .regions import organ_occupancy
+from .external import LABEL_TABLES, external_organs
+from .montage import montage, save_montage
+from .regions import lung_thirds, organ_occupancy, reference_regions, rough_regions
 from .segment import METHODS, segment_organs
 from .types import BACKGROUND, HEART_MEDIASTINUM, LEFT_LUNG, ORGANS, RIGHT_LUNG, Flag, OrganSegmentation, Quality
 
 __all__ = [
     "BACKGROUND",
     "HEART_MEDIASTINUM",
+    "LABEL_TABLES",
     "LEFT_LUNG",
     "METHODS",
     "ORGANS",
@@ -16,6 +19,12 @@ __all__ = [
     "Flag",
     "OrganSegmentation",
     "Quality",
+    "external_organs",
+    "lung_thirds",
+    "montage",
     "organ_occupancy",
+    "reference_regions",
+    "rough_regions",
+    "save_montage",
     "segment_organs",
 ]

@@ -14,7 +14,7 @@ __all__ = ["find_bowel_gas"]
 
 GAS_HU = -930.0
 BOX_MM = 8.0
-VOLUME_ML = (1.0, 1500.0)
+VOLUME_ML = (1.0, 1000.0)
 SOFT_SHARE = 0.6
 LOWEST_PART = 0.35
 """Gas is looked for below this share of the height of the air in the body (0 is its top)."""
@@ -45,10 +45,12 @@ def find_bowel_gas(volume: FloatArray, air: BoolArray, spacing: Sequence[float])
     sizes = component_sizes(labels, count) * float(np.prod(spacing)) / 1000.0
     boxes = ndi.find_objects(labels)
     lung_like = inside & (lower > -910.0) & (lower < -600.0)
+    sizes[labels[0]] = 0  # goes on above: lung
     for label in np.flatnonzero((sizes > VOLUME_ML[0]) & (sizes < VOLUME_ML[1])):
         margin = [int(10.0 / s) + 1 for s in spacing]
         box = tuple(
-            slice(max(0, b.start - m), min(n, b.stop + m)) for b, m, n in zip(boxes[label - 1], margin, gas.shape, strict=True)
+            slice(max(0, b.start - m), min(n, b.stop + m))
+            for b, m, n in zip(boxes[label - 1], margin, gas.shape, strict=True)
         )
         core = labels[box] == label
         gas_piece = _grow_to_wall(core, inside[box], spacing)

@@ -131,4 +131,3 @@ def _clean(plane: npt.NDArray[np.generic]) -> FloatArray:
     if np.issubdtype(plane.dtype, np.floating):
         np.nan_to_num(values, copy=False, nan=AIR_HU)
     return values
-

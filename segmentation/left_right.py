@@ -63,7 +63,10 @@ def _opposite_parts(core: BoolArray, on_right: BoolArray) -> LabelArray | None:
     right = np.bincount(labels[np.broadcast_to(on_right, core.shape)], minlength=count + 1)[: count + 1]
     share = right / np.maximum(sizes, 1)
     large = sizes > 0.12 * sizes.sum()
-    if not ((large & (share > 0.75)).any() and (large & (share < 0.25)).any()) or (large & (share >= 0.25) & (share <= 0.75)).any():
+    if (
+        not ((large & (share > 0.75)).any() and (large & (share < 0.25)).any())
+        or (large & (share >= 0.25) & (share <= 0.75)).any()
+    ):
         return None
     side = np.where(share > 0.5, RIGHT_LUNG, LEFT_LUNG).astype(np.uint8)
     side[sizes < 0.02 * sizes.sum()] = 0

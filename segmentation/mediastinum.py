@@ -67,10 +67,11 @@ def find_mediastinum(
     over = slices[:, None, None] <= floor[None]
     before = thorax.before_spine(height)
     across = thorax.from_midline(width)
-    # Below the heart only the aorta goes on, with oesophagus and crura, down to the end of the lungs.
-    strip = (before < 22.0) & (across > -16.0) & (across < 42.0)
+    # Below the heart only the aorta goes on, with the oesophagus, for the 70 mm to its gap in the diaphragm.
+    strip = (before < 20.0) & (across > -10.0) & (across < 40.0)
+    strip &= slices[:, None, None] <= float(np.median(floor)) + 70.0 * thorax.scale / spacing[0]
     mask &= over | strip
-    mask[: thorax.top] = False
+    mask[: max(thorax.top, int(thorax.carina - 80.0 * thorax.scale / spacing[0]))] = False
     mask[thorax.bottom + 1 :] = False
     mask &= ~(lungs > 0)
     mask &= body & ~_wall_bones(volume, thorax)
@@ -98,9 +99,13 @@ def medial_borders(
             values[...] = values[tuple(nearest)]
     middle = np.broadcast_to(thorax.midline[:, None], (depth, height))
     if not has_left.any():
-        inner_left = np.maximum(2 * middle - inner_right, middle + 60.0 * thorax.scale / thorax.spacing[2]).astype(np.intp)
+        inner_left = np.maximum(2 * middle - inner_right, middle + 60.0 * thorax.scale / thorax.spacing[2]).astype(
+            np.intp
+        )
     if not has_right.any():
-        inner_right = np.minimum(2 * middle - inner_left, middle - 35.0 * thorax.scale / thorax.spacing[2]).astype(np.intp)
+        inner_right = np.minimum(2 * middle - inner_left, middle - 35.0 * thorax.scale / thorax.spacing[2]).astype(
+            np.intp
+        )
     return inner_right, inner_left
 
 
@@ -115,17 +120,20 @@ def heart_floor(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.NDArra
     middle = float(np.median(thorax.midline[thorax.top : thorax.bottom + 1]))
     across = (np.arange(width) - middle) * spacing[2] / thorax.scale
     # Beside the heart: right of it from 30 to 80 mm, left of it from 60 to 105 mm off the midline.
-    bands = ((right, (across > -90) & (across < -35), 65.0), (left, (across > 55) & (across < 125), 75.0))
+    bands = ((right, (across > -90) & (across < -35), 70.0), (left, (across > 55) & (across < 125), 80.0))
     levels = []
-    back = np.arange(height) > float(np.median(thorax.spine[thorax.top : thorax.bottom + 1])) - 60.0 * thorax.scale / spacing[1]
+    back = (
+        np.arange(height)
+        > float(np.median(thorax.spine[thorax.top : thorax.bottom + 1])) - 60.0 * thorax.scale / spacing[1]
+    )
     for lung, band, percent in bands:
         footprint = lung.any(axis=0)
         lowest = np.where(footprint, lung.shape[0] - 1 - lung[::-1].argmax(axis=0), np.nan)
         level = _row_levels(lowest[:, band], percent, height, thorax)
         # However large the heart, it does not reach under the posterior part of the lungs.
-        behind = lowest[back]
+        behind = lowest[back][:, np.abs(across) > 55.0]
         if not np.isnan(behind).all():
-            level = np.fmax(level, float(np.nanpercentile(behind, 30)) - BEHIND_MARGIN_MM / spacing[0])
+            level = np.fmax(level, float(np.nanpercentile(behind, 40)) - BEHIND_MARGIN_MM / spacing[0])
         levels.append(level)
     if np.isnan(levels[0]).all():
         levels[0] = levels[1]
@@ -139,12 +147,14 @@ def heart_floor(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.NDArra
     return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + FLOOR_MARGIN_MM / spacing[0]
 
 
-def _row_levels(lowest: npt.NDArray[np.float64], percent: float, height: int, thorax: Thorax) -> npt.NDArray[np.float64]:
+def _row_levels(
+    lowest: npt.NDArray[np.float64], percent: float, height: int, thorax: Thorax
+) -> npt.NDArray[np.float64]:
     """Percentile of the diaphragm's level in each row, smooth along the rows, held behind the heart."""
-    values = np.full(height, np.nan)
-    enough = (~np.isnan(lowest)).sum(axis=1) * thorax.spacing[2] > 15.0
-    for row in np.flatnonzero(enough):
-        values[row] = np.nanpercentile(lowest[row], percent)
+    counts = (~np.isnan(lowest)).sum(axis=1)
+    ranked = np.sort(lowest, axis=1)  # NaN last
+    place = np.clip((counts - 1) * percent / 100.0, 0, None).astype(np.intp)
+    values = np.where(counts * thorax.spacing[2] > 15.0, ranked[np.arange(height), place], np.nan)
     known = np.flatnonzero(~np.isnan(values))
     if known.size == 0:
         return values

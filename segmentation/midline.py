@@ -32,7 +32,6 @@ class Midline:
     body_column: CurveArray
     bone_share: float
 
-
     def crop(self, box: Sequence[slice]) -> Midline:
         """The midline on a part of the grid."""
         start = box[2].start or 0
@@ -54,7 +53,9 @@ def find_midline(volume: FloatArray, body: BoolArray, spacing: Sequence[float]) 
     back = height - 1 - rows_hit[:, ::-1].argmax(axis=1)
     columns_hit = body.sum(axis=1)
     weight = np.maximum(columns_hit.sum(axis=1), 1)
-    centre = _fill_and_smooth(np.where(columns_hit.any(axis=1), (columns_hit * columns).sum(axis=1) / weight, np.nan), spacing[0])
+    centre = _fill_and_smooth(
+        np.where(columns_hit.any(axis=1), (columns_hit * columns).sum(axis=1) / weight, np.nan), spacing[0]
+    )
 
     posterior = np.arange(height)[None] > ((front + back) / 2)[:, None]
     bone = (volume > BONE_HU) & posterior[:, :, None]

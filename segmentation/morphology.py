@@ -87,7 +87,9 @@ def components(mask: BoolArray, connectivity: int = 6) -> tuple[npt.NDArray[np.i
 def component_sizes(labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.int64]:
     """Voxels of each component; index 0 (background) is set to 0."""
     sizes = np.zeros(count + 1, dtype=np.int64)
-    for plane in labels:  # slice by slice: bincount makes an int64 copy of what it is given
+    for plane in (
+        labels if labels.size > 1_000_000 else (labels,)
+    ):  # slice by slice: bincount makes an int64 copy of what it is given
         found = np.bincount(plane.ravel())
         sizes[: found.size] += found
     sizes[0] = 0

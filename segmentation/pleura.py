@@ -20,7 +20,7 @@ from .morphology import close, component_sizes, components, dilate, open_mask
 from .thorax import Thorax
 from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
-__all__ = ["PleuralModel", "add_leftovers", "pleural_lungs", "rib_surface"]
+__all__ = ["PleuralModel", "add_leftovers", "fill_missing_side", "pleural_lungs", "rib_surface"]
 
 RIB_HU = 150.0
 DENSE_HU = -150.0
@@ -86,6 +86,49 @@ def pleural_lungs(
         grown = joined & (out == 0) & ~zone & ~keep_out & _inside_wall(model)
         out[grown | add] = label
     return out, models
+
+
+def fill_missing_side(
+    volume: FloatArray, lungs: LabelArray, body: BoolArray, thorax: Thorax, zone: BoolArray, keep_out: BoolArray
+) -> LabelArray:
+    """A white-out side by its mirror image: the dense tissue where the other lung's reflection lies.
+
+    Done where one side holds less air-filled lung than 30 % of the other's and the reflection is mostly soft tissue.
+    The result is a guess, and the scan is flagged for it.
+
+    Args:
+        volume: HU on the working grid, [D, H, W] in the frame (I, P, L).
+        lungs: closed aerated lungs, 1 right and 2 left.
+        body: bool, same shape.
+        thorax: landmarks of the same grid.
+        zone: where mediastinum may be, ``central_zone``.
+        keep_out: bool, voxels that are never lung (airways).
+    """
+    out = lungs.copy()
+    count = np.bincount(lungs.ravel(), minlength=3)
+    missing, other = (RIGHT_LUNG, LEFT_LUNG) if count[RIGHT_LUNG] < count[LEFT_LUNG] else (LEFT_LUNG, RIGHT_LUNG)
+    large = count[other] * float(np.prod(thorax.spacing)) > 400_000
+    if not large or count[missing] > 0.3 * count[other]:
+        return out
+    image = _reflected(lungs == other, thorax)
+    soft = image & body & (volume > DENSE_HU) & (volume < 250.0)
+    if soft.sum() < 0.5 * image.sum():
+        return out
+    # The heart's zone is wide so that no heart is lost; half of it is left to the lung here.
+    central = zone & (np.abs(thorax.from_midline(lungs.shape[2])) < 60.0 * thorax.scale)
+    out[open_mask(soft & ~central & ~keep_out & (lungs == 0), 3.0, thorax.spacing)] = missing
+    return out
+
+
+def _reflected(mask: BoolArray, thorax: Thorax) -> BoolArray:
+    """A mask reflected at the midline, slice by slice."""
+    width = mask.shape[2]
+    out = np.zeros_like(mask)
+    for k in np.flatnonzero(mask.any(axis=(1, 2))):
+        source = np.rint(2 * thorax.midline[k] - np.arange(width)).astype(np.intp)
+        valid = (source >= 0) & (source < width)
+        out[k][:, valid] = mask[k][:, source[valid]]
+    return out
 
 
 def add_leftovers(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .airways import Airways
-from .morphology import component_sizes, components
+from .morphology import component_sizes, components, open_mask
 from .thorax import Thorax
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, FloatArray, LabelArray, Quality
 
-__all__ = ["LIMITS", "Evidence", "assess", "measure"]
+__all__ = ["LIMITS", "Evidence", "assess", "measure", "not_a_chest"]
 
 LIMITS: dict[str, float] = {
     "lung_ml": 150.0,
@@ -29,8 +29,9 @@ LIMITS: dict[str, float] = {
     "aerated": 0.75,
     "side_aerated": 0.55,
     "effusion_ml": 150.0,
+    "effusion_share": 0.15,
     "pneumothorax_ml": 80.0,
-    "low_lung_ml": 60.0,
+    "bone_ratio": 1.0,
     "flip_votes": 2.0,
 }
 """Limits of the flags; ml, mm, cm2 or shares."""
@@ -73,7 +74,7 @@ def measure(seen: Evidence) -> dict[str, float]:
         "bottom_cm2": float(area[-1]) if seen.ends_at_bottom else 0.0,
         "cut_ml": float((seen.cut & lung).sum()) * voxel,
         "trachea_mm": seen.airways.length_mm,
-        "pneumothorax_ml": _free_air_ml(seen.volume, lung, voxel),
+        "pneumothorax_ml": _free_air_ml(seen.volume, lung, spacing),
         "spine_seen": seen.thorax.spine_seen,
         "scale": seen.thorax.scale,
     }
@@ -104,6 +105,11 @@ def assess(measures: dict[str, float], *, padded: bool, trachea: bool) -> Qualit
         elif aerated < LIMITS["side_aerated"]:
             sentence = f"Only {100 * aerated:.0f} % of the {side} lung is air-filled: white-out or large effusion."
             flag("white_out", aerated, "side_aerated", sentence)
+        elif 1 - aerated > LIMITS["effusion_share"]:
+            sentence = (
+                f"{100 * (1 - aerated):.0f} % of the {side} hemithorax are dense: large effusion or consolidation."
+            )
+            flag("large_effusion", 1 - aerated, "effusion_share", sentence, "note")
         elif dense > LIMITS["effusion_ml"]:
             sentence = f"{dense:.0f} ml of the {side} hemithorax are dense: effusion, consolidation or mass."
             flag("dense_disease", dense, "effusion_ml", sentence, "note")
@@ -119,16 +125,22 @@ def assess(measures: dict[str, float], *, padded: bool, trachea: bool) -> Qualit
     if m["top_cm2"] > LIMITS["top_cm2"]:
         flag("truncated_top", m["top_cm2"], "top_cm2", f"The first slice cuts {m['top_cm2']:.0f} cm2 of lung.")
     if m["bottom_cm2"] > LIMITS["bottom_cm2"]:
-        flag("truncated_bottom", m["bottom_cm2"], "bottom_cm2", f"The last slice cuts {m['bottom_cm2']:.0f} cm2 of lung.")
+        flag(
+            "truncated_bottom", m["bottom_cm2"], "bottom_cm2", f"The last slice cuts {m['bottom_cm2']:.0f} cm2 of lung."
+        )
     if m["cut_ml"] > LIMITS["side_ml"]:
         name = "circular_field_of_view" if padded else "truncated_side"
         flag(name, m["cut_ml"], "side_ml", f"{m['cut_ml']:.0f} ml of lung reach the border of the field of view.")
     if m["height_mm"] < LIMITS["height_mm"]:
         flag("short", m["height_mm"], "height_mm", f"The lungs are {m['height_mm']:.0f} mm high: part of a chest.")
     if m["height_mm"] > LIMITS["height_high_mm"]:
-        flag("leak", m["height_mm"], "height_high_mm", f"The lungs are {m['height_mm']:.0f} mm high: leak to bowel gas?")
+        flag(
+            "leak", m["height_mm"], "height_high_mm", f"The lungs are {m['height_mm']:.0f} mm high: leak to bowel gas?"
+        )
     if not trachea:
-        flags.append(Flag("no_trachea", 0.0, 16.0, "No trachea was found: not a whole chest, or head and feet swapped."))
+        flags.append(
+            Flag("no_trachea", 0.0, 16.0, "No trachea was found: not a whole chest, or head and feet swapped.")
+        )
     if m["heart_ml"] < LIMITS["heart_low_ml"]:
         flag("heart_small", m["heart_ml"], "heart_low_ml", f"Heart and mediastinum hold {m['heart_ml']:.0f} ml.")
     if m["heart_ml"] > LIMITS["heart_high_ml"]:
@@ -137,9 +149,16 @@ def assess(measures: dict[str, float], *, padded: bool, trachea: bool) -> Qualit
         sentence = f"{m['pneumothorax_ml']:.0f} ml of the lungs are pure air: pneumothorax or a large bulla?"
         flag("free_air", m["pneumothorax_ml"], "pneumothorax_ml", sentence, "note")
     if m["upside_down"] >= 1.0:
-        flags.append(Flag("head_foot_flip", m["upside_down"], 1.0, "The lungs narrow towards the feet: head and feet swapped?"))
+        flags.append(
+            Flag("head_foot_flip", m["upside_down"], 1.0, "The lungs narrow towards the feet: head and feet swapped?")
+        )
+    if m["bone_front_to_back"] > LIMITS["bone_ratio"]:
+        sentence = "There is more bone at the front of the midline than at its back: front and back swapped?"
+        flag("front_back_flip", m["bone_front_to_back"], "bone_ratio", sentence)
     if m["mirror_votes"] >= LIMITS["flip_votes"]:
-        sentence = f"{m['mirror_votes']:.0f} of 3 signs (heart, aorta, liver) lie on the wrong side: left and right swapped?"
+        sentence = (
+            f"{m['mirror_votes']:.0f} of 3 signs (heart, aorta, liver) lie on the wrong side: left and right swapped?"
+        )
         flag("left_right_flip", m["mirror_votes"], "flip_votes", sentence)
     flags.sort(key=lambda f: f.severity != "bad")
     return Quality(tuple(flags), m)
@@ -149,10 +168,10 @@ def _ratio(a: float, b: float) -> float:
     return max(a, b) / max(min(a, b), 1e-3)
 
 
-def _free_air_ml(volume: FloatArray, lung: BoolArray, voxel: float) -> float:
+def _free_air_ml(volume: FloatArray, lung: BoolArray, spacing: tuple[float, float, float]) -> float:
     """Largest piece of the lungs that is as empty as room air (under -985 HU after averaging)."""
-    labels, count = components(lung & (volume < -985.0))
-    return float(component_sizes(labels, count).max(initial=0)) * voxel
+    labels, count = components(open_mask(lung & (volume < -985.0), 3.0, spacing))
+    return float(component_sizes(labels, count).max(initial=0)) * float(np.prod(spacing)) / 1000.0
 
 
 def _orientation(seen: Evidence, lung: BoolArray) -> dict[str, float]:
@@ -163,7 +182,9 @@ def _orientation(seen: Evidence, lung: BoolArray) -> dict[str, float]:
     """
     thorax = seen.thorax
     columns = lung.any(axis=1)
-    width = np.where(columns.any(axis=1), columns.shape[1] - columns[:, ::-1].argmax(axis=1) - columns.argmax(axis=1), 0)
+    width = np.where(
+        columns.any(axis=1), columns.shape[1] - columns[:, ::-1].argmax(axis=1) - columns.argmax(axis=1), 0
+    )
     height = thorax.bottom - thorax.top
     upper = float(width[thorax.top + int(0.08 * height)])
     lower = float(width[thorax.top + int(0.60 * height)])
@@ -178,7 +199,18 @@ def _orientation(seen: Evidence, lung: BoolArray) -> dict[str, float]:
         "aorta_left_mm": aorta,
         "right_dome_higher_mm": dome,
         "mirror_votes": votes if agree == 0 else 0.0,
+        "bone_front_to_back": _bone_front_to_back(seen.volume, lung, thorax),
     }
+
+
+def _bone_front_to_back(volume: FloatArray, lung: BoolArray, thorax: Thorax) -> float:
+    """Bone near the midline before the lungs' middle over bone behind it: sternum against spine."""
+    rows = np.flatnonzero(lung.any(axis=(0, 2)))
+    middle = int(0.5 * (rows[0] + rows[-1]))
+    column = float(np.median(thorax.midline[thorax.top : thorax.bottom + 1]))
+    reach = 25.0 / thorax.spacing[2]
+    strip = volume[thorax.top : thorax.bottom + 1, :, max(0, int(column - reach)) : int(column + reach) + 1] > 180.0
+    return float(strip[:, :middle].sum()) / max(1.0, float(strip[:, middle:].sum()))
 
 
 def _heart_offset(labels: LabelArray, thorax: Thorax) -> float:
@@ -220,12 +252,6 @@ def _dome_difference(labels: LabelArray, thorax: Thorax) -> float:
         lowest = lung.shape[0] - 1 - lung[::-1].argmax(axis=0)
         domes.append(float(np.percentile(lowest[footprint], 35)))
     return (domes[1] - domes[0]) * thorax.spacing[0]
-
-
-def is_padded(volume: FloatArray) -> bool:
-    """Whether the corners of the slices hold one and the same value, as a circular field of view is filled up with."""
-    corners = np.stack([volume[:, 0, 0], volume[:, 0, -1], volume[:, -1, 0], volume[:, -1, -1]])
-    return bool(np.ptp(corners) < 0.5 and corners[0, 0] <= -990.0)
 
 
 def not_a_chest(air_ml: float) -> Quality:

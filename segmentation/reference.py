@@ -58,7 +58,9 @@ def two_largest_per_slice(volume: npt.NDArray[np.generic], threshold: float = HU
     """
     out = np.zeros(volume.shape, dtype=bool)
     for k in range(volume.shape[0]):
-        labels, count = cc3d.connected_components(np.ascontiguousarray(volume[k] < threshold), connectivity=8, return_N=True)
+        labels, count = cc3d.connected_components(
+            np.ascontiguousarray(volume[k] < threshold), connectivity=8, return_N=True
+        )
         if count == 0:
             continue
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -113,9 +115,7 @@ def clean_extrema(
     return box, right, left
 
 
-def reference_organs(
-    lungs: BoolArray, mean_right: int = MEAN_RIGHT, mean_left: int = MEAN_LEFT
-) -> ReferenceOrgans:
+def reference_organs(lungs: BoolArray, mean_right: int = MEAN_RIGHT, mean_left: int = MEAN_LEFT) -> ReferenceOrgans:
     """Split a lung map into organs by the published rule.
 
     Args:

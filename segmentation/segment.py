@@ -11,7 +11,7 @@ import numpy.typing as npt
 from organcam.errors import DataError, did_you_mean
 
 from .airways import Airways, airway_wall, find_airways
-from .body import inner_air
+from .body import inner_air, is_padded
 from .bowel import find_bowel_gas
 from .closing import close_lungs
 from .grid import WorkingGrid, make_working_grid, to_frame
@@ -19,8 +19,8 @@ from .lungs import find_lungs
 from .mediastinum import central_zone, find_mediastinum
 from .midline import find_midline
 from .morphology import bounding_box
-from .pleura import add_leftovers, pleural_lungs
-from .quality import Evidence, assess, is_padded, measure, not_a_chest
+from .pleura import add_leftovers, fill_missing_side, pleural_lungs
+from .quality import Evidence, assess, measure, not_a_chest
 from .reference import reference_lungs, reference_organs
 from .refine import to_native
 from .rough import rough_labels
@@ -143,6 +143,8 @@ def _organs(
     """Pleural lungs and mediastinum from the closed lungs."""
     zone = central_zone(thorax, closed.shape)
     labels, models = pleural_lungs(volume, closed, body, thorax, zone, airway)
+    guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
+    labels = np.where(labels == 0, guess, labels)
     labels[find_mediastinum(volume, labels, body | airway, thorax, zone)] = HEART_MEDIASTINUM
     return add_leftovers(volume, labels, body, thorax, models, airway)
 

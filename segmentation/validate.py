@@ -97,8 +97,12 @@ def check_hounsfield(volume: npt.NDArray[np.generic]) -> None:
     air = float((sample < -600).mean())
     tissue = float(((sample > -200) & (sample < 400)).mean())
     if tissue < 0.01:
-        msg = f"only {100 * tissue:.2f} % of the voxels have the HU of soft tissue (-200 to 400): no body in this volume"
+        msg = (
+            f"only {100 * tissue:.2f} % of the voxels have the HU of soft tissue (-200 to 400): no body in this volume"
+        )
         raise DataError(msg)
     if air < 0.002:
-        msg = f"only {100 * air:.2f} % of the voxels have the HU of air (under -600): not a chest CT in Hounsfield units"
+        msg = (
+            f"only {100 * air:.2f} % of the voxels have the HU of air (under -600): not a chest CT in Hounsfield units"
+        )
         raise DataError(msg)

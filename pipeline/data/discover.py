@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from organcam.nlp.tabular import known_layout
+
 from ..errors import ConfigError, DataError, did_you_mean
 from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix
 
-__all__ = ["FoundScan", "find_scans", "read_reports", "read_table"]
+__all__ = ["FoundScan", "find_scans", "read_reports", "read_table", "report_columns", "unique_report"]
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,39 @@ def find_scans(
     raise ConfigError(msg)
 
 
-def read_reports(path: Path, id_column: str, text_columns: Sequence[str]) -> dict[str, list[str]]:
+def report_columns(path: Path, id_column: str | None, text_columns: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The id column and text columns of a report table; those not given are known for some data sets.
+
+    Raises:
+        ConfigError: if the file or a column is missing, or the table is of no known form.
+    """
+    found = list(read_table(path, [], "data.reports").columns)
+    known = known_layout(found)
+    identity = id_column or (known[0] if known else None)
+    texts = text_columns or (known[1] if known else None)
+    if identity is None or texts is None:
+        msg = (
+            f"data.reports: {path}: set data.report_id_column and data.report_text_columns; the columns are "
+            f"{', '.join(found)}"
+        )
+        raise ConfigError(msg)
+    read_table(path, [identity, *texts], "data.reports")
+    return identity, list(texts)
+
+
+def read_reports(path: Path, id_column: str | None, text_columns: Sequence[str] | None) -> dict[str, list[str]]:
     """Report texts by id; the list of an id that occurs more than once has more than one text.
 
     Raises:
-        ConfigError: if the file or a column is missing.
+        ConfigError: as `report_columns`.
     """
-    table = read_table(path, [id_column, *text_columns], "data.reports")
+    identity, columns = report_columns(path, id_column, text_columns)
+    table = read_table(path, [identity, *columns], "data.reports")
     texts: dict[str, list[str]] = {}
     for row in table.itertuples(index=False):
         values = dict(zip(table.columns, row, strict=True))
-        text = "\n".join(values[column] for column in text_columns if values[column].strip())
-        texts.setdefault(values[id_column].strip(), []).append(text)
+        text = "\n".join(values[column] for column in columns if values[column].strip())
+        texts.setdefault(values[identity].strip(), []).append(text)
     return texts
 
 

@@ -5,6 +5,7 @@ Pure functions: tables and arrays in, text and pictures out. Reading a run direc
 
 from .context import index_context
 from .pages import SCAN_PAGE_MARK, index_page, scan_page
+from .quotes import quoted_findings
 from .results import Results, read_results
 from .scan_view import ModelMaps, ScanView, scan_context, shown_labels
 
@@ -15,6 +16,7 @@ __all__ = [
     "ScanView",
     "index_context",
     "index_page",
+    "quoted_findings",
     "read_results",
     "scan_context",
     "scan_page",

@@ -74,7 +74,7 @@ def intervention_chart(table: pd.DataFrame | None, models: Sequence[str]) -> dic
     ]
     return {
         "title": "Mean absolute change of the logit when one thing is put into a scan",
-        "image": data_uri(bar_chart(panels, shown, "change of the logit", digits=2), SVG),
+        "image": data_uri(bar_chart(panels, shown, "change of the logit", form=".3g"), SVG),
         "text": _spoken(panels, shown),
     }
 
@@ -118,7 +118,7 @@ def _spoken(panels: Sequence[BarPanel], groups: Sequence[str]) -> str:
     for panel in panels:
         for name, values in panel.series.items():
             shown = ", ".join(
-                f"{group} {value:.3f}" for group, value in zip(groups, values, strict=True) if value is not None
+                f"{group} {value:.3g}" for group, value in zip(groups, values, strict=True) if value is not None
             )
             parts.append(f"{panel.title + ', ' if panel.title else ''}{name}: {shown}")
     return "; ".join(parts)

@@ -21,8 +21,8 @@ __all__ = ["METHOD_NAMES", "index_context"]
 
 METHOD_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
 ALL_SPLIT = (
-    "There were too few patients to split: every scan was used for training, for choosing thresholds and for scoring. The "
-    "figures describe the training scans, not performance on new ones."
+    "There were too few patients to split: every scan was used for training, for choosing thresholds and for scoring. "
+    "The figures describe the training scans, not performance on new ones."
 )
 
 
@@ -38,7 +38,7 @@ def index_context(workflow: Workflow, results: Results, pages: Sequence[Mapping[
     return {
         "name": workflow.name,
         "seed": workflow.seed,
-        "cautions": _cautions(workflow, results),
+        "cautions": _cautions(results),
         "notes": list(results.notes),
         "scans": _scans(results),
         "failures": _failures(results),
@@ -61,7 +61,7 @@ def headline_split(results: Results) -> str:
     return "test" if "test" in splits or not splits else sorted(splits)[0]
 
 
-def _cautions(workflow: Workflow, results: Results) -> list[str]:
+def _cautions(results: Results) -> list[str]:
     splits = results.manifest["split"]
     found = [ALL_SPLIT] if len(splits) and (splits == "all").all() else []
     epochs = {model: len(table) for model, table in results.metrics.items()}
@@ -95,7 +95,7 @@ def _flagged(quality: pd.DataFrame | None) -> dict[str, Any]:
     """Scans whose segmentation carries a flag: its sentences, and whether the masks are used."""
     if quality is None:
         return {"missing": "No segmentation was done.", "rows": []}
-    sentences = next((name for name in ("sentences", "flag_sentences", "flags") if name in quality), None)
+    sentences = next((name for name in ("explanation", "flags") if name in quality), None)
     rows = []
     for row in quality.to_dict("records"):
         said = row.get(sentences) if sentences else None
@@ -150,8 +150,8 @@ def _interventions(results: Results, models: Sequence[str]) -> dict[str, Any]:
     table = results.interventions
     if table is None:
         return {
-            "missing": "No scan pairs that differ in one inserted thing were given (data.interventions), so whether a model "
-            "uses a confounder was not asked of the model itself. OrganIoU alone does not answer it."
+            "missing": "No scan pairs that differ in one inserted thing were given (data.interventions), so whether a "
+            "model uses a confounder was not asked of the model itself. OrganIoU alone does not answer it."
         }
     things = sorted(table["inserted"].unique(), key=lambda name: (name != "lesion", name))
     present = [model for model in models if model in set(table["model"])]
@@ -270,7 +270,7 @@ def _training(results: Results, models: Sequence[str]) -> dict[str, Any]:
         {"model": model, "epochs": len(table), "values": _numbers(table.iloc[-1].drop("epoch", errors="ignore"))}
         for model, table in tables.items()
     ]
-    columns = list(dict.fromkeys(name for row in last for name in row["values"]))
+    columns = list(dict.fromkeys(name for table in tables.values() for name in table.columns if name != "epoch"))
     return {"chart": training_chart(tables), "columns": columns, "rows": last}
 
 
@@ -291,7 +291,7 @@ def _selection(results: Results) -> list[dict[str, Any]]:
 def _organs(quality: pd.DataFrame | None) -> dict[str, Any]:
     if quality is None:
         return {"missing": "No segmentation was done."}
-    numbers = quality.drop(columns="ok", errors="ignore").select_dtypes("number")
+    numbers = quality.drop(columns=["ok", "seconds"], errors="ignore").select_dtypes("number")
     rows = [
         {
             "name": str(name),

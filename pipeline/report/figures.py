@@ -1,5 +1,7 @@
-"""The charts of the page: plain numbers to SVG, the same bytes for the same numbers, in colours that the colour-blind tell
-apart (Okabe and Ito)."""
+"""Charts: plain numbers to SVG, the same bytes for the same numbers.
+
+Colours are Okabe and Ito's, which the colour-blind tell apart; bars differ in hatching too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,7 +21,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
 STYLES = ("-", "--", ":", "-.")
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "organcam",
     "font.size": 9,
     "axes.spines.top": False,
@@ -51,7 +54,7 @@ def bar_chart(
     groups: Sequence[str],
     label: str,
     limits: tuple[float, float] | None = None,
-    digits: int = 3,
+    form: str = ".3f",
 ) -> bytes:
     """Grouped horizontal bars, a panel beside the other, with the value at each bar.
 
@@ -60,7 +63,7 @@ def bar_chart(
         groups: names at the left, from top to bottom.
         label: of the value axis.
         limits: of the value axis; None to fit the values.
-        digits: decimals of the values.
+        form: how the values are written, a format specification.
 
     Returns:
         SVG file.
@@ -82,12 +85,14 @@ def bar_chart(
         figure = Figure(figsize=(max(4.4, 2.4 + 2.3 * len(panels)), height), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
-            _draw_bars(axis, panel, groups, limits, digits)
+            _draw_bars(axis, panel, groups, limits, form)
             axis.set_xlabel(label)
         axes[0].set_yticks(range(len(groups)), groups)
         axes[0].invert_yaxis()
         if len(names) > 1:
-            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(names), frameon=False)
+            figure.legend(
+                *axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(names), frameon=False
+            )
         return _svg(figure)
 
 
@@ -128,16 +133,16 @@ def line_chart(panels: Sequence[LinePanel], x_label: str) -> bytes:
 
 
 def _draw_bars(
-    axis: Axes, panel: BarPanel, groups: Sequence[str], limits: tuple[float, float] | None, digits: int
+    axis: Axes, panel: BarPanel, groups: Sequence[str], limits: tuple[float, float] | None, form: str
 ) -> None:
     thickness = 0.8 / len(panel.series)
-    values = [value for series in panel.series.values() for value in series if _known(value)]
+    values = [value for series in panel.series.values() for value in _known(series) if value is not None]
     low, high = limits or (min([0.0, *values]), max([1e-9, *values]))
     for position, (name, series) in enumerate(panel.series.items()):
         places = [group - 0.4 + thickness * (position + 0.5) for group in range(len(groups))]
         axis.barh(
             places,
-            [value if _known(value) else 0.0 for value in series],
+            [0.0 if value is None else value for value in _known(series)],
             height=thickness * 0.92,
             color=PALETTE[position % len(PALETTE)],
             hatch=HATCHES[position % len(HATCHES)],
@@ -145,9 +150,9 @@ def _draw_bars(
             linewidth=0.3,
             label=name,
         )
-        for place, value in zip(places, series, strict=True):
-            text = f"{value:.{digits}f}" if _known(value) else "not measured"
-            end = max(value, low) if _known(value) else low
+        for place, value in zip(places, _known(series), strict=True):
+            text = "not measured" if value is None else f"{value:{form}}"
+            end = low if value is None else max(value, low)
             axis.text(end + 0.015 * (high - low), place, text, va="center", fontsize=8, color="#222222")
     axis.set_xlim(low, high + 0.22 * (high - low))  # room for the figures at the bars
     axis.set_xticks([tick for tick in axis.get_xticks() if low <= tick <= high + 1e-9])
@@ -156,8 +161,9 @@ def _draw_bars(
     axis.tick_params(axis="y", length=0)
 
 
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _known(series: Sequence[float | None]) -> list[float | None]:
+    """NaN and infinities as None."""
+    return [value if value is not None and math.isfinite(value) else None for value in series]
 
 
 def _svg(figure: Figure) -> bytes:

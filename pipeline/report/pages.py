@@ -35,8 +35,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["fixed"] = fixed
+    environment.filters["significant"] = significant
     environment.filters["words"] = lambda text: str(text).replace("_", " ")
     return environment
+
+
+def significant(value: float | None) -> str:
+    """A number with three significant digits, for what may be of any size; a dash for what was not measured."""
+    return "\u2013" if value is None or not math.isfinite(value) else f"{value:.3g}"
 
 
 def fixed(value: float | None, digits: int = 3) -> str:

@@ -18,7 +18,18 @@ from scipy import ndimage
 
 from .planes import Plane
 
-__all__ = ["COLOURS", "WINDOWS", "Layers", "Window", "colour_ramp", "data_uri", "overlay", "png_bytes", "render_panel", "stacked"]
+__all__ = [
+    "COLOURS",
+    "WINDOWS",
+    "Layers",
+    "Window",
+    "colour_ramp",
+    "data_uri",
+    "overlay",
+    "png_bytes",
+    "render_panel",
+    "stacked",
+]
 
 MARGIN = 4
 OPACITY = 0.72  # of the strongest evidence, so that anatomy shows through it
@@ -115,9 +126,9 @@ def render_panel(layers: Layers, plane: Plane, slices: int, window: Window, scal
 
 def overlay(attention: NDArray[np.float32], scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Colour ``[..., 3]`` and opacity ``[...]`` of signed values: warm above zero, cool below, clear at zero."""
-    strength = np.clip(np.nan_to_num(attention) / scale, -1, 1)
+    strength = np.clip(np.asarray(attention, dtype=np.float32) / np.float32(scale), -1, 1)
     colours, opacities = _ramp()
-    place = np.rint((strength + 1) * _STEPS).astype(np.intp)
+    place = np.rint(strength * _STEPS).astype(np.int16) + _STEPS
     return colours[place], opacities[place]
 
 
@@ -160,7 +171,9 @@ def stacked(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def png_bytes(picture: NDArray[np.uint8]) -> bytes:
     """A PNG file; the same picture gives the same bytes."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", compress_level=6)
+    Image.fromarray(picture).save(
+        stream, format="PNG", compress_level=3
+    )  # as small as level 6 on CT, in two thirds of the time
     return stream.getvalue()
 
 
@@ -191,15 +204,15 @@ def _draw_lines(picture: NDArray, layers: Layers, rows: int, columns: int) -> No
 def _contour(mask: NDArray[np.bool_], rows: int, columns: int, smooth: bool) -> NDArray[np.bool_]:
     """One-pixel line just inside the border of a mask, at the picture's size."""
     method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-    inside = _resized(mask, rows, columns, method) >= 0.5
-    return inside & ~ndimage.binary_erosion(inside, border_value=0)
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    inside = np.pad(np.asarray(image.resize((columns, rows), method)) >= 128, 1)
+    core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    return inside[1:-1, 1:-1] & ~core
 
 
-def _resized(
-    plane: NDArray, rows: int, columns: int, method: Image.Resampling = Image.Resampling.BILINEAR
-) -> NDArray[np.float32]:
+def _resized(plane: NDArray, rows: int, columns: int) -> NDArray[np.float32]:
     image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
-    return np.asarray(image.resize((columns, rows), method))
+    return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR))
 
 
 def _draw_mark(image: Image.Image, layers: Layers, rows: int, columns: int) -> None:
@@ -224,7 +237,7 @@ def _draw_mark(image: Image.Image, layers: Layers, rows: int, columns: int) -> N
 
 
 def _write_texts(image: Image.Image, plane: Plane, slices: int, pixel_mm: float) -> None:
-    """Edge letters, plane and slice number, and a 5 cm bar, each on a dark plate so that white tissue does not hide it."""
+    """Edge letters, slice number and a 5 cm bar, each on a dark plate so that white tissue does not hide it."""
     columns, rows = image.size
     left, right, top, bottom = plane.edges
     letter, small = _font(15), _font(12)
@@ -233,7 +246,7 @@ def _write_texts(image: Image.Image, plane: Plane, slices: int, pixel_mm: float)
         (columns - 6, rows / 2, right, "rm", letter),
         (columns / 2, 5, top, "mt", letter),
         (columns / 2, rows - 5, bottom, "mb", letter),
-        (6, 5, f"{plane.name} {plane.index + 1}/{slices}", "lt", small),
+        (6, 5, f"{plane.name} {plane.slice + 1}/{slices}", "lt", small),
     ]
     bar = round(50 / pixel_mm)
     if bar < columns / 2:

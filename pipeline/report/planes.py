@@ -1,8 +1,8 @@
 """Axial, coronal and sagittal planes of a stored volume, and of everything that lies on another grid, cut alike.
 
 Arrays run superior to inferior, anterior to posterior and right to left, so a plane drawn with its first row on top and
-its first column on the left is in radiological convention: the patient's right on the left of the image, anterior on top
-of an axial plane, the head on top of the others. A sagittal plane has anterior on its left.
+its first column on the left is in radiological convention: the patient's right on the left of the image, anterior on
+top of an axial plane, the head on top of the others. A sagittal plane has anterior on its left.
 """
 
 from __future__ import annotations
@@ -17,15 +17,25 @@ from numpy.typing import NDArray
 from ..attention import to_input_grid
 from ..geometry import FeatureGrid
 
-__all__ = ["PLANES", "Plane", "centre_voxel", "cut", "cut_aligned", "cut_cells", "cut_map", "peak_voxel", "planes_through"]
+__all__ = [
+    "PLANES",
+    "Plane",
+    "centre_voxel",
+    "cut",
+    "cut_aligned",
+    "cut_cells",
+    "cut_map",
+    "peak_voxel",
+    "planes_through",
+]
 
 
 class Plane(NamedTuple):
-    """A plane of the volume: the axis it stands on and the voxel index along that axis."""
+    """A plane of the volume: the axis it stands on and the slice along that axis, from 0."""
 
     name: str
     axis: int
-    index: int
+    slice: int
 
     @property
     def edges(self) -> tuple[str, str, str, str]:
@@ -47,7 +57,7 @@ def planes_through(voxel: Sequence[int]) -> tuple[Plane, Plane, Plane]:
 
 def cut(array: NDArray, plane: Plane) -> NDArray:
     """The plane of an array ``[D, H, W]`` as ``[rows, columns]``."""
-    return np.take(array, plane.index, axis=plane.axis)
+    return np.take(array, plane.slice, axis=plane.axis)
 
 
 def cut_aligned(
@@ -75,7 +85,7 @@ def cut_aligned(
         msg = "the label map and the volume are turned against each other; reorient the map first"
         raise ValueError(msg)
     wanted = [np.arange(size) for size in volume_shape]
-    wanted[plane.axis] = np.array([plane.index])
+    wanted[plane.axis] = np.array([plane.slice])
     places = [np.rint(scale[axis] * wanted[axis] + mapping[axis, 3]).astype(int) for axis in range(3)]
     inside = [(place >= 0) & (place < size) for place, size in zip(places, array.shape, strict=True)]
     clipped = [np.clip(place, 0, size - 1) for place, size in zip(places, array.shape, strict=True)]
@@ -93,10 +103,10 @@ def cut_map(cells: NDArray[np.float32], grid: FeatureGrid, plane: Plane) -> NDAr
         grid: the cells' place in voxels of the volume.
         plane: of that volume.
     """
-    offset, shape = list(grid.offset), list(grid.input_shape)
-    offset[plane.axis] -= plane.index
-    shape[plane.axis] = 1
-    slab = replace(grid, offset=tuple(offset), input_shape=tuple(shape))
+    here = np.arange(3) == plane.axis
+    offset = np.asarray(grid.offset) - here * plane.slice
+    shape = np.where(here, 1, grid.input_shape)
+    slab = replace(grid, offset=tuple(offset.tolist()), input_shape=tuple(shape.tolist()))
     return np.take(to_input_grid(np.ascontiguousarray(cells), slab), 0, axis=plane.axis)
 
 
@@ -110,7 +120,7 @@ def cut_cells(cells: NDArray[np.bool_], grid: FeatureGrid, plane: Plane) -> NDAr
     """
     places = []
     for axis in range(3):
-        voxels = np.array([plane.index]) if axis == plane.axis else np.arange(grid.input_shape[axis])
+        voxels = np.array([plane.slice]) if axis == plane.axis else np.arange(grid.input_shape[axis])
         places.append(np.floor((voxels - grid.offset[axis]) / grid.stride[axis] + 0.5).astype(int))
     outside = [np.flatnonzero((place < 0) | (place >= n)) for place, n in zip(places, grid.shape, strict=True)]
     clipped = [np.clip(place, 0, n - 1) for place, n in zip(places, grid.shape, strict=True)]

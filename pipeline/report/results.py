@@ -76,7 +76,7 @@ def _per_model(root: Path, models: Sequence[str], name: str) -> dict[str, pd.Dat
 def _table(path: Path, **types: type) -> pd.DataFrame | None:
     """A table with at least one row."""
     try:
-        table = pd.read_csv(path, dtype=types)  # type: ignore[arg-type]
+        table = pd.read_csv(path, dtype=types)
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return None
     return table if len(table) else None

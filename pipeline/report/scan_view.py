@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from organcam.catalogue import region_labels
@@ -24,7 +23,9 @@ ORGAN_NAMES = ("right lung", "left lung", "heart and mediastinum")
 LONGEST_SIDE = 400
 """Pixels of a picture's longer side; a chest CT at 0.8 mm keeps about its own."""
 
-SOFT_TISSUE = frozenset({"pleural_effusion", "pleural_thickening", "plaque", "calcification", "lymphadenopathy", "soft_tissue"})
+SOFT_TISSUE = frozenset(
+    {"pleural_effusion", "pleural_thickening", "plaque", "calcification", "lymphadenopathy", "soft_tissue"}
+)
 """Lung labels that are read in the mediastinal window."""
 
 
@@ -89,7 +90,9 @@ def shown_labels(
         for label, value in zip(labels, values, strict=True):
             logits.setdefault(label, []).append(float(value))
     there = present or {}
-    return sorted(logits, key=lambda label: (not there.get(label, False), -float(np.mean(logits[label])), label))[:count]
+    return sorted(logits, key=lambda label: (not there.get(label, False), -float(np.mean(logits[label])), label))[
+        :count
+    ]
 
 
 def label_window(label: str) -> Window:
@@ -99,13 +102,13 @@ def label_window(label: str) -> Window:
     return WINDOWS["lung" if lung else "mediastinum"]
 
 
-def scan_context(view: ScanView, labels: Sequence[str], findings: pd.DataFrame | None) -> dict[str, Any]:
+def scan_context(view: ScanView, labels: Sequence[str], findings: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """What the template ``scan.html`` shows of a scan.
 
     Args:
         view: the scan.
         labels: those with pictures.
-        findings: rows of ``findings.csv`` of its report; None without a report.
+        findings: of its report, see `quoted_findings`.
     """
     shape, spacing = view.volume.array.shape, view.volume.spacing
     return {
@@ -116,7 +119,7 @@ def scan_context(view: ScanView, labels: Sequence[str], findings: pd.DataFrame |
         "models": list(view.models),
         "labels": [_label_section(view, label) for label in labels],
         "scores": _score_table(view),
-        "findings": _findings(findings),
+        "findings": list(findings),
         "has_report": view.present is not None,
         "has_organs": view.organs is not None,
         "has_lesions": any(label in view.lesions for label in labels),
@@ -256,30 +259,6 @@ def _score_table(view: ScanView) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _findings(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """One entry a sentence, in the order of the report, with what was read from it."""
-    if table is None or table.empty:
-        return []
-    rows = table.assign(_start=pd.to_numeric(table["start"], errors="coerce")).sort_values("_start", kind="stable")
-    sentences: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
-    for row in rows.to_dict("records"):
-        said = sentences.setdefault((str(row.get("section", "")), str(row["sentence"])), {})
-        places = said.setdefault((str(row["abnormality"]), str(row["status"])), [])
-        if str(row["location"]) not in places:
-            places.append(str(row["location"]))
-    return [
-        {
-            "section": section,
-            "sentence": sentence,
-            "read": [
-                {"abnormality": name, "status": status, "locations": ", ".join(places)}
-                for (name, status), places in said.items()
-            ],
-        }
-        for (section, sentence), said in sentences.items()
-    ]
 
 
 def _catalogue_bits(label: str) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The sentences of the page that depend on figures. A mask loss reduces the use of a confounder; it proves nothing more."""
+"""The sentences of the page that depend on figures: a mask loss reduces the use of a confounder, no more than that."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ __all__ = [
 FEW_SCANS = 50
 FEW_EPOCHS = 3
 
+LESS = 0.9
+"""A change below this share of the first model's counts as reduced; with some 20 pairs, less is noise."""
+
 
 def confounder_sentences(interventions: pd.DataFrame, models: Sequence[str]) -> list[str]:
     """What putting in a confounder does to each model's logits, beside the first model's.
@@ -26,37 +29,47 @@ def confounder_sentences(interventions: pd.DataFrame, models: Sequence[str]) -> 
         models: in the order of the workflow; the first one is what the others are compared with.
     """
     changes = interventions.set_index(["inserted", "model", "label"])["mean_absolute_change"].to_dict()
-    labels = sorted({label for inserted, _, label in changes if inserted == "confounder"})
-    first, sentences = models[0], []
+    sentences = []
     for model in models[1:]:
-        ratios = {
-            label: changes["confounder", model, label] / changes["confounder", first, label]
-            for label in labels
-            if ("confounder", model, label) in changes and changes.get(("confounder", first, label), 0) > 0
-        }
-        if not ratios:
-            continue
-        less = [ratio for ratio in ratios.values() if ratio < 1]
-        largest = max(changes["confounder", model, label] for label in ratios)
-        if len(less) == len(ratios):
-            text = (
-                f"{model} reduces the use of the confounder: put into a scan, it moves the logit {_span(less)} times as "
-                f"much as in {first} ({_of(len(less), len(ratios))}). Reduced is not gone: it still moves a logit by "
-                f"{largest:.2f} on average."
-            )
-        elif less:
-            text = (
-                f"{model} reduces the use of the confounder for {_of(len(less), len(ratios))} ({_span(less)} times the "
-                f"change in {first}) and not for the others, where it moves the logit "
-                f"{_span([ratio for ratio in ratios.values() if ratio >= 1])} times as much."
-            )
-        else:
-            text = (
-                f"{model} does not reduce the use of the confounder: put into a scan, it moves the logit "
-                f"{_span(list(ratios.values()))} times as much as in {first}."
-            )
-        sentences.append(text)
+        ratios = _ratios(changes, "confounder", model, models[0])
+        if ratios:
+            largest = max(changes["confounder", model, label] for label in ratios)
+            text = _compared(model, models[0], list(ratios.values()), largest)
+            lesion = _ratios(changes, "lesion", model, models[0])
+            if lesion:
+                text += f" The lesion itself moves it {_span(list(lesion.values()))} times as much."
+            sentences.append(text)
     return sentences
+
+
+def _ratios(changes: Mapping[tuple[str, str, str], float], thing: str, model: str, first: str) -> dict[str, float]:
+    """Label -> a model's change over the first model's, where the first one has any."""
+    there = {label: change for (inserted, name, label), change in changes.items() if (inserted, name) == (thing, first)}
+    return {
+        label: changes[thing, model, label] / change
+        for label, change in sorted(there.items())
+        if change > 0 and (thing, model, label) in changes
+    }
+
+
+def _compared(model: str, first: str, ratios: Sequence[float], largest: float) -> str:
+    less = [ratio for ratio in ratios if ratio < LESS]
+    if len(less) == len(ratios):
+        return (
+            f"{model} reduces the use of the confounder: put into a scan, it moves the logit {_span(less)} times as "
+            f"much as in {first} ({_of(len(less), len(ratios))}). Reduced is not gone: it still moves a logit by "
+            f"{largest:.2g} on average."
+        )
+    if less:
+        return (
+            f"{model} reduces the use of the confounder for {_of(len(less), len(ratios))} ({_span(less)} times the "
+            f"change in {first}) and not for the others, where it moves the logit "
+            f"{_span([ratio for ratio in ratios if ratio >= LESS])} times as much."
+        )
+    return (
+        f"{model} does not reduce the use of the confounder: put into a scan, it moves the logit {_span(ratios)} times "
+        f"as much as in {first}."
+    )
 
 
 def shift_sentences(models: Mapping[str, Mapping[str, float | None]]) -> list[str]:
@@ -97,7 +110,7 @@ def inside_sentence(share: float | None) -> str:
     """How much of a map's positive evidence lies in allowed cells."""
     if share is None:
         return "no allowed cell"
-    return f"{share:.0%} of the positive evidence in allowed cells"
+    return f"{share:.0%} of positive evidence in allowed cells"
 
 
 def training_caution(scans: int, epochs: Mapping[str, int]) -> str:
@@ -116,8 +129,8 @@ def training_caution(scans: int, epochs: Mapping[str, int]) -> str:
     if short:
         reasons.append(f"fewer than {FEW_EPOCHS} epochs ({', '.join(short)})")
     return (
-        f"This is a smoke test ({'; '.join(reasons)}): networks with random or hardly trained weights give scores and maps "
-        "that mean nothing. It shows that every stage works, not that the networks do."
+        f"This is a smoke test ({'; '.join(reasons)}): networks with random or hardly trained weights give scores and "
+        "maps that mean nothing. It shows that every stage works, not that the networks do."
     )
 
 

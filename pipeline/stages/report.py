@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from organcam.nlp import parse_table, read_rows
+
 from ..catalogue import abnormalities
 from ..catalogue.targets import RegionTargets, region_targets
 from ..data.discover import read_table
@@ -29,6 +31,7 @@ from ..report import (
     ScanView,
     index_context,
     index_page,
+    quoted_findings,
     read_results,
     scan_context,
     scan_page,
@@ -58,6 +61,7 @@ def run_report(run: Run) -> StageSummary:
     targets = _targets(run, records)
     lesions = _lesion_table(run)
     chosen = _choose(run, records, targets)
+    texts = _report_texts(run, {record.report_id for record in chosen if record.report_id})
     pages = [_page(record, targets) for record in chosen]
     context = index_context(run.workflow, results, pages)
     folder = run.folder("report")
@@ -67,7 +71,8 @@ def run_report(run: Run) -> StageSummary:
         labels = shown_labels(view.present, scores, run.workflow.report.labels)
         flag = next((row for row in context["flagged"]["rows"] if row["scan_id"] == record.scan_id), None)
         place = {**page, "name": run.workflow.name, "flag": flag, "cautions": context["cautions"]}
-        text = scan_page({**place, **scan_context(view, labels, _findings_of(results, record))})
+        findings = quoted_findings(_findings_of(results, record), texts.get(record.report_id))
+        text = scan_page({**place, **scan_context(view, labels, findings)})
         write_text_atomic(folder / page["file"], text)
         run.progress.advance("report", position + 1, len(chosen) + 1, 0)
     write_text_atomic(folder / "index.html", index_page(context))
@@ -206,6 +211,20 @@ def _findings_of(results: Results, record: ScanRecord) -> pd.DataFrame | None:
     if results.findings is None or not record.report_id:
         return None
     return results.findings[results.findings["report_id"] == record.report_id]
+
+
+def _report_texts(run: Run, wanted: set[str]) -> dict[str, str]:
+    """The texts of some reports, as their findings' offsets count; none if the file is no longer there."""
+    data = run.workflow.data
+    if data.reports is None or not data.reports.is_file() or not wanted:
+        return {}
+    rows = [row for row in read_rows(data.reports) if str(row.get(data.report_id_column, "")).strip() in wanted]
+    vocabulary = run.workflow.parse.vocabulary
+    try:
+        parsed = parse_table(rows, data.report_id_column, data.report_text_columns, vocabulary=vocabulary)
+        return {name: report.text for name, report in parsed}
+    except OrganCamError:  # the table, or a vocabulary of one's own, has changed since it was parsed
+        return {}
 
 
 def _drop_old_pages(folder: Path, current: set[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from organcam.data.writers import write_nifti
 from organcam.geometry import FeatureGrid
 from organcam.runner import SilentProgress, make_executor, write_json_atomic
 from organcam.segmentation.regions import organ_occupancy
+from organcam.stages.report import run_report
 from organcam.stages.run import Run
 
 SHAPE, SPACING = (28, 66, 80), (8.0, 5.0, 4.5)
 GRID = FeatureGrid((10, 8, 8), (3.0, 8.0, 8.0), (1.0, 3.5, 3.5), (3, 31, 31), (30, 64, 64))
 LABELS = ("lung_nodule", "lung_pleural_effusion", "h_great_vessel_atherosclerosis", "heart_cardiomegaly")
 MODELS = ("baseline", "masked")
+OPENING = "CT chest without contrast. "
 SPLITS = {"s1": "train", "s2": "valid", "s3": "test", "s4": "test", "s5": "shifted", "s6": "intervention"}
 
 
@@ -51,38 +54,46 @@ def chest() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
-    """``make_run(reports=..., interventions=..., ...)``: the run, with the named parts left out where False."""
+    """``make_run(reports=False, ...)``: the run without its pages; parts that are False are left out."""
+    return partial(_build, tmp_path)
 
-    def build(name: str = "run", sentence: str = "A nodule in the right lung.", **parts: Any) -> Run:
-        root = tmp_path / name
-        wanted = {"reports": True, "evaluation": True, "interventions": True, "lesions": True, "organs": True, **parts}
-        workflow = _workflow(tmp_path, wanted)
-        _write_scans(root, wanted)
-        if wanted["reports"]:
-            _write_labels(root, sentence)
-        if wanted["lesions"]:
-            _write_lesions(tmp_path)
-        if wanted["evaluation"]:
-            _write_evaluation(root, wanted["interventions"])
-            _write_models(root)
-        return Run(workflow, root, make_executor("serial"), SilentProgress())
 
-    return build
+@pytest.fixture(scope="session")
+def reported_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The whole run with its pages; only to be looked at."""
+    run = _build(tmp_path_factory.mktemp("reported"))
+    run_report(run)
+    return run
+
+
+def _build(folder: Path, name: str = "run", sentence: str = "A nodule in the right lung.", **parts: Any) -> Run:
+    root = folder / name
+    wanted = {"reports": True, "evaluation": True, "interventions": True, "lesions": True, "organs": True, **parts}
+    workflow = _workflow(folder, wanted)
+    _write_scans(root, wanted)
+    if wanted["reports"]:
+        _write_labels(root, sentence)
+    if wanted["lesions"]:
+        _write_lesions(folder)
+    if wanted["evaluation"]:
+        _write_evaluation(root, wanted["interventions"])
+        _write_models(root)
+    return Run(workflow, root, make_executor("serial"), SilentProgress())
 
 
 def _workflow(folder: Path, wanted: dict[str, Any]) -> Workflow:
     data: dict[str, Any] = {"images": "images"}
     if wanted["reports"]:
-        data["reports"] = "reports.csv"
+        data["reports"] = str(folder / "reports.csv")
     if wanted["lesions"]:
         data["lesions"] = str(folder / "lesions.csv")
     return parse_workflow(
         {
-            "name": wanted.get("title", "small run"),
+            "name": "small run",
             "data": data,
             "input": {"shape": list(GRID.input_shape)},
             "models": {"baseline": {}, "masked": {"mask_loss": {"weight": [5, 10]}}},
-            "report": {"scans": 2, "labels": 3},
+            "report": {"scans": wanted.get("pages", 1), "labels": 2},
         }
     )
 
@@ -118,7 +129,12 @@ def _write_scans(root: Path, wanted: dict[str, Any]) -> None:
             _write_attention(root / "attention" / model / f"{name}.npz", position + 10 * shift)
     if wanted["organs"]:
         quality = [
-            {"scan_id": n, "ok": n != "s4", "sentences": "the <left> lung is cut" if n == "s4" else "", "lungs_ml": 4000 + i}
+            {
+                "scan_id": n,
+                "ok": n != "s4",
+                "explanation": "the <left> lung is cut" if n == "s4" else "",
+                "lungs_ml": 4000 + i,
+            }
             for i, n in enumerate(SPLITS)
         ]
         pd.DataFrame(quality).to_csv(root / "organs" / "quality.csv", index=False)
@@ -149,13 +165,16 @@ def _write_labels(root: Path, sentence: str) -> None:
             "location": place,
             "status": "present",
             "section": "findings",
-            "sentence": sentence,
-            "start": 2,
+            "sentence": 1,
+            "start": len(OPENING) + sentence.lower().index("nodule"),
+            "end": len(OPENING) + sentence.lower().index("nodule") + len("nodule"),
         }
         for name in SPLITS
         for place in ("right_lung", "lung")
     ]
     pd.DataFrame(rows).to_csv(root / "labels" / "findings.csv", index=False)
+    texts = {"scan_id": list(SPLITS), "report_text": f"{OPENING}{sentence} No effusion."}
+    pd.DataFrame(texts).to_csv(root.parent / "reports.csv", index=False)
 
 
 def _write_lesions(folder: Path) -> None:
@@ -173,7 +192,12 @@ def _write_models(root: Path) -> None:
         epochs = np.arange(1, 7)
         table = {"epoch": epochs, "learning_rate": 1e-3, "train_loss": 1 / epochs, "valid_loss": 1.2 / epochs}
         pd.DataFrame({**table, "valid_auroc": 0.9 + 0.01 * shift}).to_csv(folder / "metrics.csv", index=False)
-    selection = {"weight": [5.0, 10.0], "auroc_median": [0.95, 0.96], "organ_iou": [0.71, 0.82], "chosen": [False, True]}
+    selection = {
+        "weight": [5.0, 10.0],
+        "auroc_median": [0.95, 0.96],
+        "organ_iou": [0.71, 0.82],
+        "chosen": [False, True],
+    }
     pd.DataFrame(selection).to_csv(root / "models" / "masked" / "selection.csv", index=False)
 
 

@@ -102,7 +102,8 @@ def test_cut_of_cells_is_the_boxes_that_hold_each_voxel(axis: int) -> None:
     bounds = [GRID.cell_bounds(a) for a in range(3)]
     for cell in np.argwhere(cells):
         box = [
-            (np.arange(n) >= bounds[a][0][cell[a]]) & (np.arange(n) < bounds[a][1][cell[a]]) for a, n in enumerate(SHAPE)
+            (np.arange(n) >= bounds[a][0][cell[a]]) & (np.arange(n) < bounds[a][1][cell[a]])
+            for a, n in enumerate(SHAPE)
         ]
         whole |= box[0][:, None, None] & box[1][None, :, None] & box[2][None, None, :]
     for index in (0, 9, SHAPE[axis] - 1):

@@ -22,7 +22,7 @@ def test_reduces_where_every_label_moves_less() -> None:
     (sentence,) = confounder_sentences(changes(plain=(10.0, 4.0), masked=(2.5, 2.0)), ["plain", "masked"])
     assert sentence.startswith("masked reduces the use of the confounder")
     assert "0.25 to 0.50 times as much as in plain (2 of 2 labels)" in sentence
-    assert "still moves a logit by 2.50" in sentence
+    assert "still moves a logit by 2.5 on average" in sentence
 
 
 def test_part_and_none_are_told_apart() -> None:
@@ -32,6 +32,19 @@ def test_part_and_none_are_told_apart() -> None:
     assert "1.50 times as much" in some
     assert worse.startswith("worse does not reduce the use of the confounder")
     assert "1.00 to 2.00" in worse
+
+
+def test_a_hair_less_is_not_reduced() -> None:
+    (sentence,) = confounder_sentences(changes(plain=(10.0,), masked=(9.7,)), ["plain", "masked"])
+    assert sentence.startswith("masked does not reduce the use of the confounder")
+
+
+def test_the_lesion_is_told_beside_the_confounder() -> None:
+    table = changes(plain=(10.0,), masked=(1.0,))
+    lesion = changes(plain=(8.0,), masked=(6.0,)).assign(inserted="lesion")
+    (sentence,) = confounder_sentences(pd.concat([table, lesion]), ["plain", "masked"])
+    assert "0.10 times as much as in plain" in sentence
+    assert sentence.endswith("The lesion itself moves it 0.75 times as much.")
 
 
 @pytest.mark.parametrize("masked", [(0.0, 0.0), (2.5, 2.0), (2.5, 6.0), (20.0, 8.0)])

@@ -253,33 +253,37 @@ def splat(canvas: Canvas, start: Array, stop: Array, radius: Array) -> tuple[Box
     Returns:
         (box, coverage in [0, 1]) or None where no tube meets the grid.
     """
-    spacing = np.asarray(canvas.grid.spacing, np.float32)
-    shape = np.asarray(canvas.grid.shape)
-    reach = radius + spacing[0]
+    grid = canvas.grid
+    reach = radius + np.float32(grid.spacing[0])
     near = (np.minimum(start[:, 0], stop[:, 0]) - reach < canvas.z[-1, 0, 0]) & (
         np.maximum(start[:, 0], stop[:, 0]) + reach > canvas.z[0, 0, 0]
     )
-    points, volumes = _fill_tubes(start[near], stop[near], radius[near], 0.75 * float(spacing[1:].min()))
-    points -= np.asarray(canvas.grid.origin, np.float32)
-    points /= spacing
-    index = np.rint(points, out=points).astype(np.int32)
-    inside = ((index >= 0) & (index < shape)).all(1)
+    points, volumes = _fill_tubes(start[near], stop[near], radius[near], 0.75 * min(grid.spacing[1:]))
+    index = []
+    inside = np.ones(len(volumes), bool)
+    for place, origin, spacing, size in zip(points, grid.origin, grid.spacing, grid.shape, strict=True):
+        number = np.rint((place - origin) * (1 / spacing)).astype(np.int32)
+        inside &= (number >= 0) & (number < size)
+        index.append(number)
     if not inside.all():
-        index, volumes = index[inside], volumes[inside]
-    if len(index) == 0:
+        index, volumes = [number[inside] for number in index], volumes[inside]
+    if len(volumes) == 0:
         return None
-    low = index.min(0)
-    size = index.max(0) - low + 1
-    index -= low
-    flat = (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
-    total = np.bincount(flat, volumes, minlength=int(size.prod())).astype(np.float32)
-    total /= spacing.prod()
-    box = tuple(slice(int(a), int(a + n)) for a, n in zip(low, size, strict=True))
-    return box, np.minimum(total, 1, out=total).reshape(size)  # type: ignore[return-value]
+    low = [int(number.min()) for number in index]
+    size_z, size_y, size_x = (int(number.max()) - first + 1 for number, first in zip(index, low, strict=True))
+    flat = ((index[0] - low[0]) * size_y + (index[1] - low[1])) * size_x + (index[2] - low[2])
+    total = np.bincount(flat, volumes, minlength=size_z * size_y * size_x).astype(np.float32)
+    total *= 1 / math.prod(grid.spacing)
+    z, y, x = (slice(first, first + n) for first, n in zip(low, (size_z, size_y, size_x), strict=True))
+    return (z, y, x), np.minimum(total, 1, out=total).reshape(size_z, size_y, size_x)
 
 
-def _fill_tubes(start: Array, stop: Array, radius: Array, step: float) -> tuple[Array, Array]:
-    """Points that fill tubes evenly (a sunflower pattern in each cross-section) and the volume each stands for."""
+def _fill_tubes(start: Array, stop: Array, radius: Array, step: float) -> tuple[list[Array], Array]:
+    """Points that fill tubes evenly (a sunflower pattern in each cross-section), and the volume each stands for.
+
+    Returns:
+        Coordinates ``[N]`` along z, y and x, and volumes ``[N]``, mm^3.
+    """
     axis = stop - start
     length = np.maximum(np.sqrt((axis * axis).sum(1)), np.float32(1e-3))
     across = np.maximum(1, np.ceil(np.pi * radius**2 / step**2)).astype(np.int32)
@@ -290,19 +294,20 @@ def _fill_tubes(start: Array, stop: Array, radius: Array, step: float) -> tuple[
     each = across[which]
     place = number // each
     ring = (number - place * each).astype(np.float32)
-    share = (place + np.float32(0.5)) / along[which]
-    points = start[which] + axis[which] * share[:, None]
-    if (across > 1).any():
+    share = (place + np.float32(0.5)) / along.astype(np.float32)[which]
+    points = [start[which, a] + axis[which, a] * share for a in range(3)]
+    wide = np.flatnonzero(each > 1)
+    if len(wide):
         unit = axis / length[:, None]
         helper = np.where(np.abs(unit[:, :1]) < 0.8, np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)[1:2])
         first = cross(unit, helper)
         first /= np.sqrt((first * first).sum(1, keepdims=True))
         second = cross(unit, first)
-        wide = np.flatnonzero(each > 1)
         tube_of, ring = which[wide], ring[wide]
-        distance = radius[tube_of] * np.sqrt((ring + np.float32(0.5)) / across[tube_of])
+        distance = radius[tube_of] * np.sqrt((ring + np.float32(0.5)) / each[wide].astype(np.float32))
         angle = ring * GOLDEN_ANGLE
-        points[wide] += (distance * np.cos(angle))[:, None] * first[tube_of]
-        points[wide] += (distance * np.sin(angle))[:, None] * second[tube_of]
+        cosine, sine = distance * np.cos(angle), distance * np.sin(angle)
+        for a in range(3):
+            points[a][wide] += cosine * first[tube_of, a] + sine * second[tube_of, a]
     volume = (np.pi * radius**2 * length / count).astype(np.float32)
     return points, volume[which]

@@ -39,6 +39,8 @@ class Habitus:
         vertebra: height of a vertebra with its disc.
         stomach: radius of the gas in the stomach.
         table: gap of the table's curve at x = 100.
+        lobes: the six lobes as (side, lobe) in the order in which focal findings take them: no two share one, so that
+            none hides in another, and adding one moves no other.
     """
 
     height: float
@@ -62,6 +64,7 @@ class Habitus:
     vertebra: float
     stomach: float
     table: float
+    lobes: tuple[tuple[int, int], ...]
 
     # Surfaces of the chest
 
@@ -195,6 +198,7 @@ def draw_habitus(rng: np.random.Generator, arms_down: float) -> Habitus:
         vertebra=near(23, 1.2, 20, 26),
         stomach=near(30, 8, 14, 46),
         table=near(9, 4, 2, 18),
+        lobes=tuple((-1 if i < 3 else 1, int(i % 3)) for i in rng.permutation(6)),
     )
 
 

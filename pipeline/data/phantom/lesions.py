@@ -15,6 +15,7 @@ from .thorax import great_vessels, heart_parts
 __all__ = ["LOBES", "Lesion", "Waves", "draw_lesions"]
 
 LOBES = ("upper", "mid", "lower")
+NODULES, MASS, CYST, CONSOLIDATION = slice(0, 2), 2, 3, 4  # places in Habitus.lobes
 Rng = np.random.Generator
 
 
@@ -135,19 +136,17 @@ def lung_depth(habitus: Habitus, z: NDArray, y: NDArray, x: NDArray) -> NDArray:
 
 def _nodules(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesion]:
     lesions: list[Lesion] = []
-    for _ in range(1 + int(rng.random() < 0.3)):
-        side, lobe = _side(rng), int(rng.integers(3))
+    for side, lobe in habitus.lobes[NODULES][: 1 + int(rng.random() < 0.3)]:
         size = float(rng.uniform(*settings.nodule_mm))
         shape = size / 2 * rng.uniform(0.85, 1.0, 3)
         shape[int(rng.integers(3))] = size / 2
         centre = place_in_lobe(rng, habitus, side, lobe, size / 2 + 1)
-        if all(np.linalg.norm(np.subtract(centre, other.centre)) > 40 for other in lesions):
-            lesions.append(Lesion("nodule", _name(side), LOBES[lobe], centre, tuple(shape), round(size)))
+        lesions.append(Lesion("nodule", _name(side), LOBES[lobe], centre, tuple(shape), round(size)))
     return lesions
 
 
 def _mass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
-    side, lobe = _side(rng), int(rng.choice([0, 0, 1, 2, 2]))
+    side, lobe = habitus.lobes[MASS]
     size = float(rng.uniform(34, 64))
     centre = place_in_lobe(rng, habitus, side, lobe, size / 2)
     axes = size / 2 * rng.uniform(0.8, 1.0, 3)
@@ -156,7 +155,7 @@ def _mass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
 
 
 def _consolidation(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
-    side, lobe = _side(rng), int(rng.choice([0, 1, 2, 2]))
+    side, lobe = habitus.lobes[CONSOLIDATION]
     centre = place_in_lobe(rng, habitus, side, lobe, 16)
     axes = tuple(rng.uniform(30, 48, 3))
     return [Lesion("consolidation", _name(side), LOBES[lobe], centre, axes, grade=1, waves=_waves(rng, 22))]
@@ -207,7 +206,7 @@ def _atelectasis(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
 
 
 def _cyst(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
-    side, lobe = _side(rng), int(rng.integers(3))
+    side, lobe = habitus.lobes[CYST]
     size = float(rng.uniform(22, 46))
     centre = place_in_lobe(rng, habitus, side, lobe, size / 2)
     return [Lesion("cyst", _name(side), LOBES[lobe], centre, tuple(size / 2 * rng.uniform(0.85, 1, 3)), round(size))]

@@ -18,7 +18,7 @@ from .reports import write_report
 from .settings import PhantomSettings
 from .thorax import draw_trees, paint_airways, paint_heart, paint_lung_vessels, paint_lungs
 from .tree import Segments
-from .trunk import paint_abdomen, paint_bones, paint_spine, paint_table, paint_trunk
+from .trunk import PAD_LEAST, paint_abdomen, paint_bones, paint_spine, paint_table, paint_trunk
 
 Array = NDArray[np.float32]
 
@@ -111,7 +111,7 @@ def render_scan(settings: PhantomSettings, spec: ScanSpec) -> PhantomScan:
     rows = _rows(scene, lesions)
     seen = {row.value for row in rows if row.voxels}
     visible = [lesion for value, lesion in scene.lesions if value in seen]
-    report = write_report(visible, generator(settings, spec.base, f"report {spec.inserted}"))
+    report = write_report(visible, generator(settings, spec.base, "report"))
     return PhantomScan(spec, hu, grid.affine(), organs, lesions, rows, report.cells, report.text)
 
 
@@ -159,7 +159,7 @@ def _paint(grid: Grid, scene: _Scene, settings: PhantomSettings, spec: ScanSpec)
                 paint_lesion(canvas, habitus, lesion, value, scene.heart_scale)
     for value, kind in scene.confounders:
         if pads is not None and kind == "body_wall_fat":
-            canvas.mark((slice(None), slice(None), slice(None)), pads, value, 0.1)
+            canvas.mark((slice(None), slice(None), slice(None)), pads, value, PAD_LEAST)
         else:
             paint_confounder(canvas, habitus, kind, generator(settings, spec.base, "confounder " + kind), value)
     return canvas

@@ -9,9 +9,12 @@ from .canvas import Canvas, cover, ellipsoid, tube
 from .habitus import Habitus
 from .tissue import hounsfield
 
-__all__ = ["paint_abdomen", "paint_bones", "paint_spine", "paint_table", "paint_trunk"]
+__all__ = ["PAD_LEAST", "paint_abdomen", "paint_bones", "paint_spine", "paint_table", "paint_trunk"]
 
 Array = NDArray[np.float32]
+
+PAD_LEAST = 0.05
+"""Smallest share of a voxel that a pad takes: its mask holds every voxel that it changes."""
 
 
 def paint_table(canvas: Canvas, habitus: Habitus) -> None:
@@ -47,7 +50,8 @@ def paint_trunk(canvas: Canvas, habitus: Habitus, flank_fat: bool) -> Array | No
     outer = _trunk_cover(canvas, habitus, habitus.muscle + habitus.fat)
     if flank_fat:
         pads = _flank_pads(canvas, habitus, outer)
-        canvas.blend(whole, pads, hounsfield("fat"))
+        # Under the trunk, whose own coverage is painted over it, a pad's share of what is left of the voxel counts.
+        canvas.blend(whole, pads / np.maximum(1 - outer, np.float32(1e-3)), hounsfield("fat"))
     fine = canvas.grid.spacing[2] < 2.5
     canvas.blend(whole, outer, hounsfield("skin" if fine else "fat"))
     if fine:
@@ -71,7 +75,7 @@ def _trunk_cover(canvas: Canvas, habitus: Habitus, thickness: float) -> Array:
 
 
 def _flank_pads(canvas: Canvas, habitus: Habitus, outer: Array) -> Array:
-    """Fat bulging sideways below the armpits, nowhere near the front, the back or the midline."""
+    """Fat bulging sideways and backwards below the armpits, away from heart, aorta and midline."""
     pads = np.zeros(canvas.grid.shape, np.float32)
     thickness = habitus.muscle + habitus.fat
     inner = 0.7 * habitus.width
@@ -81,10 +85,11 @@ def _flank_pads(canvas: Canvas, habitus: Habitus, outer: Array) -> Array:
             continue
         z, y, x = canvas.mesh(box)
         level = np.clip((habitus.level(z) - 0.22) / 0.2, 0, 1)
-        bulge = 26 * level * np.exp(-(((y - 16) / (0.6 * habitus.depth)) ** 4))
+        bulge = 26 * level * np.exp(-(((y - 30) / (0.55 * habitus.depth)) ** 4))
         wall = habitus.wall(z, y, np.maximum(np.abs(x) - bulge, 0), thickness)
         scale = habitus.wall_radius(thickness) / habitus.roundness
-        pads[box] = cover((wall - 1) * np.float32(scale), canvas.grid.spacing[2]) * (1 - outer[box])
+        pads[box] = cover((wall - 1) * np.float32(scale), canvas.grid.spacing[2]) - outer[box]
+    pads[pads < PAD_LEAST] = 0
     return pads
 
 

@@ -154,7 +154,7 @@ def test_heart_and_vessel_lesions_lie_in_the_mediastinum(finding):
     ("finding", "low", "high"),
     [
         ("nodule", -300, 70), ("mass", 0, 60), ("consolidation", 0, 60), ("groundglass", -750, -450),
-        ("pleural_effusion", -10, 25), ("emphysema", -985, -900), ("atelectasis", 20, 70), ("cyst", -1000, -600),
+        ("pleural_effusion", -10, 25), ("emphysema", -985, -900), ("atelectasis", 0, 70), ("cyst", -1000, -600),
         ("coronary_calcification", 60, 800), ("aortic_calcification", 60, 800), ("pericardial_effusion", -5, 35),
         ("pacemaker", 100, 3071), ("catheter", 60, 1600),
     ],
@@ -242,15 +242,27 @@ def test_intervention_twins_differ_only_where_something_was_put_in():
     for spec in twins:
         base, twin = render_scan(chosen, specs[spec.counterpart]), render_scan(chosen, spec)
         changed = base.hu != twin.hu
-        added = [r for r in twin.rows if r not in base.rows and r.kind == spec.inserted]
-        assert {r.kind for r in twin.rows if r.kind == "confounder"} == (
-            {"confounder"} if spec.inserted == "confounder" else set()
-        )
-        put_in = np.isin(twin.lesions, [r.value for r in added]) & ~np.isin(base.lesions, [r.value for r in added])
-        assert changed.any()
-        assert put_in.any()
-        # Partial volume reaches one voxel beyond the mask; nothing else may move.
-        assert not (changed & ~ndimage.binary_dilation(twin.lesions > 0, np.ones((3, 3, 3)), 2)).any()
+        before = {(r.abnormality, r.location, r.confounder) for r in base.rows}
+        added = [r for r in twin.rows if (r.abnormality, r.location, r.confounder) not in before]
+        assert {r.kind for r in added} == {spec.inserted}
+        put_in = np.isin(twin.lesions, [r.value for r in added])
+        assert (changed & put_in).any()
+        # Partial volume reaches beyond the mask; nothing else may move.
+        assert not (changed & ~ndimage.binary_dilation(put_in, np.ones((3, 3, 3)), 2)).any()
         if spec.inserted == "confounder":
             np.testing.assert_array_equal(base.organs, twin.organs)
             assert base.report == twin.report
+
+
+def test_focal_findings_never_hide_in_each_other():
+    for base in ("one", "two", "three", "four"):
+        scan = scan_with(
+            "nodule", "mass", "consolidation", "cyst", base=base, settings=PhantomSettings(shape=(24, 64, 64))
+        )
+        places = {r.value: r.location for r in scan.rows}
+        assert len(set(places.values())) == len(places)
+
+
+def test_adding_a_finding_moves_no_other():
+    alone, together = scan_with("mass"), scan_with("nodule", "mass", "pacemaker", "emphysema")
+    np.testing.assert_array_equal(voxels_of(alone, "mass"), voxels_of(together, "mass"))

@@ -119,3 +119,16 @@ def test_templates_are_complete(finding):
     assert set(entry) <= legal
     assert entry["section"] in templates()["sections"]
     assert len(entry.get("present", entry.get("bilateral"))) >= 4
+
+
+def test_the_parser_of_the_project_reads_what_was_meant():
+    from organcam.nlp import ReportParser  # noqa: PLC0415  the vocabulary is built once, here alone
+
+    parser = ReportParser()
+    meant, read = set(), set()
+    for number, (_, report) in enumerate(REPORTS[:120]):
+        meant |= {(number, c.abnormality, c.location) for c in report.cells if c.status in {"present", "uncertain"}}
+        found = parser.parse(report.text).findings
+        read |= {(number, f.abnormality, f.location) for f in found if f.status in {"present", "uncertain"}}
+    assert len(meant & read) / len(meant) > 0.97
+    assert len(meant & read) / len(read) > 0.97

@@ -1,0 +1,114 @@
+"""A montage of one segmentation: axial, coronal and sagittal slices with the organs' contours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .grid import to_frame
+from .morphology import bounding_box, dilate
+from .types import ORGANS, LabelArray
+
+__all__ = ["COLOURS", "montage", "save_montage"]
+
+COLOURS = {1: (235, 70, 60), 2: (60, 200, 80), 3: (250, 210, 50)}
+"""RGB of right lung, left lung, heart and mediastinum."""
+
+WINDOW_HU = (-1000.0, 300.0)
+TILE_MM = 380.0
+
+
+def montage(
+    volume_hu: npt.NDArray[np.generic],
+    labels: LabelArray,
+    *,
+    affine: npt.ArrayLike | None = None,
+    spacing: Sequence[float] | None = None,
+    axial: int = 12,
+    columns: int = 6,
+    pixel_mm: float = 1.6,
+) -> npt.NDArray[np.uint8]:
+    """RGB picture: ``axial`` axial slices over the organs, then three coronal and three sagittal ones.
+
+    Args:
+        volume_hu: HU, any orientation.
+        labels: organ labels on the same grid.
+        affine: 4x4 to RAS+ millimetres, or ``spacing`` for arrays in the frame (I, P, L).
+        spacing: millimetres for each axis.
+        axial: number of axial slices.
+        columns: tiles in a row.
+        pixel_mm: size of a pixel of the picture.
+
+    Returns:
+        uint8 [rows, columns, 3]; patient right is at the left, as radiologists look.
+
+    Raises:
+        ValueError: if the labels do not have the shape of the volume.
+    """
+    if volume_hu.shape != labels.shape:
+        msg = f"labels have shape {labels.shape}, the volume has {volume_hu.shape}"
+        raise ValueError(msg)
+    frame, mm = to_frame(volume_hu, affine)
+    organs, _ = to_frame(labels, affine)
+    if spacing is not None:
+        mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    box = bounding_box(np.asarray(organs > 0))
+    if box[0].stop == box[0].start:
+        box = tuple(slice(0, n) for n in frame.shape)
+    cuts = [(0, k) for k in _spread(box[0], axial)]
+    cuts += [(1, k) for k in _spread(box[1], 5)[1:4]] + [(2, k) for k in _spread(box[2], 5)[1:4]]
+    tiles = []
+    for axis, k in cuts:
+        plane, organ = np.take(frame, k, axis=axis), np.take(organs, k, axis=axis)
+        sides = [mm[a] for a in range(3) if a != axis]
+        tiles.append(_tile(plane, organ, sides, pixel_mm))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    return np.concatenate(rows, axis=0)
+
+
+def save_montage(path: str | Path, picture: npt.NDArray[np.uint8], title: str = "") -> None:
+    """Write a montage as PNG with a title and the colours' names."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, needed for pictures only
+    from matplotlib.patches import Patch  # noqa: PLC0415
+
+    height, width = picture.shape[:2]
+    figure = Figure(figsize=(width / 100, (height + 46) / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, height / (height + 46)))
+    axes.imshow(picture)
+    axes.axis("off")
+    handles = [
+        Patch(color=np.array(COLOURS[i + 1]) / 255, label=name.replace("_", " ")) for i, name in enumerate(ORGANS)
+    ]
+    figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False)
+    figure.text(0.01, 1 - 26 / (height + 46), title)
+    figure.savefig(path)
+
+
+def _spread(extent: slice, count: int) -> list[int]:
+    """Evenly spread indices inside a slice, ends included."""
+    return np.linspace(extent.start, extent.stop - 1, count).round().astype(int).tolist()
+
+
+def _tile(
+    plane: npt.NDArray[np.generic], organ: LabelArray, sides: Sequence[float], pixel_mm: float
+) -> npt.NDArray[np.uint8]:
+    """One slice as a square RGB tile with contours, nearest pixels, centred."""
+    size = int(TILE_MM / pixel_mm)
+    low, high = WINDOW_HU
+    index, valid = [], []
+    for n, mm in zip(plane.shape, sides, strict=True):
+        place = ((np.arange(size) - size / 2) * pixel_mm / mm + n / 2).astype(int)
+        valid.append((place >= 0) & (place < n))
+        index.append(np.clip(place, 0, n - 1))
+    inside = valid[0][:, None] & valid[1][None]
+    grey = (np.clip(plane[np.ix_(*index)].astype(np.float32), low, high) - low) / (high - low) * 255
+    rgb = np.repeat(np.where(inside, grey, 0)[:, :, None], 3, axis=2).astype(np.uint8)
+    shown = np.where(inside, organ[np.ix_(*index)], 0)
+    for value, colour in COLOURS.items():
+        mask = shown == value
+        rgb[mask & dilate(~mask, 1.0, (1.0, 1.0))] = colour
+    return rgb

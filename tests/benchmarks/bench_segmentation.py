@@ -1,0 +1,235 @@
+"""Quality, damage and speed tables of the segmentation; run by hand, prints, asserts nothing.
+
+python tests/benchmarks/bench_segmentation.py quality|damage|speed|phantom [--data shared/data]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage as ndi
+
+from organcam.segmentation import segment_organs
+
+Array = np.ndarray
+
+
+def load(path: Path) -> tuple[Array, Array]:
+    """Array [i, j, k] and RAS+ affine of a NIfTI or NRRD file."""
+    if path.suffix != ".nrrd":
+        image = nib.load(path)
+        return np.asanyarray(image.dataobj), image.affine
+    image = sitk.ReadImage(str(path))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), np.diag([-1, -1, 1, 1]) @ affine
+
+
+def in_frame(array: Array, affine: Array) -> tuple[Array, tuple[float, float, float]]:
+    """The array with axes (I, P, L) and its spacing."""
+    change = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(("I", "P", "L")))
+    sizes = nib.affines.voxel_sizes(affine)[np.argsort(change[:, 0])]
+    return np.ascontiguousarray(nib.orientations.apply_orientation(array, change)), tuple(float(s) for s in sizes)
+
+
+def dice(a: Array, b: Array) -> float:
+    """Dice coefficient of two masks."""
+    return 2.0 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum()))
+
+
+def scans(data: Path) -> Iterator[tuple[str, Array, tuple[float, float, float]]]:
+    """The real scans in the frame (I, P, L)."""
+    for name, path in (
+        ("cip64", data / "cip64/ct-64.nrrd"),
+        ("A0001", data / "lung_pet_ct_dx/A0001.nii.gz"),
+        ("A0002", data / "lung_pet_ct_dx/A0002.nii.gz"),
+    ):
+        yield name, *in_frame(*load(path))
+
+
+def quality(data: Path) -> None:
+    """Dice against the lung masks, and how much of the tumour boxes the organs hold."""
+    volume, affine = load(data / "cip64/ct-64.nrrd")
+    truth, _ = load(data / "cip64/lm-64.nrrd")
+    region = truth & 255
+    for method in ("organcam", "reference"):
+        labels = segment_organs(volume, affine=affine, method=method).labels
+        right, left = dice(labels == 1, np.isin(region, (12, 13, 14))), dice(labels == 2, np.isin(region, (9, 10, 11)))
+        print(f"cip64  {method:10s} lung Dice right {right:.4f} left {left:.4f}")
+    for name in ("A0001", "A0002"):
+        volume, affine = load(data / f"lung_pet_ct_dx/{name}.nii.gz")
+        boxes = json.loads((data / f"lung_pet_ct_dx/{name}_tumour_boxes.json").read_text())["boxes"]
+        inside = np.zeros(volume.shape, dtype=bool)
+        for box in boxes:
+            (i0, i1), (j0, j1) = box["i"], box["j"]
+            inside[i0 : i1 + 1, j0 : j1 + 1, box["k"]] = True
+        result = segment_organs(volume, affine=affine)
+        lung = np.isin(result.labels, (1, 2))
+        air = (result.aerated > 0)[inside].mean()
+        print(
+            f"{name}  tumour boxes: pleural lung {lung[inside].mean():.3f}, lung or mediastinum "
+            f"{(result.labels > 0)[inside].mean():.3f}, aerated lung only {air:.3f}; flags {result.quality.names}"
+        )
+
+
+def phantom(_: Path, count: int = 20) -> None:
+    """Dice and heart precision and recall on phantoms with known organs."""
+    from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
+
+    settings = PhantomSettings()
+    specs = plan_dataset(settings)
+    rows, seconds = [], []
+    for spec in specs[:: max(1, len(specs) // count)][:count]:
+        scan = render_scan(settings, spec)
+        start = time.process_time()
+        result = segment_organs(scan.hu, affine=scan.affine)
+        seconds.append(time.process_time() - start)
+        heart, truth = result.labels == 3, scan.organs == 3
+        both = float((heart & truth).sum())
+        rows.append(
+            [dice(result.labels == k, scan.organs == k) for k in (1, 2, 3)]
+            + [both / max(1, heart.sum()), both / max(1, truth.sum())]
+        )
+    table = np.array(rows)
+    print("phantom, Dice right left heart, heart precision recall")
+    print("  mean", table.mean(axis=0).round(3), " worst", table.min(axis=0).round(3))
+    print(f"  CPU a scan: median {1000 * np.median(seconds):.0f} ms")
+
+
+def damages(volume: Array, labels: Array) -> dict[str, Callable[[], tuple[Array, Array]]]:
+    """Named ways of spoiling a scan: each gives the volume and the labels to expect (0 where nothing is expected)."""
+    rng = np.random.default_rng(0)
+    depth, height, width = volume.shape
+    lungs = np.isin(labels, (1, 2))
+    slices = np.flatnonzero(lungs.any(axis=(1, 2)))
+    rows = np.flatnonzero(lungs.any(axis=(0, 2)))
+    columns = np.flatnonzero(lungs.any(axis=(0, 1)))
+
+    def cut(axis: int, low: int, high: int) -> tuple[Array, Array]:
+        part = [slice(None)] * 3
+        part[axis] = slice(low, high)
+        return volume[tuple(part)].copy(), labels[tuple(part)].copy()
+
+    def replaced(where: Array, hu: float) -> tuple[Array, Array]:
+        out = volume.astype(np.float32)
+        out[where] = hu + rng.normal(0, 12, int(where.sum()))
+        return out.astype(np.int16), labels
+
+    def dependent(label: int, share: float) -> Array:
+        where = np.zeros_like(lungs)
+        for k in slices:
+            own = labels[k] == label
+            ranks = np.cumsum(own.sum(axis=1))
+            if ranks[-1]:
+                where[k] = own & (np.arange(height) >= np.searchsorted(ranks, (1 - share) * ranks[-1]))[:, None]
+        return where
+
+    def patch() -> Array:
+        right = labels == 1
+        middle = slices[len(slices) // 2]
+        row, column = rows[int(0.7 * len(rows))], np.flatnonzero(right[middle].any(axis=0))[0]
+        z, y, x = np.ogrid[:depth, :height, :width]
+        size = 0.16 * len(columns)
+        distance = ((z - middle) / (0.12 * len(slices))) ** 2 + ((y - row) / size) ** 2 + ((x - column) / size) ** 2
+        return right & (distance < 1)
+
+    def circle() -> tuple[Array, Array]:
+        y, x = np.ogrid[:height, :width]
+        radius = 0.40 * len(columns)
+        middle = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
+        scale = len(rows) / len(columns)
+        out = volume.copy()
+        outside = ((y - middle[0]) / max(scale, 0.7)) ** 2 + (x - middle[1]) ** 2 > radius**2
+        out[:, outside] = -1024
+        return out, np.where(outside, 0, labels)
+
+    def metal() -> tuple[Array, Array]:
+        out = volume.astype(np.float32)
+        k, y, x = slices[len(slices) // 2], (rows[0] + rows[-1]) // 2, (columns[0] + columns[-1]) // 2
+        out[k, y - 1 : y + 2, x - 1 : x + 2] = 3000
+        angles = np.arctan2(np.arange(height)[:, None] - y, np.arange(width)[None] - x)
+        out[k] += 150 * np.sin(24 * angles)
+        return np.clip(out, -1024, 3071).astype(np.int16), labels
+
+    span = slices[-1] - slices[0]
+    return {
+        "as it is": lambda: (volume, labels),
+        "noise sd 120": lambda: ((volume + rng.normal(0, 120, volume.shape)).astype(np.int16), labels),
+        "metal": metal,
+        "padding -3024": lambda: (np.where(volume <= -1000, -3024, volume).astype(np.int16), labels),
+        "every second slice": lambda: (volume[::2], labels[::2]),
+        "top 30 % cut": lambda: cut(0, int(slices[0] + 0.3 * span), depth),
+        "bottom 30 % cut": lambda: cut(0, 0, int(slices[-1] - 0.3 * span)),
+        "right side cut": lambda: cut(2, int(columns[0] + 0.15 * len(columns)), width),
+        "left side cut": lambda: cut(2, 0, int(columns[-1] - 0.15 * len(columns))),
+        "front cut": lambda: cut(1, int(rows[0] + 0.2 * len(rows)), height),
+        "back cut": lambda: cut(1, 0, int(rows[-1] - 0.2 * len(rows))),
+        "circular field of view": circle,
+        "head-foot flip": lambda: (volume[::-1], labels[::-1]),
+        "left-right flip": lambda: (volume[:, :, ::-1], np.array([0, 2, 1, 3])[labels[:, :, ::-1]]),
+        "front-back flip": lambda: (volume[:, ::-1], labels[:, ::-1]),
+        "white-out left": lambda: replaced(labels == 2, 20),
+        "white-out right": lambda: replaced(labels == 1, 20),
+        "effusion right 30 %": lambda: replaced(dependent(1, 0.3), 12),
+        "effusion left 30 %": lambda: replaced(dependent(2, 0.3), 12),
+        "consolidation at pleura": lambda: replaced(patch(), 40),
+        "no lungs": lambda: replaced(lungs, 40),
+    }
+
+
+def damage(data: Path) -> None:
+    """What each kind of damage does to the masks and which flags it raises."""
+    for name, volume, spacing in scans(data):
+        labels = segment_organs(volume, spacing=spacing).labels
+        print(f"{name}: Dice of right lung, left lung, heart against the undamaged scan; flags")
+        for what, spoil in damages(volume, labels).items():
+            spoiled, expected = spoil()
+            step = (2 * spacing[0], *spacing[1:]) if what == "every second slice" else spacing
+            result = segment_organs(spoiled, spacing=step)
+            scores = "  ".join(f"{dice(result.labels == k, expected == k):.3f}" for k in (1, 2, 3))
+            print(f"  {what:25s} {scores}  {', '.join(result.quality.names)}")
+
+
+def thin(volume: Array, spacing: tuple[float, float, float], shape: tuple[int, int, int], mm: float) -> Array:
+    """A thin-slice version of a scan around its middle, with noise."""
+    middle = [n / 2 for n in volume.shape]
+    grids = [m + (np.arange(n) - n / 2) * mm / s for n, m, s in zip(shape, middle, spacing, strict=True)]
+    out = np.empty(shape, dtype=np.int16)
+    rng = np.random.default_rng(0)
+    for k, z in enumerate(np.clip(grids[0], 0, volume.shape[0] - 1.001)):
+        low = int(z)
+        plane = volume[low] * (1 - z + low) + volume[low + 1] * (z - low)
+        fine = ndi.map_coordinates(plane, np.meshgrid(*grids[1:], indexing="ij"), order=1, mode="constant", cval=-1000)
+        out[k] = np.clip(fine + rng.normal(0, 25, fine.shape), -1024, 1500)
+    return out
+
+
+def speed(data: Path) -> None:
+    """CPU seconds and peak memory; the published rule on the same volume for comparison."""
+    name, volume, spacing = list(scans(data))[1]
+    for shape, mm in (((405, 420, 420), 0.8), ((300, 512, 512), 0.7)):
+        fine = thin(volume, spacing, shape, mm)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        for method in ("organcam", "reference"):
+            start = time.process_time()
+            segment_organs(fine, spacing=(mm, mm, mm), method=method)
+            cpu = time.process_time() - start
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"{name} {shape} at {mm} mm, {method}: {cpu:.2f} CPU s, peak {peak:.0f} MiB (before {before:.0f})")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", choices=("quality", "damage", "speed", "phantom"))
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared/data")
+    arguments = parser.parse_args()
+    {"quality": quality, "damage": damage, "speed": speed, "phantom": phantom}[arguments.table](arguments.data)

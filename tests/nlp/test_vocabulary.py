@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from organcam.catalogue import abnormalities, locations
+from organcam.errors import ConfigError
+from organcam.nlp import ReportParser, builtin_vocabularies, load_vocabulary
+from organcam.nlp.cues import load_cues
+
+
+def write(tmp_path, text):
+    path = tmp_path / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_chest_ct_has_exactly_the_published_names():
+    words = load_vocabulary("chest_ct")
+    assert words.labels == (*(a.name for a in abnormalities()), "other_disease")
+    assert words.locations == (*(p.name for p in locations()), "other_location")
+
+
+def test_every_abnormality_can_be_found():
+    words = load_vocabulary("chest_ct")
+    given = {label for c in words.concepts.values() for label in (*c.labels, *c.otherwise)}
+    given |= {label for c in words.concepts.values() for _, labels in c.size_over_mm for label in labels}
+    assert given == set(words.labels)
+
+
+def test_every_location_has_a_word():
+    words = load_vocabulary("chest_ct")
+    columns = {column for p in words.places.values() for column in (p.location, p.right, p.left)} | {"right", "left"}
+    assert set(words.locations) - columns == {"other_location"}
+
+
+def test_openi_labels_are_those_of_the_data_set(shared_data):
+    header = (shared_data / "openi_train" / "labels.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert list(load_vocabulary("chest_xray").labels) == header[1:]
+
+
+def test_vocabularies_are_listed_without_their_parts():
+    assert builtin_vocabularies() == ("chest_ct", "chest_xray")
+
+
+def test_a_file_extends_a_vocabulary(tmp_path):
+    path = write(
+        tmp_path,
+        "name: ours\nextends: chest_ct\nconcepts: {nodule: {terms: [pulmonary pearl], drop_terms: [micronodule]}}\n",
+    )
+    parser = ReportParser(path)
+    assert [f.abnormality for f in parser.parse("Pulmonary pearl in the lingula.").findings] == ["nodule"]
+    assert not parser.parse("Micronodule.").findings
+    assert parser.parse("Nodule.").findings
+
+
+def test_a_file_of_its_own_needs_no_catalogue(tmp_path):
+    path = write(
+        tmp_path,
+        "name: knee\nlanguage: en\nlabels: [tear]\nlocations: [meniscus, elsewhere]\nunplaced: elsewhere\n"
+        "concepts: {tear: {labels: [tear], terms: [tear, rupture]}}\n"
+        "places: {meniscus: {location: meniscus, terms: [meniscus, meniscal]}}\n",
+    )
+    findings = ReportParser(path).parse("Meniscal tear. No rupture of the ligament.").findings
+    assert [(f.abnormality, f.location, f.status) for f in findings] == [
+        ("tear", "meniscus", "present"),
+        ("tear", "elsewhere", "absent"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nconcept: {}\n", "unknown key 'concept'; did you mean 'concepts'"),
+        ("name: x\nlabels: [a]\nlabels: [b]\n", "the key 'labels' appears twice"),
+        ("name: x\nlabels: [a]\nconcepts: {c: {labels: [b], terms: [w]}}\n", "unknown name 'b'"),
+        ("name: x\nlabels: [a]\nconcepts: {c: {labels: [a], term: [w]}}\n", "unknown key 'term'; did you mean 'terms'"),
+        ("name: x\nlabels: [a]\nconcepts: {c: {labels: [a], terms: [no, 3]}}\n", "must be a list of words"),
+        (
+            "name: x\nlabels: [a]\nconcepts: {c: {labels: [a], terms: [w]}, d: {labels: [a], terms: [W]}}\n",
+            "already a term",
+        ),
+        ("name: [\n", "not valid YAML"),
+        ("- a\n", "must be a mapping"),
+        ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+        ("labels: [a]\n", "needs a `name`"),
+        ("name: x\nextends: own.yaml\n", "extends itself"),
+        ("name: x\nextends: chest_ctt\n", "did you mean 'chest_ct'"),
+        ("name: x\nlabels: [a]\n", "needs `unplaced`"),
+        ("name: x\nuncertain: maybe\n", "must be positive or negative, got 'maybe'"),
+        ("name: x\nlanguage: tlh\nlocations: [a]\nunplaced: a\n", "no cues for the language"),
+    ],
+)
+def test_a_bad_file_is_one_clear_message(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        ReportParser(write(tmp_path, text))
+
+
+def test_unknown_and_missing_vocabularies(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'chest_xray'"):
+        load_vocabulary("chest_xrey")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_vocabulary(tmp_path / "missing.yaml")
+
+
+def test_cues_of_an_unknown_language_are_refused():
+    with pytest.raises(ConfigError, match="no cues for the language 'xx'"):
+        load_cues("xx")
