@@ -10,10 +10,14 @@ from .trie import Hit
 __all__ = ["attach_phrases"]
 
 _RELATIONAL = frozenset(
-    ("adjacent", "abutting", "abut", "abuts", "near", "contiguous", "toward", "towards", "beside", "causing")
-    + ("displacing", "compressing", "invading", "extending", "extend", "encasing", "touching", "reaching")
+    (
+        *("adjacent", "abutting", "abut", "near", "contiguous", "toward", "towards", "beside", "causing", "displacing"),
+        *("compressing", "invading", "extending", "extend", "encasing", "touching", "reaching"),
+    )
 )
 _NOT_THERE = frozenset(("not", "no", "without"))
+_UNITS = frozenset(("cm", "mm"))
+_DISTANCE = frozenset(("from", "above", "below"))
 
 
 def attach_phrases(
@@ -60,8 +64,7 @@ def _attach_clause(
     lists: Mapping[str, frozenset[str]],
 ) -> list[tuple[list[Phrase], str]]:
     if not phrases:
-        chosen = ([topic], "topic") if topic is not None and topic.last <= clause[0] else ([], "")
-        return [chosen] * len(findings)
+        return [_opened(topic, clause[0])] * len(findings)
     loose = [p for p in phrases if not p.firm]
     phrases = [p for p in phrases if p.firm] or phrases
     before: list[list[Phrase]] = []
@@ -81,37 +84,48 @@ def _attach_clause(
             _after(words, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, lists)
         )
     joined = [False] + [_listed(words, findings[i - 1].last, findings[i].first, lists) for i in range(1, len(findings))]
-    result: list[tuple[list[Phrase], str]] = []
-    for number, finding in enumerate(findings):
-        if after[number]:
-            extra = [p for p in before[number] if p not in after[number]]
-            result.append((after[number] + extra, "after"))
-            continue
-        if before[number]:
-            result.append((before[number], "before"))
-            continue
-        shared = _from_list(number, before, after, joined)
-        earlier = [p for p in phrases if p.last <= finding.first]
-        if shared:
-            if not any(member.place for phrase in shared for member in phrase.members):
-                shared = [*[p for p in earlier if p not in shared][-1:], *shared]
-            result.append((shared, "list"))
-            continue
-        later = [p for p in phrases if p.first >= finding.last]
-        if earlier:
-            named = any(member.place for member in earlier[-1].members)
-            result.append((earlier[-1:] if named else earlier[-2:], "clause"))
-        elif later:
-            result.append((later[:1], "clause_after"))
-        elif topic is not None and topic.last <= finding.first:
-            result.append(([topic], "topic"))
-        else:
-            result.append(([], ""))
+    result = [
+        _choose(number, finding, phrases, before, after, joined, topic) for number, finding in enumerate(findings)
+    ]
     if loose and loose[0] not in phrases:
         for number, finding in enumerate(findings):
             beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
             result[number] = (result[number][0] + beside, result[number][1])
     return result
+
+
+def _opened(topic: Phrase | None, position: int) -> tuple[list[Phrase], str]:
+    """The place that opened the sentence, where it stands before."""
+    return ([topic], "topic") if topic is not None and topic.last <= position else ([], "")
+
+
+def _choose(
+    number: int,
+    finding: Hit,
+    phrases: Sequence[Phrase],
+    before: Sequence[list[Phrase]],
+    after: Sequence[list[Phrase]],
+    joined: Sequence[bool],
+    topic: Phrase | None,
+) -> tuple[list[Phrase], str]:
+    """The phrases of one finding of a clause, by the first rule that gives any."""
+    if after[number]:
+        return after[number] + [p for p in before[number] if p not in after[number]], "after"
+    if before[number]:
+        return before[number], "before"
+    shared = _from_list(number, before, after, joined)
+    earlier = [p for p in phrases if p.last <= finding.first]
+    later = [p for p in phrases if p.first >= finding.last]
+    if shared:
+        if not any(member.place for phrase in shared for member in phrase.members):
+            shared = [*[p for p in earlier if p not in shared][-1:], *shared]
+        return shared, "list"
+    if earlier:
+        named = any(member.place for member in earlier[-1].members)
+        return earlier[-1:] if named else earlier[-2:], "clause"
+    if later:
+        return later[:1], "clause_after"
+    return _opened(topic, finding.first)
 
 
 def _adjacent(words: Sequence[str], first: int, last: int, lists: Mapping[str, frozenset[str]]) -> bool:
@@ -141,8 +155,8 @@ def _after(
             continue  # "enlarged, normal hilar contours"
         if chosen and ("(" in lead or not (led or phrase.first - chosen[-1].last <= 3)):
             continue
-        if not _NOT_THERE.isdisjoint(lead):
-            continue
+        if not _NOT_THERE.isdisjoint(lead) or (not _UNITS.isdisjoint(lead) and not _DISTANCE.isdisjoint(lead)):
+            continue  # "not in the left", "3 cm from the carina"
         if not _RELATIONAL.isdisjoint(lead):
             continue  # what it touches is not where it lies; rule "clause_after" takes it for want of better
         chosen.append(phrase)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .phrases import Member
 from .text import Tokens
-from .vocabulary import Vocabulary
+from .vocabulary import Concept, Vocabulary
 
 __all__ = ["LocationRules", "Spot"]
 
@@ -74,6 +74,14 @@ class LocationRules:
             self._add_sides(spots, sides, side_at)
             return self._specific(spots), True, rule
         return self._default(concept, inner, topic, sides, side_at)
+
+    def topic(self, concept: Concept, topics: Sequence[Member]) -> Member | None:
+        """The one of a heading's places that a concept belongs to ("Heart and mediastinum: lymphadenopathy")."""
+        places, forbidden = self._vocabulary.places, self._vocabulary.forbidden
+        fitting = [topic for topic in topics if self.fits(concept.name, topic.place)]
+        labels = concept.labels or concept.otherwise
+        likely = [t for t in fitting if any((label, places[t.place].location) not in forbidden for label in labels)]
+        return next(iter(likely or fitting), None)
 
     def _shares(self, concept: str, place: str, inner: str) -> bool:
         """Whether a concept with a home of its own takes a place that was named for something else in the clause."""

@@ -53,7 +53,7 @@ def write_outputs(
     """
     words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     profile = load_profile(labels) if labels else None
-    if profile is not None and not {"pleural_effusion", "coronary_artery_disease"} <= set(words.labels):
+    if profile is not None and not profile.abnormalities <= set(words.labels):
         msg = f"the label profile {profile.name} needs a vocabulary that extends {profile.vocabulary}, got {words.name}"
         raise ConfigError(msg)
     uncertain = uncertain or words.uncertain  # type: ignore[assignment]

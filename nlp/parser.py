@@ -130,7 +130,9 @@ class ReportParser:
         text = _without_markup(text)
         lowered = same_length_lower(text)
         before: tuple[Mention, ...] = ()
-        for count, sentence in enumerate(split_sentences(text, lowered, self._sections, section, self._is_topic), number):
+        for count, sentence in enumerate(
+            split_sentences(text, lowered, self._sections, section, self._is_topic), number
+        ):
             words = lowered[sentence.start : sentence.end]
             reading = self._read(_NUMBER.sub(_zeros, words), sentence.topic)
             if not reading.mentions:

@@ -175,7 +175,7 @@ def complete_phrases(
         members = list(phrase.members)
         for position, member in enumerate(members):
             place = places.get(member.place)
-            if place is not None and place.of_context and not member.sides:
+            if place is not None and place.of_context:
                 organ = next((m for p in reversed(result) for m in p.members if m.place), None)
                 if organ is not None and not places[organ.place].group.startswith("lung"):
                     members[position] = member._replace(place=organ.place)

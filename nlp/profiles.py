@@ -50,6 +50,14 @@ class Profile:
     id_column: str
     rules: Mapping[str, tuple[Rule, ...]]
 
+    @property
+    def abnormalities(self) -> frozenset[str]:
+        """Labels of the vocabulary that the rules speak of."""
+        values = [
+            v for rules in self.rules.values() for r in rules for field, v in r.required if field == "abnormality"
+        ]
+        return frozenset().union(*values)
+
     def labels(self, report: ParsedReport, uncertain: str = "positive", historical: str = "negative") -> dict[str, int]:
         """0 or 1 for every label of the profile."""
         statuses = positive_statuses(uncertain, historical)

@@ -45,6 +45,8 @@ _ABBREVIATIONS = frozenset(
         "ser",
     )
 )
+# A text without full stops is read in pieces: the time of a sentence grows with the square of its findings.
+_LONGEST_SENTENCE = 2_000
 _LONGEST_ABBREVIATION = max(map(len, _ABBREVIATIONS))
 
 
@@ -181,5 +183,10 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    while end - start > _LONGEST_SENTENCE:
+        cut = text.rfind(" ", start, start + _LONGEST_SENTENCE)
+        cut = cut if cut > start else start + _LONGEST_SENTENCE
+        yield start, cut
+        start = cut
     if start < end:
         yield start, end

@@ -69,19 +69,20 @@ class SentenceReader:
         self._trie.update(vocabulary.terms)
         self.rules = LocationRules(vocabulary)
         self._inner = _inner_places(vocabulary)
+        self._parts = _parts(vocabulary)
 
     def is_topic(self, heading: str) -> bool:
         """Whether the words before a colon name an organ and no finding: "Lungs:", but not "Pulmonary nodules:"."""
         kinds = {hit.kind for hit in self._trie.scan(Tokens(heading).words)}
         return "place" in kinds and "finding" not in kinds
 
-    def _topic(self, heading: str) -> Member | None:
-        """The place that a heading names first ("lungs and pleura" is about the lung), with its side."""
+    def _topics(self, heading: str) -> tuple[Member, ...]:
+        """The places that a heading names, with their sides."""
         if not heading:
-            return None
+            return ()
         tokens = Tokens(heading)
         phrases = find_phrases(tokens, self._trie.scan(tokens.words), self._vocabulary.places, self._vocabulary.levels)
-        return next((m for phrase in phrases for m in phrase.members if m.place), None)
+        return tuple(member for phrase in phrases for member in phrase.members if member.place)
 
     def read(self, sentence: str, heading: str = "") -> Reading:
         """The findings of a sentence.
@@ -92,7 +93,7 @@ class SentenceReader:
         """
         tokens = Tokens(sentence)
         words = tokens.words
-        hits = self._trie.scan(tokens.words)
+        hits = self._separate(words, self._trie.scan(words))
         sizes = (
             find_sizes(words)
             if "mm" in sentence or "cm" in sentence or "meter" in sentence or "metre" in sentence
@@ -129,7 +130,7 @@ class SentenceReader:
             found = _sizes_of(words, [findings[i] for i in own_size], sizes, self._cues.words)
             for index, size in zip(own_size, found, strict=True):
                 measured[index] = size
-        topic = self._topic(heading)
+        topics = self._topics(heading)
         mentions = []
         for hit, (own, rule), size in zip(findings, attached, measured, strict=True):
             clause, inside = clauses[0], phrases
@@ -140,11 +141,30 @@ class SentenceReader:
             around = [p for p in phrases if p.first <= hit.first < p.last] if sizes else []
             inner = self._inner.get(tuple(words[hit.first : hit.last]), "") if hit.last - hit.first > 1 else ""
             mention = self._mention(
-                tokens, hit, findings, clause, cue_hits, around + own, inside, rule, size, inner, topic
+                tokens, hit, findings, clause, cue_hits, around + own, inside, rule, size, inner, topics
             )
             if mention is not None:
                 mentions.append(mention)
         return Reading(tuple(mentions), self._refers(words))
+
+    def _separate(self, words: Sequence[str], hits: list[Hit]) -> list[Hit]:
+        """Hits with place and finding apart where the place is coordinated: "pleural and | pericardial | effusion"."""
+        for index in range(1, len(hits)):
+            hit, before = hits[index], hits[index - 1]
+            if hit.kind != "finding" or before.kind != "place" or hit.last - hit.first < 2:
+                continue
+            between = words[before.last : hit.first]
+            if len(between) != 1 or between[0] not in ("and", "or", ",", "/"):
+                continue
+            parts = self._parts.get(tuple(words[hit.first : hit.last]))
+            if parts is not None:
+                place, cut, name = parts
+                apart = [
+                    Hit("place", place, hit.first, hit.first + cut),
+                    Hit("finding", name, hit.first + cut, hit.last),
+                ]
+                return [*hits[:index], *apart, *self._separate(words, hits[index + 1 :])]
+        return hits
 
     def _refers(self, words: Sequence[str]) -> bool:
         hits = self._cues.anaphora.scan(words[:3])
@@ -164,7 +184,9 @@ class SentenceReader:
         result, concepts = list(findings), self._vocabulary.concepts
         blocked = self._cues.words["prepositions"] | _SEPARATORS
         for index, word in enumerate(words):
-            earlier = [h for h in findings if h.last <= index and (concepts[h.name].labels or concepts[h.name].otherwise)]
+            earlier = [
+                h for h in findings if h.last <= index and (concepts[h.name].labels or concepts[h.name].otherwise)
+            ]
             alone = index + 1 == len(words) or words[index + 1] in blocked
             if word in _PRONOUNS and alone and earlier:
                 result.append(Hit("finding", earlier[-1].name, index, index + 1))
@@ -193,12 +215,12 @@ class SentenceReader:
         rule: str,
         size: Size | None,
         inner: str,
-        topic: Member | None,
+        topics: tuple[Member, ...],
     ) -> Mention | None:
         concept = self._vocabulary.concepts[hit.name]
         members = [member for phrase in own for member in phrase.members]
         size_mm = _millimetres(size, concept)
-        related, others = members, [topic] if topic is not None else []
+        related, others = members, list(topics)
         if concept.when:
             related = [m for p in own if _related(tokens.words, p, hit) for m in p.members]
             others = [m for p in inside if _related(tokens.words, p, hit) for m in p.members] or others
@@ -206,6 +228,7 @@ class SentenceReader:
         if not labels:
             return None
         verdict = judge(hit, findings, clause, cue_hits, self._cues, words=tokens.words, persistent=concept.persistent)
+        topic = self.rules.topic(concept, topics)
         spots, named, rule = self.rules.spots(concept.name, members, tokens, rule, inner, topic)
         cue = tokens.span(verdict.first, verdict.last) if verdict.first >= 0 else (-1, -1)
         return Mention(
@@ -269,6 +292,19 @@ def _inner_places(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:
             if hits and vocabulary.places[hits[0].name].location:
                 inner[words] = hits[0].name
     return inner
+
+
+def _parts(vocabulary: Vocabulary) -> dict[tuple[str, ...], tuple[str, int, str]]:
+    """Terms that are a place and another finding ("pleural effusion"): the place, its number of words, the finding."""
+    owners = {words: (kind, name) for words, kind, name in vocabulary.terms}
+    parts = {}
+    for words, (kind, _) in owners.items():
+        for cut in range(len(words) - 1, 0, -1):
+            place, rest = owners.get(words[:cut], ("", "")), owners.get(words[cut:], ("", ""))
+            if kind == "finding" and place[0] == "place" and rest[0] == "finding":
+                parts[words] = (place[1], cut, rest[1])
+                break
+    return parts
 
 
 def _sizes_of(

@@ -2,8 +2,8 @@
 
 ``nlp.add_pipe("organcam_sections")`` marks sentences and sections, ``nlp.add_pipe("organcam_findings")`` puts typed
 findings on ``doc._.findings``. They work on ``spacy.blank("en")`` and on any pipeline, need no model, and give exactly
-the findings of :class:`organcam.nlp.ReportParser`, which they call. The parser itself does not tokenise with spaCy:
-a ``Doc`` costs more than the whole reading of a report (``docs/parser.md``).
+the findings of :class:`organcam.nlp.ReportParser`, which they call. The parser itself works on its own tokens: they
+split "ground-glass" and "12x8", and a ``Doc`` would add a fifth to the time of a report (``docs/parser.md``).
 """
 
 from __future__ import annotations

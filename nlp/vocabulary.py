@@ -260,8 +260,9 @@ def _tables(
         for location, refused in (content.get("forbidden") or {}).items()
         for label in string_list(refused, f"{where}: forbidden.{location}")
     }
-    if labels == ("catalogue",):
-        labels = (*(abnormality.name for abnormality in abnormalities()), OTHER_DISEASE)
+    if "catalogue" in labels:
+        published = (*(abnormality.name for abnormality in abnormalities()), OTHER_DISEASE)
+        labels = (*published, *(label for label in labels if label != "catalogue"))
         forbidden |= {
             (abnormality.name, location.name)
             for abnormality in abnormalities()

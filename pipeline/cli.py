@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out_console = Console()
+out_console = Console(width=None if sys.stdout.isatty() else 120)
 err_console = Console(stderr=True)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; made if needed.")]
@@ -233,10 +233,10 @@ def check(
 
 @app.command()
 def describe(
-    topic: Annotated[str, typer.Argument(help="plugins, labels, stages or workflows.")],
+    topic: Annotated[str, typer.Argument(help="settings, plugins, labels, stages or workflows.")],
     json_output: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List what can be named in a workflow: plugins, labels, stages, workflows."""
+    """List what a workflow can hold: settings with their defaults, plugins, labels, stages, workflows."""
     import json  # noqa: PLC0415
 
     from .describe import describe_topic  # noqa: PLC0415
@@ -256,9 +256,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories that have been evaluated.")],
 ) -> None:
     """Print the results of several runs side by side."""
-    from .compare import results_table  # noqa: PLC0415
-
-    out_console.print(results_table(runs))
+    _print_results(runs)
 
 
 def _print_findings(text: str, vocabulary: str, html: Path | None) -> None:
@@ -343,9 +341,7 @@ def _show_outcome(out: Path, outcome: Any, stages: list[str] | tuple[str, ...]) 
         err_console.print(f"... and {len(failures) - 5} more in {out / 'failures.csv'}", markup=False)
     summary = out / "evaluation" / "summary.json"
     if "evaluate" in stages and summary.is_file():
-        from .compare import results_table  # noqa: PLC0415
-
-        out_console.print(results_table([out]))
+        _print_results([out])
     page = out / "report" / "index.html"
     if "report" in stages and page.is_file():
         out_console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
@@ -356,6 +352,15 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         err_console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_results(runs: list[Path]) -> None:
+    from .compare import interventions_table, results_table  # noqa: PLC0415
+
+    out_console.print(results_table(runs))
+    moved = interventions_table(runs)
+    if moved is not None:
+        out_console.print(moved)
 
 
 def _configure_logging(quiet: bool) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from .errors import OrganCamError
 
-__all__ = ["read_summary", "results_table"]
+__all__ = ["interventions_table", "read_summary", "results_table"]
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -29,10 +29,8 @@ def read_summary(run: Path) -> dict[str, Any]:
 
 
 def results_table(runs: Sequence[Path]) -> Table:
-    """One row a run and model: OrganIoU, AUROC, pointing, and how far insertions move the logits."""
-    table = Table(title="Results" if len(runs) > 1 else f"Results of {runs[0]}", title_justify="left")
-    for heading in ("run", "model", "split"):
-        table.add_column(heading)
+    """One row a run and model: OrganIoU, AUROC in the headline and the shifted split, pointing."""
+    table = _table("Results", "run", "model", "split")
     for heading in (
         "OrganIoU\nGrad-CAM",
         "OrganIoU\nHiResCAM",
@@ -44,16 +42,38 @@ def results_table(runs: Sequence[Path]) -> Table:
     for run in runs:
         for model, found in read_summary(run)["models"].items():
             shifted = found["splits"].get("shifted", {})
-            table.add_row(
-                run.name,
-                model,
-                found["split"],
-                _shown(found["organ_iou"].get("gradcam")),
-                _shown(found["organ_iou"].get("hirescam")),
-                _shown(found.get("auroc_median")),
-                _shown(shifted.get("auroc_median")),
-                _shown(found.get("pointing", {}).get("hirescam")),
+            values = (
+                found["organ_iou"].get("gradcam"),
+                found["organ_iou"].get("hirescam"),
+                found.get("auroc_median"),
+                shifted.get("auroc_median"),
+                found.get("pointing", {}).get("hirescam"),
             )
+            table.add_row(run.name, model, found["split"], *map(_shown, values))
+    return table
+
+
+def interventions_table(runs: Sequence[Path]) -> Table | None:
+    """One row a run, model and label: how far putting in the lesion or the confounder moves the logit, and AUROC.
+
+    None if no run has interventions.
+    """
+    table = _table("What moves the logit", "run", "model", "label")
+    for heading in ("lesion\nput in", "confounder\nput in", "AUROC", "AUROC\nshifted"):
+        table.add_column(heading, justify="right")
+    for run in runs:
+        for model, found in read_summary(run)["models"].items():
+            for label, moved in found.get("interventions", {}).items():
+                areas = (found["splits"].get(split, {}).get("auroc", {}).get(label) for split in ("test", "shifted"))
+                values = (moved.get("lesion"), moved.get("confounder"), *areas)
+                table.add_row(run.name, model, label, *map(_shown, values))
+    return table if table.row_count else None
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     return table
 
 

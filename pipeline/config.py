@@ -1,7 +1,7 @@
 """The workflow file as checked plain data: what can be set, its legal values and its defaults.
 
-A workflow is YAML read with ``yaml.safe_load``; it names components and never evaluates code. Every mistake of a file is
-reported at once, with its dotted path and the nearest legal key.
+A workflow is YAML read with ``yaml.safe_load``; it names components and never evaluates code. Every mistake of a file
+is reported at once, with its dotted path and the nearest legal key.
 """
 
 from __future__ import annotations
@@ -223,6 +223,8 @@ class TrainConfig(Section):
         amp: mixed precision on a GPU.
         cache_gb: volumes stay in memory when the training split fits into this much.
         loader_workers: processes that read volumes ahead; 0 reads in the training process.
+        parallel: models trained at the same time, each in a process with one thread: quicker for several small ones on
+            a CPU. 1 trains one after another with all cores, or on the GPU.
     """
 
     epochs: PositiveInt = 20
@@ -239,6 +241,7 @@ class TrainConfig(Section):
     amp: bool = False
     cache_gb: NonNegativeFloat = 2.0
     loader_workers: int = Field(default=0, ge=0)
+    parallel: PositiveInt = 1
 
 
 class ModelConfig(Section):

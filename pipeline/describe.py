@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from dataclasses import fields, is_dataclass
 from importlib.resources import files
 
+from pydantic import BaseModel
+
 from .catalogue import region_labels
-from .config import STAGES, load_workflow
+from .config import STAGES, MaskLossConfig, ModelConfig, Workflow, load_workflow
+from .data.phantom import PhantomSettings
 from .errors import ConfigError, did_you_mean
 
 __all__ = ["TOPICS", "describe_topic"]
@@ -61,5 +67,62 @@ def _workflows() -> Rows:
     ]
 
 
-TOPICS = {"plugins": _plugins, "labels": _labels, "stages": _stages, "workflows": _workflows}
+def _settings() -> Rows:
+    """Every key of a workflow file with its default and meaning, the latter from the docstring of its section."""
+    rows: Rows = []
+    for section, entry in Workflow.model_fields.items():
+        inner = entry.annotation
+        if section == "models":
+            rows += _section_rows("models.NAME", ModelConfig)
+            rows += _section_rows("models.NAME.mask_loss", MaskLossConfig)
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            rows += _section_rows(section, inner)
+        elif section == "phantom":
+            rows += _section_rows(section, PhantomSettings)
+    return rows
+
+
+def _section_rows(prefix: str, section: type) -> Rows:
+    meanings = _attributes(inspect.getdoc(section) or "")
+    if is_dataclass(section):
+        blank = section()
+        defaults = {entry.name: getattr(blank, entry.name) for entry in fields(section)}
+    else:
+        defaults = {name: entry.default for name, entry in section.model_fields.items()}  # type: ignore[attr-defined]
+    return [
+        {"key": f"{prefix}.{name}", "default": _shown(default), "meaning": meanings.get(name, "")}
+        for name, default in defaults.items()
+    ]
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Name -> text of a docstring's ``Attributes:`` section."""
+    _, _, section = docstring.partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.split("\n"):
+        if line and not line.startswith("    "):
+            break
+        start = re.match(r" {4}(\w+): (.*)", line)
+        if start:
+            name = start.group(1)
+            found[name] = start.group(2)
+        elif name and line.strip():
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, BaseModel):
+        return "as the workflow's"
+    return "null" if default is None else str(default)
+
+
+TOPICS = {
+    "settings": _settings,
+    "plugins": _plugins,
+    "labels": _labels,
+    "stages": _stages,
+    "workflows": _workflows,
+}
 """Topic -> its rows."""

@@ -21,7 +21,7 @@ class ConfigError(OrganCamError, ValueError):
 
 
 class DataError(OrganCamError, ValueError):
-    """A scan, report or table cannot be used; the message names the file or scan (exit code 1, or a failures.csv row)."""
+    """A scan, report or table cannot be used; the message names it (exit code 1, or a row of failures.csv)."""
 
 
 def did_you_mean(word: str, legal: Iterable[str]) -> str:

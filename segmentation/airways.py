@@ -27,12 +27,14 @@ class Airways:
         found: whether a trachea was found.
         carina: slice (axis 0) in which the trachea ends, NaN when not found.
         length_mm: length of the tracheal column.
+        top: its first slice, NaN when not found.
     """
 
     mask: BoolArray
     found: bool
     carina: float
     length_mm: float
+    top: float
 
 
 def find_airways(volume: FloatArray, air: BoolArray, midline: Midline, spacing: Sequence[float]) -> Airways:
@@ -46,21 +48,21 @@ def find_airways(volume: FloatArray, air: BoolArray, midline: Midline, spacing: 
     """
     seed = _trachea(volume, air, midline, spacing)
     if not seed.any():
-        return Airways(np.zeros_like(air), found=False, carina=float("nan"), length_mm=0.0)
+        return Airways(np.zeros_like(air), found=False, carina=float("nan"), length_mm=0.0, top=float("nan"))
     slices = np.flatnonzero(seed.any(axis=(1, 2)))
     mask = _grow(volume, air, seed, spacing)
     length = float((slices[-1] - slices[0] + 1) * spacing[0])
-    return Airways(mask, found=True, carina=float(slices[-1] + 1), length_mm=length)
+    return Airways(mask, found=True, carina=float(slices[-1] + 1), length_mm=length, top=float(slices[0]))
 
 
 def _trachea(volume: FloatArray, air: BoolArray, midline: Midline, spacing: Sequence[float]) -> BoolArray:
-    """The longest chain of round air holes within 45 mm of the midline, at least 16 mm long, in the upper part."""
-    depth, height, width = volume.shape
+    """The longest chain of round air holes within 45 mm of the midline, at least 16 mm long, and high."""
+    depth, _, width = volume.shape
     pixel = spacing[1] * spacing[2]
     dark = air & (volume < -700.0)
     chain = np.zeros_like(air)
     reach = 45.0 / spacing[2]
-    for k in range(int(depth * 0.75) + 1 if depth > 3 else depth):
+    for k in range(depth):
         low = max(0, int(midline.column[k] - reach - 15.0 / spacing[2]))
         high = min(width, int(midline.column[k] + reach + 15.0 / spacing[2]) + 1)
         # The window is widened so that a lung tip at its edge is not taken for a small round hole.
@@ -68,7 +70,7 @@ def _trachea(volume: FloatArray, air: BoolArray, midline: Midline, spacing: Sequ
         if count == 0:
             continue
         sizes = component_sizes(labels, count) * pixel
-        for label in np.flatnonzero((sizes >= TRACHEA_MM2[0]) & (sizes <= TRACHEA_MM2[1])):
+        for label in np.flatnonzero((sizes >= TRACHEA_MM2[0]) & (sizes <= TRACHEA_MM2[1])).tolist():
             rows, columns = np.nonzero(labels == label)
             if columns.min() == 0 or columns.max() == high - low - 1:
                 continue

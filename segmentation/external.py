@@ -1,4 +1,4 @@
-"""Masks made elsewhere (TotalSegmentator, lungmask, own): their values mapped to our organs, checked for grid and sense."""
+"""Masks made elsewhere (TotalSegmentator, lungmask, own): values mapped to our organs, checked for grid and sense."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def external_organs(
         ValueError: for an unknown table or organ name.
         DataError: if the grid is not that of the CT, or the label map holds none of the values.
     """
-    check_geometry(np.shape(labels), affine, None)
+    check_geometry(affine, None)
     values = _values(table)
     array = np.asarray(labels)
     if array.ndim != 3 or array.dtype.kind not in "iufb":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -60,8 +61,8 @@ class WorkingGrid:
 
 
 def to_frame(
-    array: npt.NDArray[np.generic], affine: npt.ArrayLike | None
-) -> tuple[npt.NDArray[np.generic], tuple[float, float, float]]:
+    array: npt.NDArray[Any], affine: npt.ArrayLike | None
+) -> tuple[npt.NDArray[Any], tuple[float, float, float]]:
     """A view of ``array`` with axes (I, P, L), by the nearest orientation of its affine, and the spacing in mm.
 
     Args:
@@ -101,7 +102,7 @@ def make_working_grid(
 
 
 def _area_weights(n: int, spacing: float, target: float) -> sparse.csr_matrix | None:
-    """Sparse weights [m, n] that average n voxels into m of about ``target`` mm; None where the axis is coarse enough."""
+    """Sparse weights [m, n] that average n voxels into m of about ``target`` mm; None for an axis coarse enough."""
     m = max(1, round(n * spacing / target))
     if m >= n:
         return None
@@ -117,7 +118,7 @@ def _plane(native: npt.NDArray[np.generic], weights: Sequence[sparse.csr_matrix 
         plane = _clean(native[k])
     else:
         row = weights[0].getrow(k)
-        plane = sum(_clean(native[i]) * w for i, w in zip(row.indices, row.data, strict=True))  # type: ignore[assignment]
+        plane = sum(_clean(native[i]) * w for i, w in zip(row.indices, row.data, strict=True))
     if weights[1] is not None:
         plane = weights[1] @ plane
     if weights[2] is not None:

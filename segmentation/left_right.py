@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813  the name everybody uses
 
 from .midline import Midline
 from .morphology import bounding_box, component_sizes, components, erode
@@ -44,7 +44,7 @@ def split_component(mask: BoolArray, midline: Midline, spacing: Sequence[float])
     on_right = right_of(inner, part.shape)
     step = max(2.0, min(spacing[1:]))
     core = part
-    for _ in range(int(round(16.0 / step))):
+    for _ in range(round(16.0 / step)):
         core = erode(core, step, (max(spacing[0], 2.0 * step + 1e-3), *spacing[1:]) if spacing[0] > step else spacing)
         seeds = _opposite_parts(core, on_right)
         if seeds is not None:

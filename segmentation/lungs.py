@@ -41,10 +41,10 @@ def find_lungs(
     right = np.bincount(labels[on_right], minlength=count + 1)[: count + 1] * voxel
     side = np.zeros(count + 1, dtype=np.uint8)
     joined = []
-    for label in np.flatnonzero(sizes > MIN_LUNG_ML):
+    for label in np.flatnonzero(sizes > MIN_LUNG_ML).tolist():
         share = right[label] / sizes[label]
         if 0.12 < share < 0.88 and sizes[label] > 400.0:
-            joined.append(int(label))
+            joined.append(label)
         else:
             side[label] = RIGHT_LUNG if share > 0.5 else LEFT_LUNG
     out = side[labels]

@@ -1,4 +1,4 @@
-"""Heart and mediastinum with the great vessels: between the lungs, behind the sternum, before the spine, on the diaphragm."""
+"""Heart and mediastinum with the great vessels: between the lungs, behind the sternum, before the spine."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def heart_floor(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.NDArra
     # The left dome is the lower one; where the left band seems higher, a large heart lies under that lung.
     levels[1] = np.maximum(levels[0], levels[1])
     share = np.clip((across + 60.0) / 80.0, 0.0, 1.0)
-    return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + FLOOR_MARGIN_MM / spacing[0]
+    return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + FLOOR_MARGIN_MM / spacing[0] + 0.5
 
 
 def _row_levels(

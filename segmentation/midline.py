@@ -46,9 +46,9 @@ def find_midline(volume: FloatArray, body: BoolArray, spacing: Sequence[float]) 
         body: bool, same shape.
         spacing: millimetres.
     """
-    depth, height, width = volume.shape
+    _, height, width = volume.shape
     columns = np.arange(width)
-    rows_hit = body.any(axis=2)
+    rows_hit = np.any(body, axis=2)
     front = rows_hit.argmax(axis=1)
     back = height - 1 - rows_hit[:, ::-1].argmax(axis=1)
     columns_hit = body.sum(axis=1)

@@ -55,7 +55,7 @@ def montage(
     organs, _ = to_frame(labels, affine)
     if spacing is not None:
         mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    box = bounding_box(np.asarray(organs > 0))
+    box = bounding_box(organs > 0)
     if box[0].stop == box[0].start:
         box = tuple(slice(0, n) for n in frame.shape)
     cuts = [(0, k) for k in _spread(box[0], axial)]
@@ -81,7 +81,8 @@ def save_montage(path: str | Path, picture: npt.NDArray[np.uint8], title: str = 
     axes.imshow(picture)
     axes.axis("off")
     handles = [
-        Patch(color=np.array(COLOURS[i + 1]) / 255, label=name.replace("_", " ")) for i, name in enumerate(ORGANS)
+        Patch(color="#{:02x}{:02x}{:02x}".format(*COLOURS[value]), label=name.replace("_", " "))
+        for value, name in enumerate(ORGANS, start=1)
     ]
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False)
     figure.text(0.01, 1 - 26 / (height + 46), title)

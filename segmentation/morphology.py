@@ -80,7 +80,8 @@ def close(mask: BoolArray, radius_mm: float, spacing: Spacing) -> BoolArray:
 
 def components(mask: BoolArray, connectivity: int = 6) -> tuple[npt.NDArray[np.integer], int]:
     """Connected components of a 2D or 3D mask: labels from 1, and how many."""
-    labels, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=connectivity, return_N=True)
+    data = np.ascontiguousarray(mask)
+    labels, count = cc3d.connected_components(data, connectivity=connectivity, return_N=True)  # type: ignore[call-overload]
     return labels, int(count)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
-from .morphology import close, component_sizes, components, dilate, open_mask
+from .morphology import bounding_box, close, component_sizes, components, dilate, open_mask
 from .thorax import Thorax
 from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
@@ -82,6 +82,7 @@ def pleural_lungs(
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         if not add.any():
             continue
+        add |= _up_to_bone(volume, add, thorax) & free
         joined = close(own | add, 5.0, thorax.spacing)
         grown = joined & (out == 0) & ~zone & ~keep_out & _inside_wall(model)
         out[grown | add] = label
@@ -145,7 +146,8 @@ def add_leftovers(
     for label, model in models.items():
         own = labels == label
         add = _above_diaphragm(own, model, thorax, label) & free
-        out[_keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)] = label
+        add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
+        out[add | (_up_to_bone(volume, add, thorax) & free)] = label
     return out
 
 
@@ -177,7 +179,8 @@ def rib_surface(volume: FloatArray, lung: BoolArray, thorax: Thorax, label: int)
     radius = np.hypot(dy, dx).astype(np.float32)
     ray = np.rint((np.arctan2(dy, dx) + np.pi) / (2 * np.pi) * RAYS).astype(np.intp) % RAYS
     lateral = np.nan_to_num(outermost[:, np.abs(angles) < 0.6].max(axis=1), nan=0.0) > 12.0
-    first = int(lateral.argmax()) if lateral.any() else thorax.bottom
+    # Two steps further down: there a low percentile over neighbouring slices sees ribs, not the shoulder.
+    first = int(lateral.argmax()) + int(np.ceil(8.0 / spacing[0])) if lateral.any() else thorax.bottom
     return PleuralModel(centre, radius, ray, angles, wall, outermost, person, first)
 
 
@@ -234,6 +237,18 @@ def _above_diaphragm(lung: BoolArray, model: PleuralModel, thorax: Thorax, label
     before = np.arange(lung.shape[1])[None, :, None] >= first[:, None]
     bony = (model.angles > -0.5)[model.ray][None] & ~np.isnan(model.wall)[:, model.ray]
     return below & (across > 18.0 * thorax.scale) & (bony | before) & _inside_wall(model)
+
+
+def _up_to_bone(volume: FloatArray, add: BoolArray, thorax: Thorax) -> BoolArray:
+    """Soft tissue within 6 mm of dense disease in the gap between it and bone: parietal pleura is thinner than that."""
+    out = np.zeros_like(add)
+    box = bounding_box(add, tuple(int(15.0 / s) + 1 for s in thorax.spacing))
+    if box[0].stop == box[0].start:
+        return out
+    bone, part = volume[box] > RIB_HU, add[box]
+    gap = close(part | bone, 5.0, thorax.spacing) & dilate(part, 6.0, thorax.spacing)
+    out[box] = gap & ~bone & (volume[box] > FAT_HU)
+    return out
 
 
 def _keep_large(mask: BoolArray, lung: BoolArray, spacing: Sequence[float]) -> BoolArray:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .grid import WorkingGrid
-from .morphology import dilate
-from .types import LEFT_LUNG, RIGHT_LUNG, LabelArray
+from .morphology import bounding_box, dilate
+from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
 __all__ = ["to_native"]
 
@@ -32,17 +33,26 @@ def to_native(labels: LabelArray, closed: LabelArray, aerated: LabelArray, grid:
     side = _side_of_band(band, aerated, labels)
     # What a border voxel is when it is not air: heart where the heart is next to it, else background.
     code = np.where(band, np.where(labels == side, 0, labels), code).astype(np.uint8) | (side << 4)
-    for k in range(out.shape[0]):
-        plane = code[iz[k]]
-        if not plane.any():
-            continue
-        full = plane[iy][:, ix]
+    box = bounding_box(code > 0)
+    rows, columns = _native_range(iy, box[1]), _native_range(ix, box[2])
+    iy, ix = iy[rows], ix[columns]
+    for k in np.flatnonzero((iz >= box[0].start) & (iz < box[0].stop)):
+        full = code[iz[k]].take(iy, axis=0).take(ix, axis=1)
         border = full >> 4
-        air = (border > 0) & (grid.native[k] < BORDER_HU)
-        out[k] = np.where(air, border * 5, full & 15)
+        full &= 15
+        if border.any():
+            air = (border > 0) & np.less(grid.native[k, rows, columns], BORDER_HU)
+            np.copyto(full, border * 5, where=air)
+        out[k, rows, columns] = full
 
 
-def _border_band(labels: LabelArray, aerated: LabelArray) -> np.ndarray:
+def _native_range(lookup: npt.NDArray[np.intp], extent: slice) -> slice:
+    """Native indices whose working index lies in ``extent``."""
+    low, high = np.searchsorted(lookup, (extent.start, extent.stop))
+    return slice(int(low), int(high))
+
+
+def _border_band(labels: LabelArray, aerated: LabelArray) -> BoolArray:
     """Working voxels within one voxel of the border between aerated lung and what is not lung."""
     unit = (1.0, 1.0, 1.0)
     lung = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
@@ -50,7 +60,7 @@ def _border_band(labels: LabelArray, aerated: LabelArray) -> np.ndarray:
     return band & ~(lung & (aerated == 0))
 
 
-def _side_of_band(band: np.ndarray, aerated: LabelArray, labels: LabelArray) -> LabelArray:
+def _side_of_band(band: BoolArray, aerated: LabelArray, labels: LabelArray) -> LabelArray:
     """Which lung a border voxel belongs to if it is air: its own label, else the one that it touches."""
     side = np.zeros(labels.shape, dtype=np.uint8)
     side[band & dilate(aerated == LEFT_LUNG, 1.0, (1.0, 1.0, 1.0))] = LEFT_LUNG

@@ -1,8 +1,8 @@
 """How much of each cell of a feature grid every organ covers, and the published way of shrinking masks.
 
-``organ_occupancy`` measures by the network's true stride and offset. ``reference_regions`` reproduces the published code
-(nearest, area or trilinear to 135 x 6 x 6 cells that tile the image). Both give [organ, S, h, w] in the order right
-lung, left lung, heart and mediastinum.
+``organ_occupancy`` measures by the network's true stride and offset. ``reference_regions`` reproduces the published
+code (nearest, area or trilinear to 135 x 6 x 6 cells that tile the image). Both give [organ, S, h, w] in the order
+right lung, left lung, heart and mediastinum.
 """
 
 from __future__ import annotations

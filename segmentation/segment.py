@@ -64,7 +64,7 @@ def segment_organs(
         raise ValueError(msg)
     volume = np.asarray(volume_hu)
     check_array(volume)
-    check_geometry(volume.shape, affine, spacing)
+    check_geometry(affine, spacing)
     check_hounsfield(volume)
     out = np.zeros(volume.shape, dtype=np.uint8, order="F" if volume.flags.f_contiguous else "C")
     native, native_spacing = to_frame(volume, affine)
@@ -75,7 +75,7 @@ def segment_organs(
         return _segment_reference(native, native_spacing, out, frame)
     grid = make_working_grid(native, native_spacing)
     quality, landmarks, rough = _segment_grid(grid, frame)
-    aerated = out >> 2
+    aerated = (out >> 2).astype(np.uint8, copy=False)
     out &= 3
     return OrganSegmentation(out, quality, landmarks, aerated=aerated, rough=rough)
 
@@ -87,6 +87,8 @@ def _segment_grid(grid: WorkingGrid, frame: LabelArray) -> tuple[Quality, dict[s
     if not body.any():
         msg = "no body was found: nothing denser than -400 HU is thicker than 6 mm"
         raise DataError(msg)
+    if not air.any():
+        return _write_rough(body, grid, frame, 0.0)
     midline = find_midline(volume, body, spacing)
     box = bounding_box(air, tuple(int(mm / s) + 1 for mm, s in zip(MARGIN_MM, spacing, strict=True)))
     part, air, trunk, inner = np.ascontiguousarray(volume[box]), air[box].copy(), body[box].copy(), midline.crop(box)
@@ -96,17 +98,25 @@ def _segment_grid(grid: WorkingGrid, frame: LabelArray) -> tuple[Quality, dict[s
     aerated = find_lungs(part, air, wall, inner, spacing)
     closed = close_lungs(aerated, wall, spacing)
     if not closed.any():
-        labels = rough_labels(body)
-        to_native(labels, np.zeros_like(labels), np.zeros_like(labels), grid, frame)
-        return not_a_chest(float(air.sum()) * grid.voxel_ml), {}, True
+        return _write_rough(body, grid, frame, float(air.sum()) * grid.voxel_ml)
     thorax = measure_thorax(part, closed, inner, airways, spacing)
     labels = _organs(part, closed, trunk, thorax, wall)
-    padded = is_padded(volume)
     ends = (box[0].start == 0, box[0].stop == volume.shape[0])
-    seen = Evidence(part, labels, closed, cut[box], airways, thorax, *ends)
-    quality = assess(measure(seen), padded=padded, trachea=airways.found)
-    to_native(*(_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)), grid, frame)
+    seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends)
+    quality = assess(measure(seen))
+    full = [_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)]
+    to_native(full[0], full[1], full[2], grid, frame)
     return quality, _landmarks(thorax, airways, box), False
+
+
+def _write_rough(
+    body: BoolArray, grid: WorkingGrid, frame: LabelArray, air_ml: float
+) -> tuple[Quality, dict[str, Any], bool]:
+    """The fallback for a scan without lungs."""
+    labels = rough_labels(body)
+    nothing = np.zeros_like(labels)
+    to_native(labels, nothing, nothing, grid, frame)
+    return not_a_chest(air_ml), {}, True
 
 
 def _segment_reference(

@@ -67,8 +67,8 @@ def measure_thorax(
         airways: of the same grid.
         spacing: millimetres.
     """
-    rows_hit = (lungs > 0).any(axis=2)
-    columns_hit = (lungs > 0).any(axis=1)
+    rows_hit = np.any(lungs > 0, axis=2)
+    columns_hit = np.any(lungs > 0, axis=1)
     slices = np.flatnonzero(rows_hit.any(axis=1))
     top, bottom = int(slices[0]), int(slices[-1])
     first, last = _extent(rows_hit)
@@ -113,7 +113,8 @@ def _spine_front(
 ) -> tuple[Curve, float]:
     """Front of the vertebral bodies in every slice by a robust cubic, and the share of slices that saw bone.
 
-    Matched filter along the rows: soft tissue, vertebral body, canal, arch. Looked for a little right of the midline, because the aorta, which contrast makes as dense as bone, lies on the left.
+    Matched filter along the rows: soft tissue, vertebral body, canal, arch. Looked for a little right of the midline,
+    because the aorta, which contrast makes as dense as bone, lies on the left.
     """
     depth = volume.shape[0]
     found = np.full(depth, np.nan)
@@ -126,7 +127,7 @@ def _spine_front(
         stop = int(min(volume.shape[1], last[k] + 45.0 / spacing[1]))
         low = max(0, int(midline.column[k] - 11.0 / spacing[2]))
         high = int(midline.column[k] + 3.0 / spacing[2]) + 1
-        profile = np.clip(np.median(volume[k, start:stop, low:high], axis=1), -50.0, 250.0)
+        profile = np.clip(np.median(volume[k, start:stop, low:high], axis=1), -50.0, 250.0).astype(np.float64)
         scores = [(_best(profile, kernel)) for kernel in kernels]
         score, place = max(scores)
         if score > 60.0:

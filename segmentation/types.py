@@ -95,7 +95,6 @@ class OrganSegmentation:
             centre of its first voxel, e.g. ``carina_mm`` (how far below the first slice).
         aerated: uint8, same shape: 1 and 2 where the lung holds air (what a threshold finds, holes and vessels
             closed); None for methods that do not tell the two apart.
-        airways: bool, same shape: trachea and main bronchi; None where not looked for.
         rough: whether ``labels`` are fallback boxes, because the organs could not be found.
     """
 
@@ -103,5 +102,4 @@ class OrganSegmentation:
     quality: Quality
     landmarks: dict[str, Any] = field(default_factory=dict)
     aerated: LabelArray | None = None
-    airways: BoolArray | None = None
     rough: bool = False

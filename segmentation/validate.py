@@ -34,7 +34,7 @@ def check_array(volume: npt.NDArray[np.generic]) -> None:
         raise ValueError(msg)
 
 
-def check_geometry(shape: Sequence[int], affine: npt.ArrayLike | None, spacing: Sequence[float] | None) -> None:
+def check_geometry(affine: npt.ArrayLike | None, spacing: Sequence[float] | None) -> None:
     """Exactly one of affine and spacing, with steps between 0.1 and 20 mm.
 
     Raises:

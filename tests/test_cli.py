@@ -78,7 +78,7 @@ def test_segmenting_good_and_bad_files_ends_with_3_and_keeps_the_good(tmp_path, 
 
 def test_phantom_data_set_is_written_where_asked(tmp_path: Path):
     done = organcam(
-        "phantom", "--out", tmp_path / "data", "--set", "shape=[12,48,48]", "--set", "scans={train: 2}",
+        "phantom", "--out", tmp_path / "data", "--set", "shape=[24,64,64]", "--set", "scans={train: 2}",
         "--set", "interventions=0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

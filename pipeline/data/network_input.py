@@ -1,8 +1,8 @@
 """What a network sees of a stored volume, and how its voxels and feature cells map back to the scan.
 
 Stored volume -> centred padding with air or cropping to a fixed shape -> window. All of it is a shift and a scale along
-the array axes, so a point of the network's input has exactly one place in the source scan and nothing needs resampling to
-go back.
+the array axes, so a point of the network's input has exactly one place in the source scan and nothing needs resampling
+to go back.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def grid_on_scan(
     field = np.ceil(scale * np.asarray(grid.receptive_field)).astype(int)
     return replace(
         grid,
-        stride=tuple(map(float, stride)),
-        offset=tuple(map(float, offset)),
-        receptive_field=tuple(map(int, field)),
+        stride=(stride[0], stride[1], stride[2]),
+        offset=(offset[0], offset[1], offset[2]),
+        receptive_field=(field[0], field[1], field[2]),
         input_shape=scan_shape,
     )
 

@@ -84,13 +84,13 @@ def _read_nifti(path: Path) -> tuple[NDArray, NDArray]:
 
 
 def _read_itk(path: Path) -> tuple[NDArray, NDArray]:
-    import SimpleITK as sitk  # noqa: N813, PLC0415 - 0.3 s that NIfTI users need not pay
+    import SimpleITK as sitk  # noqa: PLC0415 - 0.3 s that NIfTI users need not pay
 
     return _from_itk(sitk.ReadImage(str(path)))
 
 
 def _read_dicom(path: Path) -> tuple[NDArray, NDArray]:
-    import SimpleITK as sitk  # noqa: N813, PLC0415
+    import SimpleITK as sitk  # noqa: PLC0415
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
@@ -108,7 +108,7 @@ def _read_dicom(path: Path) -> tuple[NDArray, NDArray]:
 
 def _check_slice_gaps(path: Path, files: tuple[str, ...]) -> None:
     """Refuse a series with missing slices: ITK would stack what is left as if it were evenly spaced."""
-    import SimpleITK as sitk  # noqa: N813, PLC0415
+    import SimpleITK as sitk  # noqa: PLC0415
 
     positions = []
     for file in files:
@@ -123,7 +123,7 @@ def _check_slice_gaps(path: Path, files: tuple[str, ...]) -> None:
 
 
 def _from_itk(image: object) -> tuple[NDArray, NDArray]:
-    import SimpleITK as sitk  # noqa: N813, PLC0415
+    import SimpleITK as sitk  # noqa: PLC0415
 
     assert isinstance(image, sitk.Image)
     if image.GetNumberOfComponentsPerPixel() != 1:

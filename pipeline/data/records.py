@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def in_split(records: Iterable[ScanRecord], *splits: str) -> list[ScanRecord]:
 
 
 def assign_splits(
-    patients: Sequence[str], fractions: dict[str, float], seed: int, fewest: int = FEWEST_PATIENTS_TO_SPLIT
+    patients: Sequence[str], fractions: Mapping[str, float], seed: int, fewest: int = FEWEST_PATIENTS_TO_SPLIT
 ) -> dict[str, str]:
     """A split for every patient.
 

@@ -15,6 +15,7 @@ from ignite.handlers import Checkpoint, DiskSaver
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.transforms import Compose
 from torch import Tensor, nn
 
 from ..config import TrainConfig
@@ -65,9 +66,9 @@ def train_model(
 ) -> TrainedModel:
     """Train a network until ``settings.epochs``, or until patience runs out.
 
-    A checkpoint is written after each epoch (atomically, the last two are kept); a second call with the same folder goes
-    on from the newest readable one. Order of scans and augmentation depend on seed and epoch, so the resumed outcome is
-    the uninterrupted one, bit for bit on the same machine and number of threads.
+    A checkpoint is written after each epoch (atomically, the last two are kept); a second call with the same folder
+    goes on from the newest readable one. Order of scans and augmentation depend on seed and epoch, so the resumed
+    outcome is the uninterrupted one, bit for bit on the same machine and number of threads.
 
     Args:
         network: from ``[B, S, 3, H, W]`` to ``{"logits", "attention"}`` when called with ``attention=True``.
@@ -100,7 +101,7 @@ def train_model(
         amp=settings.amp and device.type == "cuda",
         decollate=False,
     )
-    _attach_steps(trainer, network, scheduler, settings, seed)
+    _attach_steps(trainer, network, scheduler, settings, loaders[0], seed)
     saved = {
         "trainer": trainer,
         "network": network,
@@ -204,6 +205,7 @@ def _attach_steps(
     network: nn.Module,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     settings: TrainConfig,
+    batches: DataLoader,
     seed: int,
 ) -> None:
     """Seeds at each epoch's start, gradient clipping, and the learning rate's step."""
@@ -212,7 +214,9 @@ def _attach_steps(
     def seed_epoch(engine: SupervisedTrainer) -> None:
         here = (seed * 100_003 + engine.state.epoch) % 2**31
         torch.manual_seed(here)
-        engine.data_loader.dataset.transform.set_random_state(seed=here)
+        transform = getattr(batches.dataset, "transform", None)
+        if isinstance(transform, Compose):
+            transform.set_random_state(seed=here)
 
     if settings.gradient_clip is not None:
         clip = settings.gradient_clip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
@@ -84,15 +85,16 @@ class RunDirectory:
             write_failures(self.root, result.stage, result.failed, self.shard)
         self.note_stage(result.stage, result.counts, result.seconds)
 
-    def note_stage(self, stage: str, counts: dict[str, int], seconds: float) -> None:
-        """Put counts into run.json, for a stage that has no units, such as training.
+    def note_stage(self, stage: str, counts: dict[str, int], seconds: float, notes: Sequence[str] = ()) -> None:
+        """Put counts and remarks into run.json.
 
         Args:
             stage: its name.
             counts: what and how many; ``failed`` makes the run ``done_with_failures``.
             seconds: wall time.
+            notes: what a reader of the results should know; no field of a scan or report.
         """
-        self._state["stages"][stage] = {**counts, "seconds": round(seconds, 3)}
+        self._state["stages"][stage] = {**counts, "seconds": round(seconds, 3), "notes": list(notes)}
         self._write()
 
     def __enter__(self) -> RunDirectory:
@@ -100,6 +102,7 @@ class RunDirectory:
         self._lock.acquire()
         clean_temporary(self.root)
         self._began = time.monotonic()
+        self._state["stages"] = self._earlier_stages()
         self._state.update(status="running", started=_now(), platform=_platform())
         self._write()
         return self
@@ -127,6 +130,18 @@ class RunDirectory:
         except (OSError, OrganCamError):
             if error is None:
                 raise  # else the error at hand says it better
+
+    def _earlier_stages(self) -> dict[str, Any]:
+        """What earlier runs in this folder noted of their stages; a stage that runs again replaces its own."""
+        try:
+            stages = json.loads(self._path.read_text(encoding="utf-8"))["stages"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return stages if isinstance(stages, dict) else {}
+
+    @property
+    def _path(self) -> Path:
+        return self.root / f"run{self.shard.suffix if self.shard else ''}.json"
 
     def _make_root(self) -> None:
         try:

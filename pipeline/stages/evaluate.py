@@ -29,6 +29,7 @@ from ..transforms import AllowedRegions
 from .attention_files import ScanAttention, read_attention
 from .interventions import logit_changes, summarise_changes
 from .lesions import Lesions
+from .organ_truth import organ_scores
 from .run import Run, StageSummary
 from .targets import load_targets
 
@@ -80,6 +81,7 @@ def run_evaluate(run: Run) -> StageSummary:
             raise OrganCamError(msg)
         summary["models"][model] = _judge_model(model, found, tables)
         _judge_interventions(run, model, tables, summary["models"][model])
+    _judge_organs(run, [record.scan_id for record in in_split(records, "test")], tables, summary)
     written = run.folder("evaluation")
     for name, parts in tables.items():
         write_csv_atomic(written / f"{name}.csv", pd.concat(parts, ignore_index=True))
@@ -181,7 +183,7 @@ def _organ_iou(
 
 def _classification(
     model: str, split: str, found: SplitScores, tables: dict[str, list[pd.DataFrame]]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     truth, logits = np.stack(found.present), np.stack(found.logits)
     area, precision = auroc(logits, truth), average_precision(logits, truth)
     table = pd.DataFrame(
@@ -196,7 +198,12 @@ def _classification(
         }
     )
     tables.setdefault("classification", []).append(table)
-    return {"auroc_median": _median(area), "average_precision_median": _median(precision), "scans": len(truth)}
+    return {
+        "auroc_median": _median(area),
+        "average_precision_median": _median(precision),
+        "auroc": dict(zip(found.labels, map(float, area), strict=True)),
+        "scans": len(truth),
+    }
 
 
 def _localization(
@@ -242,6 +249,20 @@ def _judge_interventions(run: Run, model: str, tables: dict[str, list[pd.DataFra
     summary["interventions"] = {
         label: {row.inserted: row.mean_absolute_change for row in rows.itertuples()}
         for label, rows in table.groupby("label")
+    }
+
+
+def _judge_organs(
+    run: Run, scan_ids: list[str], tables: dict[str, list[pd.DataFrame]], summary: dict[str, Any]
+) -> None:
+    """The segmentation against known organs; the known ones are used for nothing else."""
+    if run.workflow.data.organs is None:
+        return
+    table = organ_scores(run.workflow.data.organs, scan_ids, run.root / "organs")
+    tables["segmentation"] = [table]
+    summary["segmentation"] = {
+        organ: {key: float(rows[key].mean()) for key in ("dice", "precision", "recall")}
+        for organ, rows in table.groupby("organ")
     }
 
 

@@ -93,7 +93,7 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     device = choose_device(parameters["device"])
     model = load_model(Path(payload["model"]), str(device))
     image = Compose(image_transforms(model.input))({"image": payload["stored"]})["image"][None].to(device)
-    maps = {}
+    maps: dict[str, Any] = {}
     for method in parameters["methods"]:
         found = attention_maps(model.network, image, method=method)
         maps[method] = found.values[0].float().cpu().numpy()

@@ -20,7 +20,7 @@ def build_model(options: Mapping[str, Any], shown: InputConfig, num_labels: int)
     """A network with fresh weights.
 
     Args:
-        options: of the workflow's network section: the registered ``name`` (``axialnet``) and what its constructor takes.
+        options: the workflow's network section: a registered ``name`` (``axialnet``) and what its constructor takes.
         shown: what the network sees.
         num_labels: number of outputs.
 

@@ -114,16 +114,21 @@ def _records(
     data, notes = run.workflow.data, []
     splits = {scan.scan_id: given.get(scan.scan_id, scan.split) for scan in scans}
     if not any(splits.values()):
-        by_patient = assign_splits([scan.patient_id for scan in scans], dict(data.fractions), run.workflow.seed)
+        by_patient = assign_splits(
+            [scan.patient_id for scan in scans],
+            {str(split): share for split, share in data.fractions.items()},
+            run.workflow.seed,
+        )
         splits = {scan.scan_id: by_patient[scan.patient_id] for scan in scans}
         if set(splits.values()) == {"all"}:
             notes.append(
-                f"{len(set(by_patient))} patients are too few to split: every scan is used for training, thresholds and "
-                "scoring, so the figures describe the training scans and not performance on new ones"
+                f"{len(set(by_patient))} patients are too few to split: every scan is used for training, thresholds "
+                "and scoring, so the figures describe the training scans and not performance on new ones"
             )
     missing = [scan for scan, split in splits.items() if not split]
     if missing:
-        msg = f"{len(missing)} of {len(splits)} scans have no split, the first is {missing[0]}. Legal: {', '.join(SPLITS)}"
+        legal = ", ".join(SPLITS)
+        msg = f"{len(missing)} of {len(splits)} scans have no split, the first is {missing[0]}. Legal: {legal}"
         raise OrganCamError(msg)
     records = [
         ScanRecord(
@@ -144,7 +149,10 @@ def _check_splits(records: Sequence[ScanRecord]) -> None:
     empty = [split for split, count in counts.items() if not count]
     if empty:
         have = ", ".join(f"{split} {count}" for split, count in counts.items())
-        msg = f"the split {' and '.join(empty)} is empty ({have} scans): mend the split column, data.splits or data.fractions"
+        msg = (
+            f"the split {' and '.join(empty)} is empty ({have} scans): mend the split column, data.splits or "
+            "data.fractions"
+        )
         raise OrganCamError(msg)
 
 

@@ -31,10 +31,10 @@ def logit_changes(path: Path, score: Callable[[str, str], float | None]) -> pd.D
     """
     table = read_table(path, COLUMNS, "data.interventions")
     rows = []
-    for row in table.itertuples():
-        after, before = score(row.scan_id, row.label), score(row.counterpart, row.label)
+    for row in table.to_dict("records"):
+        after, before = score(row["scan_id"], row["label"]), score(row["counterpart"], row["label"])
         if after is not None and before is not None:
-            rows.append({"label": row.label, "inserted": row.inserted, "change": after - before})
+            rows.append({"label": row["label"], "inserted": row["inserted"], "change": after - before})
     return pd.DataFrame(rows, columns=["label", "inserted", "change"])
 
 

@@ -35,7 +35,9 @@ def run_parse(run: Run) -> StageSummary:
         raise DataError(result.failed[0].reason)
     details = result.done["reports"]["details"]
     table = read_table(run.root / "labels" / "reports.csv", ["report_id", "reason"], "labels/reports.csv")
-    failures = tuple(Failure("parse", row.report_id, row.reason, "data") for row in table.itertuples() if row.reason)
+    failures = tuple(
+        Failure("parse", row["report_id"], row["reason"], "data") for row in table.to_dict("records") if row["reason"]
+    )
     notes = [f"{details['findings']} findings in {details['reports']} reports"]
     return replace(summarise("parse", result, notes=notes), failures=failures)
 

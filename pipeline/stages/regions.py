@@ -54,7 +54,7 @@ def lay_cells(context: WorkContext, payload: Mapping[str, Any], parameters: Mapp
     """Occupancy of one scan: uint8 ``[3, S, h, w]`` a grid, 255 where an organ fills the cell."""
     labels = read_volume(Path(payload["organs"])).reoriented()
     stored = payload["stored"]
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for key, plain in parameters["grids"].items():
         grid = FeatureGrid.from_dict(plain)
         affine = input_affine(np.asarray(stored["affine"]), stored["shape"], grid.input_shape)

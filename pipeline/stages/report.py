@@ -16,7 +16,7 @@ from organcam.nlp import parse_table, read_rows
 
 from ..catalogue import abnormalities
 from ..catalogue.targets import RegionTargets, region_targets
-from ..data.discover import read_table
+from ..data.discover import read_table, report_columns
 from ..data.network_input import grid_key, grid_on_scan, input_affine
 from ..data.readers import read_volume
 from ..data.records import ScanRecord
@@ -218,10 +218,10 @@ def _report_texts(run: Run, wanted: set[str]) -> dict[str, str]:
     data = run.workflow.data
     if data.reports is None or not data.reports.is_file() or not wanted:
         return {}
-    rows = [row for row in read_rows(data.reports) if str(row.get(data.report_id_column, "")).strip() in wanted]
-    vocabulary = run.workflow.parse.vocabulary
     try:
-        parsed = parse_table(rows, data.report_id_column, data.report_text_columns, vocabulary=vocabulary)
+        identity, columns = report_columns(data.reports, data.report_id_column, data.report_text_columns)
+        rows = [row for row in read_rows(data.reports) if str(row.get(identity, "")).strip() in wanted]
+        parsed = parse_table(rows, identity, columns, vocabulary=run.workflow.parse.vocabulary)
         return {name: report.text for name, report in parsed}
     except OrganCamError:  # the table, or a vocabulary of one's own, has changed since it was parsed
         return {}

@@ -1,4 +1,4 @@
-"""What every stage is given: the workflow, the run directory, an executor, and the scans that are still fit to go on."""
+"""What every stage is given: the workflow, the run directory, an executor, and the scans still fit to go on."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from organcam.segmentation import segment_organs
 
 from ..data.readers import read_volume
 from ..data.writers import write_nifti
+from ..errors import DataError
 from ..runner import Unit, WorkContext, write_csv_atomic
 from .run import Run, StageSummary, summarise
 
@@ -42,7 +43,11 @@ def run_segment(run: Run) -> StageSummary:
 def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Segment one scan and write its label map."""
     volume = read_volume(Path(payload["image"]))
-    organs = segment_organs(volume.array, affine=volume.affine, method=parameters["method"])
+    try:
+        organs = segment_organs(volume.array, affine=volume.affine, method=parameters["method"])
+    except ValueError as error:  # what no chest CT can be: constant, absurd voxels, not in HU
+        msg = f"{payload['image']}: {error}"
+        raise DataError(msg) from None
     with context.output(f"{context.id}_organs.nii.gz") as path:
         write_nifti(path, organs.labels, volume.affine)
     return {"quality": organs.quality.to_dict(), "rough": organs.rough}

@@ -26,6 +26,9 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
         raise OrganCamError(msg)
     table = pd.read_csv(path, dtype={0: str}).set_index("report_id")
     known = set(table.index)
+    if not records:
+        msg = "no scan got through the earlier stages: see failures.csv"
+        raise OrganCamError(msg)
     paired = [record for record in records if record.report_id in known]
     if not paired:
         msg = "no scan of the manifest has a parsed report: check data.report_id_column against the scan ids"

@@ -1,16 +1,16 @@
-"""Train every model of the workflow: ``models/<m>/`` with weights, checkpoints and ``metrics.csv``.
+"""Train every model of the workflow: ``models/<m>/`` with weights, training curve and how they were chosen.
 
-A mask-loss weight given as a list is chosen on the validation split: of the candidates whose median AUROC comes within
-`AUROC_SLACK` of the best candidate's, the one with the highest OrganIoU of HiResCAM. ``selection.csv`` shows the choice.
+A mask-loss weight given as a list makes one candidate a weight. The choice is made on the validation split: of the
+candidates whose median AUROC comes within `AUROC_SLACK` of the best one's, that with the highest OrganIoU of HiResCAM.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import torch
 from ..config import InputConfig, MaskLossConfig, TrainConfig
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
-from ..engines import TrainedModel, judge_on_validation, loader, train_model, training_transforms
+from ..engines import judge_on_validation, loader, train_model, training_transforms
 from ..errors import OrganCamError
 from ..geometry import FeatureGrid
 from ..losses import ClassAndMaskLoss, MaskLoss
-from ..runner import Unit, WorkContext, make_executor, write_json_atomic
+from ..runner import Unit, WorkContext, fingerprint_value, make_executor, write_text_atomic
 from .grids import build_model, grids_of_models
 from .run import Run, StageSummary, summarise
 from .targets import load_targets, training_labels
@@ -37,119 +37,176 @@ AUROC_SLACK = 0.02
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A model with one weight of its mask loss (None without one)."""
+
+    model: str
+    weight: float | None
+
+    @property
+    def id(self) -> str:
+        """Name of its unit and files."""
+        return self.model if self.weight is None else f"{self.model}-weight-{self.weight:g}"
+
+
 def run_train(run: Run) -> StageSummary:
-    """Train the models one after another; each is a unit of work that goes on from its own checkpoints."""
+    """Train all candidates, then choose one for each model; a candidate goes on from its own checkpoints."""
+    units = {candidate: _unit(run, candidate, *data) for data in [_training_data(run)] for candidate in _all(run)}
+    folder, together = run.folder("models", "candidates"), run.workflow.train.parallel
+    with make_executor("processes" if together > 1 else "serial", together) as executor:
+        trained = run.spread("train", VERSION, folder, train_candidate, {}, list(units.values()), executor=executor)
+    results = [trained]
+    with make_executor("serial") as here:
+        for model in run.workflow.models:
+            done = {c: trained.done[c.id] for c in units if c.model == model and c.id in trained.done}
+            if done:
+                unit = Unit(
+                    model,
+                    {candidate.id: sidecar["key"] for candidate, sidecar in done.items()},
+                    {"folder": str(folder), "judged": [_judged(c, sidecar) for c, sidecar in done.items()]},
+                )
+                place = run.folder("models", model)
+                results.append(run.spread("train", VERSION, place, choose_candidate, {}, [unit], executor=here))
+    return summarise("train", *results)
+
+
+def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Train one candidate; its weights, training curve and figures on the validation split."""
+    del parameters
+    settings = TrainConfig.model_validate(payload["train"])
+    shown = InputConfig.model_validate(payload["input"])
+    checkpoints = _own_folder(context.folder / f"{context.id}.checkpoints", payload["made_for"])
+    torch.manual_seed(payload["seed"])
+    network = build_model(payload["network"], shown, len(payload["labels"]))
+    loss, ramp = _loss(payload["mask_loss"], payload["weight"])
+    batches = {
+        split: loader(
+            [_as_tensors(item) for item in payload["items"] if item["split"] in (split, "all")],
+            training_transforms(
+                shown,
+                grid_key(FeatureGrid.from_dict(payload["grid"])),
+                payload["threshold"],
+                augment=settings.augment and split == "train",
+            ),
+            settings,
+            voxels=shown.shape[0] * shown.shape[1] * shown.shape[2],
+            seed=payload["seed"],
+            shuffle=split == "train",
+        )
+        for split in ("train", "valid")
+    }
+
+    def tell(epoch: int, figures: Mapping[str, float]) -> None:
+        shares = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        logger.info("%s  epoch %d/%d  %s", context.id, epoch, settings.epochs, shares)
+
+    trained = train_model(
+        network,
+        loss,
+        (batches["train"], batches["valid"]),
+        settings,
+        folder=checkpoints,
+        ramp=ramp,
+        seed=payload["seed"],
+        on_epoch=tell,
+    )
+    network.load_state_dict(trained.weights)
+    judged = judge_on_validation(network, batches["valid"], settings)
+    state = {"weights": trained.weights, **{key: payload[key] for key in ("labels", "network", "input", "grid")}}
+    with context.output(f"{context.id}.pt") as path:
+        torch.save(state, path)
+    with context.output(f"{context.id}.csv") as path:
+        trained.log.frame().to_csv(path, index=False)
+    return {"labels": len(payload["labels"]), "epochs": len(trained.log.rows), **judged}
+
+
+def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the best candidate of a model to its folder and write down why."""
+    del parameters
+    judged: Sequence[Mapping[str, Any]] = payload["judged"]
+    choice = judged[_best(judged)]
+    for suffix, name in ((".pt", "model.pt"), (".csv", "metrics.csv")):
+        with context.output(name) as path:
+            shutil.copyfile(Path(payload["folder"]) / f"{choice['id']}{suffix}", path)
+    table = pd.DataFrame(judged).assign(chosen=[row is choice for row in judged]).drop(columns="id")
+    with context.output("selection.csv") as path:
+        table.to_csv(path, index=False)
+    return dict(choice)
+
+
+def _best(judged: Sequence[Mapping[str, Any]]) -> int:
+    """The candidate with the highest OrganIoU among those that classify about as well as the best one.
+
+    NaN (a validation split without a label of both classes) counts as the worst.
+    """
+    area = [_or_lowest(row["auroc_median"]) for row in judged]
+    good = [row for row in range(len(judged)) if area[row] >= max(area) - AUROC_SLACK]
+    return max(good, key=lambda row: _or_lowest(judged[row]["organ_iou"]))
+
+
+def _or_lowest(value: float | None) -> float:
+    return -1.0 if value is None or math.isnan(value) else value
+
+
+def _all(run: Run) -> Iterator[Candidate]:
+    for model, settings in run.workflow.models.items():
+        weight = settings.mask_loss.weight if settings.mask_loss else None
+        for one in weight if isinstance(weight, list) else [weight]:
+            yield Candidate(model, one)
+
+
+def _judged(candidate: Candidate, sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    details = sidecar["details"]
+    return {"id": candidate.id, "weight": candidate.weight, **{k: details[k] for k in ("auroc_median", "organ_iou")}}
+
+
+def _training_data(run: Run) -> tuple[dict[str, Any], str]:
+    """Items and labels of the training and validation scans, and the fingerprint of all they depend on."""
     records = run.records()
     targets = load_targets(run, records)
     labels = training_labels(run, targets, records)
-    columns = [targets.names.index(name) for name in labels]
+    chosen = targets.columns(labels)
     wanted = [record for record in in_split(records, "train", "valid") if record.scan_id in targets.rows]
     keys = _input_keys(run, wanted)
     usable = [record for record in wanted if record.scan_id in keys]
     _require_both_splits(usable)
-    items = [
+    facts = [
         {
             "scan_id": record.scan_id,
             "split": record.split,
-            "image": str(run.root / "volumes" / f"{record.scan_id}.b2nd"),
-            "occupancy": str(run.root / "regions" / f"{record.scan_id}.npz"),
-            "label": targets.present[targets.rows[record.scan_id], columns].tolist(),
-            "organs": targets.organs[targets.rows[record.scan_id]][columns].tolist(),
+            "label": chosen.present[targets.rows[record.scan_id]].tolist(),
+            "organs": chosen.organs[targets.rows[record.scan_id]].tolist(),
         }
         for record in usable
     ]
-    digest = hashlib.sha256(json.dumps([keys, items], sort_keys=True).encode()).hexdigest()
-    grids = grids_of_models(run.workflow)
-    results = []
-    with make_executor("serial") as here:  # a model uses every core by itself
-        for model in run.workflow.models:
-            payload = {"items": items, "labels": list(labels), "grid": grids[model].to_dict()}
-            unit = Unit(model, {"data": digest}, payload)
-            results.append(
-                run.spread(
-                    "train",
-                    VERSION,
-                    run.folder("models", model),
-                    train_one,
-                    _parameters(run, model),
-                    [unit],
-                    executor=here,
-                )
-            )
-    return summarise("train", *results)
+    items = [
+        {
+            **fact,
+            "image": str(run.root / "volumes" / f"{fact['scan_id']}.b2nd"),
+            "occupancy": str(run.root / "regions" / f"{fact['scan_id']}.npz"),
+        }
+        for fact in facts
+    ]
+    return {"items": items, "labels": list(labels)}, fingerprint_value([keys, facts, list(labels)])
 
 
-def train_one(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one model, or one for each candidate weight of its mask loss, and keep the best."""
-    folder = context.folder / "checkpoints"
-    _drop_foreign_checkpoints(folder, {"payload": payload, "parameters": parameters})
-    candidates = _candidates(parameters["mask_loss"])
-    trained, rows = [], []
-    for weight in candidates:
-        place = folder if len(candidates) == 1 else folder / f"weight_{weight:g}"
-        model, judged = _train_candidate(context.id, place, weight, payload, parameters)
-        trained.append(model)
-        rows.append({"weight": weight, **judged})
-    choice = _choose(rows)
-    chosen = trained[choice]
-    state = {
-        "weights": chosen.weights,
-        "labels": list(payload["labels"]),
-        "network": dict(parameters["network"]),
-        "input": dict(parameters["input"]),
-        "grid": dict(payload["grid"]),
-    }
-    with context.output("model.pt") as path:
-        torch.save(state, path)
-    with context.output("metrics.csv") as path:
-        chosen.log.frame().to_csv(path, index=False)
-    table = pd.DataFrame(rows).assign(chosen=[row == choice for row in range(len(rows))])
-    with context.output("selection.csv") as path:
-        table.to_csv(path, index=False)
-    return {"labels": len(payload["labels"]), "epochs": len(chosen.log.rows), **rows[choice]}
-
-
-def _train_candidate(
-    name: str, folder: Path, weight: float | None, payload: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> tuple[TrainedModel, dict[str, float]]:
-    settings = TrainConfig.model_validate(parameters["train"])
-    shown = InputConfig.model_validate(parameters["input"])
-    seed = parameters["seed"]
-    torch.manual_seed(seed)
-    network = build_model(parameters["network"], shown, len(payload["labels"]))
-    loss, ramp = _loss(parameters["mask_loss"], weight)
-    key = grid_key(FeatureGrid.from_dict(payload["grid"]))
-    batches = []
-    for split in ("train", "valid"):
-        items = [_as_arrays(item) for item in payload["items"] if item["split"] in (split, "all")]
-        steps = training_transforms(shown, key, parameters["threshold"], augment=settings.augment and split == "train")
-        voxels = shown.shape[0] * shown.shape[1] * shown.shape[2]
-        batches.append(loader(items, steps, settings, voxels, seed, shuffle=split == "train"))
-    folder.mkdir(parents=True, exist_ok=True)
-    title = name if weight is None else f"{name} (weight {weight:g})"
-
-    def tell(epoch: int, figures: Mapping[str, float]) -> None:
-        shares = "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
-        logger.info("%s  epoch %d/%d  %s", title, epoch, settings.epochs, shares)
-
-    model = train_model(
-        network, loss, (batches[0], batches[1]), settings, folder=folder, ramp=ramp, seed=seed, on_epoch=tell
-    )
-    network.load_state_dict(model.weights)
-    return model, judge_on_validation(network, batches[1], settings)
-
-
-def _parameters(run: Run, model: str) -> dict[str, Any]:
+def _unit(run: Run, candidate: Candidate, data: Mapping[str, Any], data_key: str) -> Unit:
     workflow = run.workflow
-    mask_loss = workflow.models[model].mask_loss
-    return {
-        "network": workflow.network_of(model),
-        "mask_loss": mask_loss.model_dump(mode="json") if mask_loss else None,
-        "train": workflow.training_of(model).model_dump(mode="json"),
+    mask_loss = workflow.models[candidate.model].mask_loss
+    settings = {
+        "weight": candidate.weight,
+        "network": workflow.network_of(candidate.model),
+        "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight"}) if mask_loss else None,
+        "train": workflow.training_of(candidate.model).model_dump(mode="json", exclude={"parallel", "loader_workers"}),
         "input": workflow.input.model_dump(mode="json"),
         "threshold": workflow.regions.threshold,
         "seed": workflow.seed,
+        "grid": grids_of_models(workflow)[candidate.model].to_dict(),
     }
+    key = fingerprint_value(settings)
+    payload = {**data, **settings, "made_for": fingerprint_value([data_key, key])}
+    return Unit(candidate.id, {"data": data_key, "settings": key}, payload)
 
 
 def _input_keys(run: Run, records: Sequence[ScanRecord]) -> dict[str, list[str]]:
@@ -166,21 +223,14 @@ def _require_both_splits(records: Sequence[ScanRecord]) -> None:
             raise OrganCamError(msg)
 
 
-def _drop_foreign_checkpoints(folder: Path, content: Mapping[str, Any]) -> None:
-    """Checkpoints of other settings or data are no start for this training."""
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    note = folder / "checkpoints.json"
-    if folder.is_dir() and (not note.is_file() or json.loads(note.read_text())["made_for"] != digest):
+def _own_folder(folder: Path, made_for: str) -> Path:
+    """The folder of a candidate's checkpoints, emptied if those are of other settings or data."""
+    note = folder / "made_for.txt"
+    if folder.is_dir() and (not note.is_file() or note.read_text(encoding="utf-8") != made_for):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(note, {"made_for": digest})
-
-
-def _candidates(mask_loss: Mapping[str, Any] | None) -> list[float | None]:
-    if mask_loss is None:
-        return [None]
-    weight = mask_loss["weight"]
-    return list(weight) if isinstance(weight, Sequence) else [weight]
+    write_text_atomic(note, made_for)
+    return folder
 
 
 def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[ClassAndMaskLoss, float]:
@@ -191,14 +241,7 @@ def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[Cl
     return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
 
 
-def _choose(rows: Sequence[Mapping[str, Any]]) -> int:
-    """The candidate with the highest OrganIoU among those that classify about as well as the best one."""
-    best = max((row["auroc_median"] for row in rows), default=0.0)
-    good = [row for row in range(len(rows)) if not rows[row]["auroc_median"] < best - AUROC_SLACK]
-    return max(good, key=lambda row: rows[row]["organ_iou"])
-
-
-def _as_arrays(item: Mapping[str, Any]) -> dict[str, Any]:
+def _as_tensors(item: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **item,
         "label": torch.tensor(item["label"], dtype=torch.float32),

@@ -120,7 +120,7 @@ def run_workflow(
             write_failures(root, name, summary.failures, shard)
             seconds = time.monotonic() - started
             counts = {"done": summary.done, "skipped": summary.skipped, "failed": len(summary.failures)}
-            directory.note_stage(name, counts, seconds)
+            directory.note_stage(name, counts, seconds, summary.notes)
             summaries.append(summary)
             if tell is not None:
                 tell(summary, seconds)

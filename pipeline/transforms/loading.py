@@ -28,8 +28,8 @@ __all__ = [
 class LoadStored(Transform):
     """Read a stored volume (``.b2nd``) as int16 HU ``[1, D, H, W]``.
 
-    A plain tensor: its geometry stays in the JSON beside the file, because metadata that travels through a network claims
-    the input's voxel size for its features.
+    A plain tensor: its geometry stays in the JSON beside the file, because metadata that travels through a network
+    claims the input's voxel size for its features.
     """
 
     def __call__(self, path: str | Path) -> torch.Tensor:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage as ndi
 
+from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.segmentation import segment_organs
 
 Array = np.ndarray
@@ -83,8 +84,6 @@ def quality(data: Path) -> None:
 
 def phantom(_: Path, count: int = 20) -> None:
     """Dice and heart precision and recall on phantoms with known organs."""
-    from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
-
     settings = PhantomSettings()
     specs = plan_dataset(settings)
     rows, seconds = [], []

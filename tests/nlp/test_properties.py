@@ -116,6 +116,13 @@ def test_a_megabyte_is_read_up_to_the_limit():
     assert max(f.end for f in report.findings) <= MAX_CHARACTERS
 
 
+def test_a_text_without_full_stops_is_read_in_pieces():
+    findings = PARSER.parse("nodule in the right lung and " * 1_000).findings
+    assert len(findings) == 1_000
+    assert {f.location for f in findings} <= {"right_lung", "right", "other_location"}
+    assert max(f.sentence for f in findings) > 10
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -69,6 +69,7 @@ def test_organ_heading_gives_the_default_place_and_side(parser):
     assert one(parser, "Right lung: A nodule is seen.").location == "right_lung"
     assert one(parser, "Liver: A cyst is seen.").location == "liver"
     assert one(parser, "Heart: Enlarged.").abnormality == "cardiomegaly"
+    assert one(parser, "Heart and mediastinum: Lymphadenopathy.").location == "mediastinum"
 
 
 def test_a_wrapped_line_does_not_end_the_sentence(parser):

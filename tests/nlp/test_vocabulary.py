@@ -53,6 +53,17 @@ def test_a_file_extends_a_vocabulary(tmp_path):
     assert parser.parse("Nodule.").findings
 
 
+def test_a_label_is_added_to_the_published_ones(tmp_path):
+    path = write(
+        tmp_path,
+        "name: ours\nextends: chest_ct\nlabels: [catalogue, silicosis]\n"
+        "concepts: {silicosis: {labels: [silicosis], home: lung, terms: [silicosis]}}\n",
+    )
+    parser = ReportParser(path)
+    assert parser.vocabulary.labels[-2:] == ("other_disease", "silicosis")
+    assert parser.parse("Silicosis.").findings[0].abnormality == "silicosis"
+
+
 def test_a_file_of_its_own_needs_no_catalogue(tmp_path):
     path = write(
         tmp_path,

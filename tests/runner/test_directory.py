@@ -38,7 +38,7 @@ def test_run_that_ends_well(tmp_path):
     assert sorted(os.listdir(root)) == ["attention", "failures.csv", "run.json"]
     ended = state(root)
     assert (ended["status"], ended["command"], ended["shard"]) == ("done", ["organcam", "run"], None)
-    assert ended["stages"] == {"segment": {"done": 1, "skipped": 1, "failed": 0, "seconds": 1.25}}
+    assert ended["stages"] == {"segment": {"done": 1, "skipped": 1, "failed": 0, "seconds": 1.25, "notes": []}}
     assert {"organcam", "started", "ended", "seconds", "platform"} <= ended.keys()
 
 

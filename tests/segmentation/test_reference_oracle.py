@@ -107,6 +107,6 @@ def test_organ_split_and_shrunk_regions_are_identical(oracle, name):
                     assert digest(small[index]) == expected["sha256_uint8"], (key, organ)
     for key, truth in case["attn_gr_truth"].items():
         mode, _, dilated = key.partition("_")
-        r, l, h = reference_regions(organs.labels, mode, dilate=bool(dilated))
-        none = np.zeros_like(r)
-        assert digest(np.stack([h, none, l, r, r | l, none])) == truth["sha256_uint8"]
+        right, left, heart = reference_regions(organs.labels, mode, dilate=bool(dilated))
+        none = np.zeros_like(right)
+        assert digest(np.stack([heart, none, left, right, right | left, none])) == truth["sha256_uint8"]

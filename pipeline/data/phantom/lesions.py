@@ -147,7 +147,7 @@ def _nodules(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesi
 
 def _mass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
     side, lobe = habitus.lobes[MASS]
-    size = float(rng.uniform(34, 64))
+    size = float(rng.uniform(48, 76))
     centre = place_in_lobe(rng, habitus, side, lobe, size / 2)
     axes = size / 2 * rng.uniform(0.8, 1.0, 3)
     axes[int(rng.integers(3))] = size / 2
@@ -157,20 +157,20 @@ def _mass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
 def _consolidation(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
     side, lobe = habitus.lobes[CONSOLIDATION]
     centre = place_in_lobe(rng, habitus, side, lobe, 16)
-    axes = tuple(rng.uniform(30, 48, 3))
+    axes = tuple(rng.uniform(44, 68, 3))
     return [Lesion("consolidation", _name(side), LOBES[lobe], centre, axes, grade=1, waves=_waves(rng, 22))]
 
 
 def _groundglass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
     lobe = int(rng.choice([0, 1, 2, 2]))
-    sides = [-1, 1] if rng.random() < 0.4 else [_side(rng)]
+    sides = [-1, 1] if rng.random() < 0.6 else [_side(rng)]
     return [
         Lesion(
             "groundglass",
             _name(side),
             LOBES[lobe],
             place_in_lobe(rng, habitus, side, lobe, 14),
-            tuple(rng.uniform(34, 56, 3)),
+            tuple(rng.uniform(50, 75, 3)),
             waves=_waves(rng, 18),
         )
         for side in sides
@@ -200,21 +200,21 @@ def _atelectasis(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     sides = [-1, 1] if rng.random() < 0.3 else [_side(rng)]
     tilt = float(rng.uniform(-0.25, 0.25))
     return [
-        Lesion("atelectasis", _name(side), "lower", axes=(float(rng.uniform(20, 38)), tilt), waves=_waves(rng, 30))
+        Lesion("atelectasis", _name(side), "lower", axes=(float(rng.uniform(28, 50)), tilt), waves=_waves(rng, 30))
         for side in sides
     ]
 
 
 def _cyst(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
     side, lobe = habitus.lobes[CYST]
-    size = float(rng.uniform(22, 46))
+    size = float(rng.uniform(38, 66))
     centre = place_in_lobe(rng, habitus, side, lobe, size / 2)
     return [Lesion("cyst", _name(side), LOBES[lobe], centre, tuple(size / 2 * rng.uniform(0.85, 1, 3)), round(size))]
 
 
 def _coronary(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     """Plaques along the left anterior descending and right coronary arteries, as shares of the heart's axes."""
-    grade = int(rng.integers(3))
+    grade = int(rng.integers(1, 3))
     left = np.stack([np.linspace(-0.75, 0.35, 12), np.linspace(-0.55, -0.30, 12), np.full(12, -0.75)], 1)
     right = np.stack([np.linspace(-0.55, 0.05, 8), np.linspace(0.55, 0.80, 8), np.linspace(-0.60, -0.30, 8)], 1)
     course = np.concatenate([left, right])
@@ -223,16 +223,17 @@ def _coronary(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     other = len(left) + rng.choice(len(right) - 2, 2 + grade, replace=False)
     starts = np.concatenate([first, other])
     path = np.stack([course[starts], course[starts + 2]], 1) * 0.97
-    radius = float(rng.uniform(2.7, 3.6))
+    radius = float(rng.uniform(3.2, 4.2))
     return [Lesion("coronary_calcification", axes=(radius,), grade=grade, path=path.astype(np.float32))]
 
 
 def _aortic(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
     """Plaques on the wall of the arch and the descending aorta."""
     points = great_vessels(habitus)["aorta"]
-    grade = int(rng.integers(3))
+    grade = int(rng.integers(1, 3))  # at least moderate: less does not show on thick slices
     plaques = []
-    for _piece in range(6 + 3 * grade):
+    radius = float(rng.uniform(4.0, 5.2))
+    for _piece in range(9 + 5 * grade):
         piece = int(rng.choice([3, 4, 4, 5, 6, 7, 7]))
         (start, r0), (stop, r1) = points[piece], points[piece + 1]
         begin, axis = np.asarray(start), np.subtract(stop, start)
@@ -241,12 +242,12 @@ def _aortic(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
         across = np.cross(unit, [0.3, 0.5, 0.8])
         across /= np.linalg.norm(across)
         normal = across * np.cos(angle) + np.cross(unit, across) * np.sin(angle)
-        at = begin + axis * share + normal * (r0 + (r1 - r0) * share - 1.2)
-        plaques.append([at, at + unit * rng.uniform(8, 18)])
+        at = begin + axis * share + normal * (r0 + (r1 - r0) * share - radius)
+        plaques.append([at, at + unit * rng.uniform(12, 26)])
     return [
         Lesion(
             "aortic_calcification",
-            axes=(float(rng.uniform(2.6, 3.6)),),
+            axes=(radius,),
             grade=grade,
             path=np.asarray(plaques, np.float32),
         )
@@ -284,7 +285,7 @@ def _catheter(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
         [(-60, -10, -42), (-0.05 * h, -12, -42), (0.10 * h, -16, -34), (0.22 * h, -17, -25), (tip * h, -11, -28)],
         np.float32,
     )
-    return [Lesion("catheter", "right", axes=(1.5,), path=path)]
+    return [Lesion("catheter", "right", axes=(2.2,), path=path)]
 
 
 _DRAW: dict[str, Callable[[Rng, Habitus, PhantomSettings], list[Lesion]]] = {

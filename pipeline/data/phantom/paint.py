@@ -113,7 +113,7 @@ def _groundglass(canvas: Canvas, habitus: Habitus, lesion: Lesion, value: int, _
         return 0
     box, coverage = shape
     coverage = coverage * _lobe_of(canvas, box, habitus, lesion)
-    haze = -560 + 40 * lesion.waves(*canvas.mesh(box))
+    haze = -500 + 40 * lesion.waves(*canvas.mesh(box))
     canvas.blend(box, coverage, np.maximum(canvas.hu[box], haze))
     return canvas.mark(box, coverage, value)
 
@@ -168,7 +168,7 @@ def _effusion(canvas: Canvas, habitus: Habitus, lesion: Lesion, value: int, _: f
 def _cyst(canvas: Canvas, _: Habitus, lesion: Lesion, value: int, __: float) -> int:
     """Air with a thin wall."""
     outer = ellipsoid(canvas, lesion.centre, lesion.axes)  # type: ignore[arg-type]
-    inner = ellipsoid(canvas, lesion.centre, tuple(a - 2 for a in lesion.axes))  # type: ignore[arg-type]
+    inner = ellipsoid(canvas, lesion.centre, tuple(a - 3 for a in lesion.axes))  # type: ignore[arg-type]
     if outer is None:
         return 0
     box, coverage = outer

@@ -13,20 +13,20 @@ __all__ = ["CONFOUNDER_KINDS", "DEFAULT_PREVALENCE", "SPLITS", "Confounder", "Ph
 SPLITS = ("train", "valid", "test", "shifted")
 
 DEFAULT_PREVALENCE: dict[str, float] = {
-    "nodule": 0.35,
-    "mass": 0.25,
-    "consolidation": 0.25,
-    "groundglass": 0.25,
+    "nodule": 0.40,
+    "mass": 0.30,
+    "consolidation": 0.30,
+    "groundglass": 0.30,
     "pleural_effusion": 0.40,
     "emphysema": 0.25,
-    "atelectasis": 0.25,
-    "cyst": 0.20,
-    "coronary_calcification": 0.30,
+    "atelectasis": 0.30,
+    "cyst": 0.25,
+    "coronary_calcification": 0.35,
     "aortic_calcification": 0.40,
     "cardiomegaly": 0.30,
     "pericardial_effusion": 0.25,
-    "pacemaker": 0.15,
-    "catheter": 0.20,
+    "pacemaker": 0.20,
+    "catheter": 0.25,
 }
 """Share of the scans with each finding. Higher than in hospital, so that a few hundred scans are enough to learn."""
 
@@ -75,7 +75,7 @@ class PhantomSettings:
         confounders: as :class:`Confounder` or mappings of its fields.
         interventions: number of base scans for each confounder, each written alone, with the lesion put in, and with
             the confounder put in.
-        nodule_mm: smallest and largest diameter of a nodule. Below about 10 mm a nodule is lost on the default grid.
+        nodule_mm: smallest and largest diameter of a nodule. Below about 14 mm a nodule is lost on the default grid.
         noise_hu: smallest and largest standard deviation of the noise in soft tissue.
         arms_down: share of the scans with the arms beside the body.
 
@@ -94,7 +94,7 @@ class PhantomSettings:
     prevalence: Mapping[str, float] = field(default_factory=dict)
     confounders: tuple[Confounder, ...] = field(default_factory=_default_confounders)
     interventions: int = 20
-    nodule_mm: tuple[float, float] = (10.0, 28.0)
+    nodule_mm: tuple[float, float] = (14.0, 29.0)
     noise_hu: tuple[float, float] = (8.0, 22.0)
     arms_down: float = 0.15
 

@@ -85,7 +85,7 @@ def _flank_pads(canvas: Canvas, habitus: Habitus, outer: Array) -> Array:
             continue
         z, y, x = canvas.mesh(box)
         level = np.clip((habitus.level(z) - 0.22) / 0.2, 0, 1)
-        bulge = 26 * level * np.exp(-(((y - 30) / (0.55 * habitus.depth)) ** 4))
+        bulge = 21 * level * np.exp(-(((y - 30) / (0.55 * habitus.depth)) ** 4))
         wall = habitus.wall(z, y, np.maximum(np.abs(x) - bulge, 0), thickness)
         scale = habitus.wall_radius(thickness) / habitus.roundness
         pads[box] = cover((wall - 1) * np.float32(scale), canvas.grid.spacing[2]) - outer[box]

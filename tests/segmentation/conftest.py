@@ -1,0 +1,27 @@
+"""A phantom chest and helpers for the segmentation tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
+
+
+def dice(a, b):
+    """Dice coefficient of two masks."""
+    return 2.0 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum()))
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """A rendered phantom with little disease: hu, affine, organs."""
+    settings = PhantomSettings()
+    spec = min(plan_dataset(settings), key=lambda s: (len(s.findings), s.scan_id))
+    return render_scan(settings, spec)
+
+
+@pytest.fixture(scope="session")
+def phantom_mm(phantom):
+    """Its spacing along (I, P, L)."""
+    return tuple(float(v) for v in np.linalg.norm(phantom.affine[:3, :3], axis=0))
