@@ -73,7 +73,11 @@ class LocationRules:
         if spots:
             self._add_sides(spots, sides, side_at)
             return self._specific(spots), True, rule
-        return self._default(concept, inner, topic, sides, side_at)
+        found, named, rule = self._default(concept, inner, topic, sides, side_at)
+        if rule == "unplaced" and fitting:  # a place without a column of its own ("vascular", "lymph node")
+            at = tokens.span(fitting[0].first, fitting[0].last)
+            return (Spot(self._vocabulary.unplaced, *at, fitting[0].place),), True, rule
+        return found, named, rule
 
     def topic(self, concept: Concept, topics: Sequence[Member]) -> Member | None:
         """The one of a heading's places that a concept belongs to ("Heart and mediastinum: lymphadenopathy")."""

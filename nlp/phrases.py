@@ -155,6 +155,9 @@ def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member
                 continue
             kept.append(member if member.sides or group != "lung_level" else member._replace(sides=of_lung))
         return kept
+    if any(m.place and places[m.place].of_context for m in members):  # "the left lobe of the thyroid"
+        organs = [m for m in members if m.place and not places[m.place].of_context]
+        return organs or members
     if any(g and g != "position" for g in groups):
         return [m for m, g in zip(members, groups, strict=True) if g != "position"]
     return members

@@ -117,7 +117,7 @@ class SentenceReader:
                 if hit.kind == "side" or (hit.kind == "finding" and concepts[hit.name].labels)
                 for i in range(hit.first, hit.last)
             }
-            cue_hits = [h for h in cue_hits if covered.isdisjoint(range(h.first, h.last))]
+            cue_hits = [cue for h in cue_hits for cue in self._uncovered(words, h, covered)]
         clauses = split_clauses(words, hits, self._cues.words)
         phrases: list[Phrase] = []
         if len(hits) > len(findings) or sizes:
@@ -165,6 +165,14 @@ class SentenceReader:
                 ]
                 return [*hits[:index], *apart, *self._separate(words, hits[index + 1 :])]
         return hits
+
+    def _uncovered(self, words: Sequence[str], cue: Hit, covered: set[int]) -> list[Hit]:
+        """The cue, or the shorter one that is left of it where a finding begins ("no | pathological lymph node")."""
+        free = next((i for i in range(cue.first, cue.last) if i in covered), cue.last)
+        if free == cue.last:
+            return [cue]
+        shorter = self._cues.trie.scan(words[cue.first : free])
+        return [Hit("cue", h.name, cue.first + h.first, cue.first + h.last) for h in shorter]
 
     def _refers(self, words: Sequence[str]) -> bool:
         hits = self._cues.anaphora.scan(words[:3])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813  the name everybody uses
+import SimpleITK as sitk
 
 from .midline import Midline
 from .morphology import bounding_box, component_sizes, components, erode

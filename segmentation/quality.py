@@ -146,14 +146,15 @@ def _orientation(seen: Evidence, lung: BoolArray) -> dict[str, float]:
     before, level = thorax.before_spine(lungs.shape[1])[:, :, 0], np.arange(lungs.shape[0])[:, None]
     below = (level - thorax.carina) / max(1.0, thorax.bottom - thorax.carina)
     heart = _medial_difference(lungs, thorax, (before > 40.0) & (before < 110.0) & (below > 0.15) & (below < 0.55))
+    # A rotated patient's heart moves sideways, twice its 75 mm before the spine times the tilt in this difference.
+    heart -= 2 * 75.0 * thorax.scale * _tilt(seen.labels, thorax)
     aorta = _medial_difference(lungs, thorax, (np.abs(before) < 12.0) & (below > 0.05) & (below < 0.75))
     return {
         "upside_down": upper / max(lower, 1.0),
         "trachea_level": trachea,
         "heart_left_mm": heart,
         "aorta_left_mm": aorta,
-        # A rotated patient moves the heart to a side, but not the aorta, which lies on the axis.
-        "left_sidedness_mm": heart + aorta if aorta < 0 else max(heart + aorta, 0.0),
+        "left_sidedness_mm": heart + aorta,
         "bone_front_to_back": _bone_front_to_back(seen.volume, lung, thorax),
     }
 
@@ -169,6 +170,23 @@ def _bone_front_to_back(volume: FloatArray, lung: BoolArray, thorax: Thorax) -> 
     reach = 25.0 / thorax.spacing[2]
     strip = volume[thorax.top : thorax.bottom + 1, :, max(0, int(column - reach)) : int(column + reach) + 1] > 180.0
     return float(strip[:, :first].sum()) / max(1.0, float(strip[:, last:].sum()))
+
+
+def _tilt(lungs: LabelArray, thorax: Thorax) -> float:
+    """Slope of the line through the backs of both lungs: left further back is positive."""
+    part = lungs[int(thorax.carina) : int(thorax.carina + 0.6 * (thorax.bottom - thorax.carina)) + 1]
+    backs, middles = [], []
+    for label in (RIGHT_LUNG, LEFT_LUNG):
+        hit = part == label
+        rows = hit.any(axis=2)
+        some = rows.any(axis=1)
+        if not some.any():
+            return 0.0
+        backs.append(float(np.median(rows.shape[1] - 1 - rows[some][:, ::-1].argmax(axis=1))) * thorax.spacing[1])
+        columns = np.flatnonzero(hit.any(axis=(0, 1)))
+        middles.append(0.5 * float(columns[0] + columns[-1]) * thorax.spacing[2])
+    apart = middles[1] - middles[0]
+    return (backs[1] - backs[0]) / apart if apart > 40.0 else 0.0
 
 
 def _medial_difference(lungs: LabelArray, thorax: Thorax, where: BoolArray) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from scipy import ndimage as ndi
 
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan

@@ -116,3 +116,18 @@ def test_unknown_and_missing_vocabularies(tmp_path):
 def test_cues_of_an_unknown_language_are_refused():
     with pytest.raises(ConfigError, match="no cues for the language 'xx'"):
         load_cues("xx")
+
+
+@pytest.mark.parametrize("name", ["chest_ct", "chest_xray"])
+def test_every_term_is_found_and_every_term_can_be_negated(name):
+    parser = ReportParser(name)
+    for words, kind, owner in parser.vocabulary.terms:
+        if kind != "finding":
+            continue
+        term = " ".join(words)
+        found = {
+            f.abnormality for f in parser.parse(f"There is {term} in the right lung.").findings if f.status == "present"
+        }
+        assert found >= set(parser.vocabulary.concepts[owner].labels), term
+        for text in (f"No {term} was detected.", f"{term} was not observed.", f"No evidence of {term}."):
+            assert {f.status for f in parser.parse(text).findings} <= {"absent"}, text

@@ -1,4 +1,4 @@
-"""A phantom chest and helpers for the segmentation tests."""
+"""A phantom chest for the segmentation tests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import numpy as np
 import pytest
 
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
-
-
-def dice(a, b):
-    """Dice coefficient of two masks."""
-    return 2.0 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum()))
 
 
 @pytest.fixture(scope="session")

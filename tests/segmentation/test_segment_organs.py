@@ -7,7 +7,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from organcam.errors import DataError
 from organcam.segmentation import montage, save_montage, segment_organs
