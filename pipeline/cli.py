@@ -163,9 +163,10 @@ def parse(
     text_columns: Annotated[str | None, typer.Option(help="Columns of the text, comma-separated.")] = None,
     vocabulary: Annotated[str, typer.Option(help="Shipped vocabulary, or the path of a YAML file.")] = "chest_ct",
     labels: Annotated[str | None, typer.Option(help="A label profile to write too: ct_rate.")] = None,
-    uncertain: Annotated[str, typer.Option(help="positive or negative.")] = "positive",
+    uncertain: Annotated[str | None, typer.Option(help="positive or negative; default by vocabulary.")] = None,
     historical: Annotated[str, typer.Option(help="positive or negative.")] = "negative",
     text: Annotated[str | None, typer.Option(help="One report, printed as a table of findings.")] = None,
+    workers: Workers = 1,
     html: Annotated[Path | None, typer.Option(help="With --text: write the report with its findings marked.")] = None,
     settings: Set = [],  # noqa: B006
     quiet: Quiet = False,
@@ -178,12 +179,12 @@ def parse(
         msg = "parse needs --out DIR, or --text for one report"
         raise ConfigError(msg)
     if reports is None:
-        _run(_workflow_of(out, None, settings), out, ["parse"], 1, "serial", None, quiet)
+        _run(_workflow_of(out, None, settings), out, ["parse"], workers, "processes", None, quiet)
     data: dict[str, Any] = {"reports": str(reports), "report_id_column": id_column}
     if text_columns:
         data["report_text_columns"] = [column.strip() for column in text_columns.split(",") if column.strip()]
     rules = {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical, "labels": labels}
-    _run(_workflow({"data": data, "parse": rules}, settings), out, ["parse"], 1, "serial", None, quiet)
+    _run(_workflow({"data": data, "parse": rules}, settings), out, ["parse"], workers, "processes", None, quiet)
 
 
 @app.command()

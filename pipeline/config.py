@@ -105,13 +105,14 @@ class ParseConfig(Section):
 
     Attributes:
         vocabulary: name of a shipped vocabulary, or the path of a YAML file.
-        uncertain: whether "possible", "cannot exclude" count as present.
+        uncertain: whether "possible", "cannot exclude" count as present; null is the vocabulary's own habit
+            (``chest_ct`` positive, ``chest_xray`` negative).
         historical: whether findings told as history count as present.
         labels: a label profile that is written too, such as ``ct_rate``.
     """
 
     vocabulary: str = "chest_ct"
-    uncertain: Literal["positive", "negative"] = "positive"
+    uncertain: Literal["positive", "negative"] | None = None
     historical: Literal["positive", "negative"] = "negative"
     labels: str | None = None
 

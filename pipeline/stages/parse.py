@@ -11,7 +11,7 @@ from organcam.nlp import parse_table, write_outputs
 
 from ..data.discover import read_table, report_columns
 from ..errors import DataError
-from ..runner import Failure, Unit, WorkContext, fingerprint_file
+from ..runner import Failure, Unit, WorkContext, fingerprint_file, make_executor
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_parse"]
@@ -29,8 +29,9 @@ def run_parse(run: Run) -> StageSummary:
     if Path(settings.vocabulary).is_file():
         inputs["vocabulary"] = fingerprint_file(Path(settings.vocabulary))
     parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": texts}
-    unit = Unit("reports", inputs, {"reports": str(data.reports.absolute())})
-    result = run.spread("parse", VERSION, run.folder("labels"), parse_reports, parameters, [unit])
+    unit = Unit("reports", inputs, {"reports": str(data.reports.absolute()), "workers": run.executor.workers})
+    with make_executor("serial") as here:  # the parser spreads the reports itself
+        result = run.spread("parse", VERSION, run.folder("labels"), parse_reports, parameters, [unit], executor=here)
     if result.failed:
         raise DataError(result.failed[0].reason)
     details = result.done["reports"]["details"]
@@ -46,7 +47,11 @@ def parse_reports(context: WorkContext, payload: Mapping[str, Any], parameters: 
     """Parse one table of reports, streamed, and write the label tables."""
     vocabulary = parameters["vocabulary"]
     reports = parse_table(
-        payload["reports"], parameters["id_column"], parameters["text_columns"], vocabulary=vocabulary
+        payload["reports"],
+        parameters["id_column"],
+        parameters["text_columns"],
+        vocabulary=vocabulary,
+        workers=payload["workers"],
     )
     written = context.scratch / "labels"
     counts = write_outputs(

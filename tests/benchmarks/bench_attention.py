@@ -44,7 +44,7 @@ def candidates(network: AxialNet, x: torch.Tensor) -> dict[str, tuple[Callable[[
         "organcam, gradients from layer4": (lambda: attention_maps(network, x, target_layer="backbone.layer4"), 1),
     }
     if find_spec("captum"):
-        from captum.attr import LayerGradientXActivation  # noqa: PLC0415
+        from captum.attr import LayerGradientXActivation
 
         method = LayerGradientXActivation(network, network.head)
         found["captum LayerGradientXActivation"] = (
@@ -52,8 +52,8 @@ def candidates(network: AxialNet, x: torch.Tensor) -> dict[str, tuple[Callable[[
             M / TIMED_LABELS,
         )
     if find_spec("pytorch_grad_cam"):
-        from pytorch_grad_cam import HiResCAM  # noqa: PLC0415
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
+        from pytorch_grad_cam import HiResCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
         cam = HiResCAM(_SlabsAsBatch(network, len(x[0])), [network.head])
         found["grad-cam HiResCAM"] = (
