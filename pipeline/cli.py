@@ -138,6 +138,7 @@ def segment(
         list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="organcam, or reference for the published rule.")] = None,
+    png: Annotated[bool, typer.Option("--png", help="A picture of every scan with its organs.")] = False,
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
     executor: Engine = "processes",
@@ -146,6 +147,7 @@ def segment(
 ) -> None:
     """Segment lungs, heart and mediastinum: organs/."""
     chosen = [f"segment.method={method}"] if method else []
+    chosen += ["segment.png=true"] if png else []
     if scans:
         workflow = _workflow(
             {"data": {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}},

@@ -123,10 +123,12 @@ class SegmentConfig(Section):
     Attributes:
         method: ``organcam``, or ``reference`` for the published threshold rule.
         timeout: seconds after which a scan is given up and listed in failures.csv.
+        png: whether to write a picture of every scan with its organs, ``organs/<id>_organs.png``.
     """
 
     method: Literal["organcam", "reference"] = "organcam"
     timeout: PositiveFloat = 600.0
+    png: bool = False
 
 
 class StoreConfig(Section):
@@ -220,12 +222,13 @@ class TrainConfig(Section):
         augment: the published flips and rotations by 90 degrees.
         keep: weights that are explained: of the ``last`` epoch, or the ``best`` by validation loss.
         patience: epochs without a better validation loss before stopping; null for never.
+        validate_every: epochs from one look at the validation split to the next; the last epoch is always looked at.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         amp: mixed precision on a GPU.
         cache_gb: volumes stay in memory when the training split fits into this much.
         loader_workers: processes that read volumes ahead; 0 reads in the training process.
-        parallel: models trained at the same time, each in a process with one thread: quicker for several small ones on
-            a CPU. 1 trains one after another with all cores, or on the GPU.
+        parallel: whether models are trained side by side in the run's worker processes, one thread each: quicker for
+            several small ones on a CPU. Otherwise one after another, with all cores or on the GPU.
     """
 
     epochs: PositiveInt = 20
@@ -238,11 +241,12 @@ class TrainConfig(Section):
     augment: bool = False
     keep: Literal["last", "best"] = "last"
     patience: PositiveInt | None = None
+    validate_every: PositiveInt = 1
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     amp: bool = False
     cache_gb: NonNegativeFloat = 2.0
     loader_workers: int = Field(default=0, ge=0)
-    parallel: PositiveInt = 1
+    parallel: bool = False
 
 
 class ModelConfig(Section):

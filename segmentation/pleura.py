@@ -9,8 +9,9 @@ below it. A side whose bottom is missing although the other side's goes on takes
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,34 @@ from .morphology import bounding_box, close, component_sizes, components, dilate
 from .thorax import Thorax
 from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
-__all__ = ["PleuralModel", "add_leftovers", "fill_missing_side", "pleural_lungs", "rib_surface"]
+__all__ = ["PleuralModel", "add_leftovers", "diaphragm_floors", "fill_missing_side", "pleural_lungs", "rib_surface"]
 
 RIB_HU = 150.0
 DENSE_HU = -150.0
 FAT_HU = -25.0
+PARTIAL_HU = -450.0
 RAYS = 96
 REACH_MM = 190.0
+FLUID_HU = 30.0
+"""Mean over some 15 mm that fluid keeps under; liver, spleen and muscle lie 15 to 30 HU higher without contrast."""
+
 EXCESS_MM = 7.0
 """Soft tissue between lung and ribs beyond the person's own distance that counts as disease."""
 
-MIN_DISEASE_ML = 8.0
+MIN_DISEASE_ML, MIN_DISEASE_VOXELS = 8.0, 80
+
+SIDE, BACK = (-0.5, 0.5), (1.1, 2.2)
+"""Angles of the rays that meet the lateral and the posterior recess."""
+
+FRONT = -1.3
+LEAST_FALL_MM, MOST_FALL_MM = 52.0, 110.0
+"""How far the diaphragm of an adult falls from its dome to the posterior recess, below the lower dome and at most."""
+
+FLOOR_MISSING_STEP, FLOOR_NEAR_STEP = 1.5, 0.3
+FLOOR_MISSING_ML = 50.0
+DOME_PERCENT = 65.0
+FLOOR_MISSING_MM, FLOOR_NEAR_MM = 16.0, 6.0
+"""How far above the expected floor a lung must end to count as cut short by dense disease, and at that one's edge."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,7 @@ class PleuralModel:
         wall: inner surface of the chest wall on each ray, mm, [D, RAYS]; NaN where no rib is near.
         lung: outermost lung on each ray, mm, [D, RAYS]; NaN where the ray meets none.
         gap: this person's distance from lung to ribs where both touch, mm.
+        pixel: step along the rays, mm.
         top: first slice in which the rays start inside the chest; the apex above it is too narrow for them.
     """
 
@@ -55,6 +74,7 @@ class PleuralModel:
     lung: npt.NDArray[np.float64]
     gap: float
     top: int
+    pixel: float
 
 
 def pleural_lungs(
@@ -70,22 +90,33 @@ def pleural_lungs(
         zone: where mediastinum may be, ``central_zone``.
         keep_out: bool, voxels that are never lung (airways).
     """
-    free = (volume > DENSE_HU) & body & ~zone & (lungs == 0) & ~keep_out
+    dense = (volume > DENSE_HU) & body & (lungs == 0) & ~keep_out
+    free = dense & ~zone
+    # Half a thick slice of air over half a slice of disease is as little dense as this.
+    partial = (volume > PARTIAL_HU) & body & (lungs == 0) & ~keep_out & ~zone
     out, models = lungs.copy(), {}
     for label in (RIGHT_LUNG, LEFT_LUNG):
         own = lungs == label
-        if not own.any():
-            continue
-        model = models[label] = rib_surface(volume, own, thorax, label)
+        if own.any():
+            models[label] = rib_surface(volume, own, thorax, label)
+    # An apex without air hides on its side where the rays begin to see ribs, not on the other.
+    first = min((model.top for model in models.values()), default=0)
+    models = {label: replace(model, top=first) for label, model in models.items()}
+    floors = diaphragm_floors(lungs, models, thorax)
+    for label, model in models.items():
+        own = lungs == label
         add = _between_lung_and_ribs(model) & free & (volume > FAT_HU)
-        add |= _above_diaphragm(own, model, thorax, label) & free
+        above = _above_diaphragm(own, floors[label], model, thorax, label)
+        add |= above & free
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         if not add.any():
             continue
+        add |= dilate(add, 1.0, (1.0, 1.0, 1.0)) & above & partial
         add |= _up_to_bone(volume, add, thorax) & free
         joined = close(own | add, 5.0, thorax.spacing)
         grown = joined & (out == 0) & ~zone & ~keep_out & _inside_wall(model)
         out[grown | add] = label
+        out[_beside_mediastinum(out, own, dense & zone, thorax, label)] = label
     return out, models
 
 
@@ -135,6 +166,7 @@ def _reflected(mask: BoolArray, thorax: Thorax) -> BoolArray:
 def add_leftovers(
     volume: FloatArray,
     labels: LabelArray,
+    aerated: LabelArray,
     body: BoolArray,
     thorax: Thorax,
     models: dict[int, PleuralModel],
@@ -143,9 +175,11 @@ def add_leftovers(
     """Give the lung what the mediastinum did not take of the soft tissue inside the ribs, beside the spine."""
     out = labels.copy()
     free = (volume > FAT_HU) & body & (labels == 0) & ~keep_out & (thorax.before_spine(labels.shape[1]) < 30.0)
+    floors = diaphragm_floors(aerated, models, thorax)
     for label, model in models.items():
         own = labels == label
-        add = _above_diaphragm(own, model, thorax, label) & free
+        floor = np.maximum(_lowest(own), floors[label])
+        add = _above_diaphragm(own, floor, model, thorax, label) & free
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         out[add | (_up_to_bone(volume, add, thorax) & free)] = label
     return out
@@ -181,7 +215,7 @@ def rib_surface(volume: FloatArray, lung: BoolArray, thorax: Thorax, label: int)
     lateral = np.nan_to_num(outermost[:, np.abs(angles) < 0.6].max(axis=1), nan=0.0) > 12.0
     # Two steps further down: there a low percentile over neighbouring slices sees ribs, not the shoulder.
     first = int(lateral.argmax()) + int(np.ceil(8.0 / spacing[0])) if lateral.any() else thorax.bottom
-    return PleuralModel(centre, radius, ray, angles, wall, outermost, person, first)
+    return PleuralModel(centre, radius, ray, angles, wall, outermost, person, first, step)
 
 
 def _ray_origin(lung: BoolArray, thorax: Thorax, label: int) -> tuple[float, float]:
@@ -211,7 +245,24 @@ def _inside_wall(model: PleuralModel) -> BoolArray:
     """Voxels nearer to the ray origin than the wall less the person's distance; all where no wall is known.
 
     None above the slices that the rays can see."""
-    limit = np.where(np.isnan(model.wall), np.inf, model.wall - model.gap)
+    limit = np.where(np.isnan(model.wall), np.inf, model.wall - _dense_gap(model))
+    limit[: model.top] = 0.0
+    return model.radius[None] <= limit[:, model.ray]
+
+
+def _dense_gap(model: PleuralModel) -> float:
+    """The distance from pleura to ribs where what lies inside is dense: the mean of lung and rib passes for bone later
+    than that of fluid and rib, by up to a pixel."""
+    return max(0.0, model.gap - 0.75 * model.pixel)
+
+
+def _inside_lung_hull(model: PleuralModel, thorax: Thorax) -> BoolArray:
+    """Voxels that the lung of neighbouring slices and rays encloses: a grey closing of its outermost points."""
+    reach = np.nan_to_num(model.lung, nan=0.0)
+    size = (2 * max(1, round(30.0 / thorax.spacing[0])) + 1, 15)
+    pad = [(size[0], size[0]), (size[1], size[1])]
+    wrapped = np.pad(np.pad(reach, [(0, 0), pad[1]], mode="wrap"), [pad[0], (0, 0)], mode="constant")
+    limit = ndi.grey_closing(wrapped, size=size)[size[0] : -size[0], size[1] : -size[1]]
     limit[: model.top] = 0.0
     return model.radius[None] <= limit[:, model.ray]
 
@@ -226,17 +277,139 @@ def _between_lung_and_ribs(model: PleuralModel) -> BoolArray:
     return (model.radius[None] > start) & (model.radius[None] <= stop)
 
 
-def _above_diaphragm(lung: BoolArray, model: PleuralModel, thorax: Thorax, label: int) -> BoolArray:
-    """Tissue inside the ribs of its side with lung of that side below it: over the diaphragm, so not liver."""
-    some = lung.any(axis=0)
-    lowest = np.where(some, lung.shape[0] - 1 - lung[::-1].argmax(axis=0), -1)
-    below = np.arange(lung.shape[0])[:, None, None] <= lowest
+def _above_diaphragm(
+    lung: BoolArray, floor: npt.NDArray[np.float64], model: PleuralModel, thorax: Thorax, label: int
+) -> BoolArray:
+    """Tissue inside the ribs of its side over the floor of that side: over the diaphragm, so not liver."""
+    below = np.arange(lung.shape[0])[:, None, None] <= floor
     across = thorax.from_midline(lung.shape[2]) * (-1.0 if label == RIGHT_LUNG else 1.0)
     # In front the ribs are cartilage, which no threshold finds: there the lung itself must lie before the tissue.
     first = np.where(lung.any(axis=1), lung.argmax(axis=1), lung.shape[1])
     before = np.arange(lung.shape[1])[None, :, None] >= first[:, None]
     bony = (model.angles > -0.5)[model.ray][None] & ~np.isnan(model.wall)[:, model.ray]
-    return below & (across > 18.0 * thorax.scale) & (bony | before) & _inside_wall(model)
+    enclosed = bony | before | _inside_lung_hull(model, thorax)
+    return below & (across > 18.0 * thorax.scale) & enclosed & _inside_wall(model)
+
+
+def _lowest(lung: BoolArray) -> npt.NDArray[np.float64]:
+    """Lowest slice with lung of every (row, column), -1 where there is none, [H, W]."""
+    return np.where(lung.any(axis=0), lung.shape[0] - 1.0 - lung[::-1].argmax(axis=0), -1.0)
+
+
+def diaphragm_floors(
+    lungs: LabelArray, models: dict[int, PleuralModel], thorax: Thorax
+) -> dict[int, npt.NDArray[np.float64]]:
+    """Lowest slice of each pleural cavity for every (row, column), [H, W]; -1 where there is none.
+
+    The air-filled lung's own lowest point, or a dome where that lies much lower. The dome falls from its top with the
+    square of the share of the way to the ribs, by as much as on this side or the other, whichever is more, and at the
+    back at least as far as in any deep breath.
+
+    Args:
+        lungs: closed aerated lungs, 1 right and 2 left.
+        models: chest wall of each side.
+        thorax: landmarks of the same grid.
+    """
+    dz = thorax.spacing[0]
+    lowest = {label: _lowest(lungs == label) for label in models}
+    shares = {label: _share_of_way(model, thorax) for label, model in models.items()}
+    seen = {label: _dome_and_falls(lowest[label], shares[label], model) for label, model in models.items()}
+    domes = np.array([values[0] for values in seen.values()])
+    # Both recesses reach down to about the same rib, however different the domes.
+    base = np.fmax.reduce([values[0] + values[2] for values in seen.values()] + [domes.max(initial=0.0) + LEAST_FALL_MM * thorax.scale / dz])
+    floors = {}
+    for label, model in models.items():
+        share, (dome, lateral, _) = shares[label], seen[label]
+        behind = min(base - dome, MOST_FALL_MM / dz)
+        fall = np.interp(model.angles, (0.0, BACK[0]), (min(np.fmax(lateral, 0.0), behind), behind))[model.ray]
+        level = dome + fall * share**2
+        level[(share > 1.05) | ~((model.angles > FRONT) & (model.angles < 2.8))[model.ray]] = -1.0
+        missing = (level - lowest[label]) * dz
+        short = _cut_short(missing, lowest[label] >= 0, thorax)
+        floors[label] = np.where(short, level + 0.5, lowest[label])
+    return floors
+
+
+def _cut_short(missing: FloatArray, footprint: BoolArray, thorax: Thorax) -> BoolArray:
+    """Columns, [H, W], in which the lung ends well above the expected floor, over an area and volume that matter."""
+    dz, pixel = thorax.spacing[0], thorax.spacing[1] * thorax.spacing[2]
+    near = missing > max(FLOOR_NEAR_MM, FLOOR_NEAR_STEP * dz)
+    seeds = missing > max(FLOOR_MISSING_MM, FLOOR_MISSING_STEP * dz)
+    labels, count = components(near, connectivity=4)
+    counts = np.bincount(labels[seeds], minlength=count + 1)
+    depth = np.where(footprint, missing, np.minimum(missing, 30.0))
+    volume = np.bincount(labels.ravel(), weights=np.maximum(depth, 0.0).ravel(), minlength=count + 1) * pixel / 1000.0
+    large = (counts * pixel > 1000.0) & (volume > FLOOR_MISSING_ML)
+    large[0] = False
+    return large[labels]
+
+
+def _dome_and_falls(
+    lowest: npt.NDArray[np.float64], share: npt.NDArray[np.float64], model: PleuralModel
+) -> tuple[float, float, float]:
+    """Slice of the diaphragm's top beside the heart, and the slices by which it falls to the side and to the back."""
+
+    def ring(angles: tuple[float, float], low: float, high: float) -> BoolArray:
+        sector = ((model.angles > angles[0]) & (model.angles < angles[1]))[model.ray]
+        return sector & (share > low) & (share < high) & (lowest >= 0)
+
+    # Away from the heart, and from the back where fluid and airless lung lie.
+    top = lowest[ring((-0.9, 0.4), 0.0, 0.6)]
+    dome = float(np.percentile(top, DOME_PERCENT)) if top.size >= 5 else np.nan
+    falls = []
+    for angles in (SIDE, BACK):
+        area = ring(angles, 0.55, 1.0)
+        falls.append(float(np.median((lowest[area] - dome) / share[area] ** 2)) if area.sum() >= 8 else np.nan)
+    return dome, falls[0], falls[1]
+
+
+def _share_of_way(model: PleuralModel, thorax: Thorax) -> npt.NDArray[np.float64]:
+    """Distance from the ray origin over that of the ribs near the lung's base, [H, W]."""
+    base = slice(int(thorax.top + 0.6 * (thorax.bottom - thorax.top)), thorax.bottom + 1)
+    known = np.where(np.isnan(model.wall[base]), model.lung[base], model.wall[base] - model.gap)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        edge = np.nanpercentile(known, 75, axis=0)
+    edge = np.where(np.isnan(edge), np.inf, np.maximum(edge, 1.0))
+    return model.radius / edge[model.ray]
+
+
+def _beside_mediastinum(
+    labels: LabelArray, air: BoolArray, candidate: BoolArray, thorax: Thorax, label: int
+) -> BoolArray:
+    """The part of dense disease that reaches into the mediastinum's zone.
+
+    Where dense disease meets the zone the lung's medial border is taken from the rows and slices around it in which
+    air-filled lung shows it.
+    """
+    sign = -1.0 if label == RIGHT_LUNG else 1.0
+    across = thorax.from_midline(labels.shape[2]) * sign
+    far = np.float32(1e3)
+    border = np.where(air, across, far).min(axis=2)
+    disease = (labels == label) & ~air
+    medial = np.where(disease, across, far).min(axis=2)
+    seeds = (medial < far) & (medial < border)
+    known = (border < far) & ~seeds
+    if not seeds.any() or not known.any():
+        return np.zeros_like(air)
+    level = _from_known(border, known, thorax)
+    # Rows beside them whose air begins much further out are hidden by the same disease.
+    rows = (labels == label).any(axis=2)
+    wanted = ndi.binary_propagation(seeds, mask=seeds | (rows & (np.minimum(border, medial) > level + 12.0)))
+    if (wanted & known).any():
+        level = _from_known(border, known & ~wanted, thorax)
+    inner = np.where(wanted, level, far)[:, :, None]
+    outer = np.where(wanted, np.minimum(border, medial), -far)[:, :, None]
+    add = candidate & (across > inner) & (across < outer)
+    return open_mask(add | disease, 3.0, thorax.spacing) & add
+
+
+def _from_known(border: FloatArray, known: BoolArray, thorax: Thorax) -> FloatArray:
+    """The border in every (slice, row) as the mean of the known ones around it; far away where none is near."""
+    sigma = (25.0 / thorax.spacing[0], 25.0 / thorax.spacing[1])
+    weight = ndi.gaussian_filter(known.astype(np.float32), sigma, mode="nearest", truncate=3.0)
+    level = ndi.gaussian_filter(np.where(known, border, 0.0).astype(np.float32), sigma, mode="nearest", truncate=3.0)
+    return np.where(weight > 0.01, level / np.maximum(weight, 1e-6), np.float32(1e3)).astype(np.float32)
 
 
 def _up_to_bone(volume: FloatArray, add: BoolArray, thorax: Thorax) -> BoolArray:
@@ -256,7 +429,8 @@ def _keep_large(mask: BoolArray, lung: BoolArray, spacing: Sequence[float]) -> B
     labels, count = components(mask)
     if count == 0:
         return mask
-    large = component_sizes(labels, count) * float(np.prod(spacing)) / 1000.0 > MIN_DISEASE_ML
+    least = max(MIN_DISEASE_ML * 1000.0 / float(np.prod(spacing)), MIN_DISEASE_VOXELS)
+    large = component_sizes(labels, count) > least
     touching = np.zeros(count + 1, dtype=bool)
     touching[np.unique(labels[dilate(lung, max(spacing), spacing)])] = True
     return (large & touching)[labels]

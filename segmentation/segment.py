@@ -156,7 +156,7 @@ def _organs(
     guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
     labels = np.where(labels == 0, guess, labels)
     labels[find_mediastinum(volume, labels, body | airway, thorax, zone)] = HEART_MEDIASTINUM
-    return add_leftovers(volume, labels, body, thorax, models, airway)
+    return add_leftovers(volume, labels, closed, body, thorax, models, airway)
 
 
 def _uncrop(labels: LabelArray, box: tuple[slice, ...], shape: tuple[int, ...]) -> LabelArray:

@@ -117,15 +117,17 @@ def train_model(
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate(engine: SupervisedTrainer) -> None:
-        figures = {"train_loss": float(np.mean(losses)), **evaluate_loss(network, loss, loaders[1], device)}
+        epoch, figures = engine.state.epoch, {"train_loss": float(np.mean(losses))}
+        if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+            figures |= evaluate_loss(network, loss, loaders[1], device)
         losses.clear()
-        log.add(epoch=engine.state.epoch, learning_rate=optimizer.param_groups[0]["lr"], **figures)
+        log.add(epoch=epoch, learning_rate=optimizer.param_groups[0]["lr"], **figures)
         if settings.keep == "best" and log.best("valid_loss") == len(log.rows) - 1:
             best.keep(network)
-        if settings.patience is not None and len(log.rows) - 1 - log.best("valid_loss") >= settings.patience:
+        if _out_of_patience(log, settings):
             engine.terminate()
         if on_epoch is not None:
-            on_epoch(engine.state.epoch, figures)
+            on_epoch(epoch, figures)
 
     # after `validate`, so that the saved log has this epoch's row
     saver = DiskSaver(str(folder), atomic=True, require_empty=False)
@@ -228,9 +230,8 @@ def _attach_steps(
 
 
 def _out_of_patience(log: TrainingLog, settings: TrainConfig) -> bool:
-    if settings.patience is None or not log.rows:
-        return False
-    return len(log.rows) - 1 - log.best("valid_loss") >= settings.patience
+    best = log.best("valid_loss")
+    return settings.patience is not None and best is not None and len(log.rows) - 1 - best >= settings.patience
 
 
 def _resume(saved: dict[str, Any], folder: Path, device: torch.device) -> None:

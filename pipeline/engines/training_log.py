@@ -19,9 +19,10 @@ class TrainingLog:
         """Append one epoch; numbers become Python floats, which a weights-only checkpoint can hold."""
         self.rows.append({key: float(value) for key, value in values.items()})
 
-    def best(self, column: str) -> int:
-        """Index of the row with the smallest value of a column; the earliest of equals."""
-        return min(range(len(self.rows)), key=lambda row: self.rows[row][column])
+    def best(self, column: str) -> int | None:
+        """Index of the row with the smallest value of a column; the earliest of equals, None where no row has one."""
+        rows = [index for index, row in enumerate(self.rows) if column in row]
+        return min(rows, key=lambda index: self.rows[index][column]) if rows else None
 
     def frame(self) -> pd.DataFrame:
         """The rows as a table."""

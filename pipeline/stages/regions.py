@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from organcam.segmentation.regions import organ_occupancy
+from organcam.segmentation.regions import organ_occupancy, rough_regions
 
 from ..data.network_input import grid_key, grid_on_scan, input_affine
 from ..data.readers import read_volume
+from ..errors import DataError
 from ..geometry import FeatureGrid
 from ..runner import Unit, WorkContext
 from .run import Run, StageSummary, summarise
@@ -52,6 +53,9 @@ def run_regions(run: Run) -> StageSummary:
 
 def lay_cells(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Occupancy of one scan: uint8 ``[3, S, h, w]`` a grid, 255 where an organ fills the cell."""
+    if not payload["ok"] and parameters["flagged"] == "leave_out":
+        msg = "left out: its segmentation is flagged, see organs/quality.csv (regions.flagged)"
+        raise DataError(msg)
     labels = read_volume(Path(payload["organs"])).reoriented()
     stored = payload["stored"]
     arrays: dict[str, Any] = {}
@@ -59,22 +63,8 @@ def lay_cells(context: WorkContext, payload: Mapping[str, Any], parameters: Mapp
         grid = FeatureGrid.from_dict(plain)
         affine = input_affine(np.asarray(stored["affine"]), stored["shape"], grid.input_shape)
         cells = grid_on_scan(grid, affine, labels.affine, labels.array.shape)
-        share = organ_occupancy(labels.array, cells)
-        if not payload["ok"] and parameters["flagged"] == "rough":
-            share = _rough(share)
-        arrays[key] = np.rint(share * 255).astype(np.uint8)
+        share = organ_occupancy(labels.array, cells) if payload["ok"] else rough_regions(grid)
+        arrays[key] = np.rint(share * np.float32(255)).astype(np.uint8)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     return {"rough": not payload["ok"]}
-
-
-def _rough(share: np.ndarray) -> np.ndarray:
-    """Fixed boxes for a scan whose organs could not be found, as published: halves for the lungs, the middle for the
-    heart, every slab and row.
-    """
-    boxes = np.zeros_like(share)
-    width = share.shape[-1]
-    boxes[0, ..., : width // 2] = 1
-    boxes[1, ..., width // 2 :] = 1
-    boxes[2, ..., width // 6 : width - width // 6] = 1
-    return boxes

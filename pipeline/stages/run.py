@@ -79,10 +79,13 @@ class Run:
     ) -> StageResult:
         """Run the units of a stage and keep their failures."""
         spec = StageSpec(stage, version, folder, work, parameters)
+        chosen = executor or self.executor
+        if chosen.name == "serial":
+            timeout = None  # it cannot interrupt itself
         result = run_stage(
             spec,
             units,
-            executor or self.executor,
+            chosen,
             shard=self.shard,
             progress=self.progress,
             timeout=timeout,

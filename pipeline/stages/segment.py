@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from organcam.segmentation import segment_organs
+from organcam.segmentation import montage, save_montage, segment_organs
 
 from ..data.readers import read_volume
 from ..data.writers import write_nifti
@@ -31,7 +31,7 @@ def run_segment(run: Run) -> StageSummary:
         for record in records
         if record.scan_id in scans
     ]
-    parameters = {"method": settings.method}
+    parameters = {"method": settings.method, "png": settings.png}
     result = run.spread("segment", VERSION, run.folder("organs"), segment_scan, parameters, units, settings.timeout)
     sidecars = run.sidecars([record.scan_id for record in records], "organs")
     rows = [_quality_row(name, sidecar) for name, sidecar in sidecars.items()]
@@ -50,6 +50,9 @@ def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
         raise DataError(msg) from None
     with context.output(f"{context.id}_organs.nii.gz") as path:
         write_nifti(path, organs.labels, volume.affine)
+    if parameters["png"]:
+        with context.output(f"{context.id}_organs.png") as path:
+            save_montage(path, montage(volume.array, organs.labels, affine=volume.affine), context.id)
     return {"quality": organs.quality.to_dict(), "rough": organs.rough}
 
 

@@ -52,12 +52,14 @@ class Candidate:
 
 def run_train(run: Run) -> StageSummary:
     """Train all candidates, then choose one for each model; a candidate goes on from its own checkpoints."""
-    units = {candidate: _unit(run, candidate, *data) for data in [_training_data(run)] for candidate in _all(run)}
-    folder, together = run.folder("models", "candidates"), run.workflow.train.parallel
-    with make_executor("processes" if together > 1 else "serial", together) as executor:
-        trained = run.spread("train", VERSION, folder, train_candidate, {}, list(units.values()), executor=executor)
-    results = [trained]
+    data, data_key = _training_data(run)
+    grids = grids_of_models(run.workflow)
+    units = {candidate: _unit(run, candidate, grids[candidate.model], data, data_key) for candidate in _all(run)}
+    folder = run.folder("models", "candidates")
     with make_executor("serial") as here:
+        executor = run.executor if run.workflow.train.parallel else here
+        trained = run.spread("train", VERSION, folder, train_candidate, {}, list(units.values()), executor=executor)
+        results = [trained]
         for model in run.workflow.models:
             done = {c: trained.done[c.id] for c in units if c.model == model and c.id in trained.done}
             if done:
@@ -191,7 +193,7 @@ def _training_data(run: Run) -> tuple[dict[str, Any], str]:
     return {"items": items, "labels": list(labels)}, fingerprint_value([keys, facts, list(labels)])
 
 
-def _unit(run: Run, candidate: Candidate, data: Mapping[str, Any], data_key: str) -> Unit:
+def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: Mapping[str, Any], data_key: str) -> Unit:
     workflow = run.workflow
     mask_loss = workflow.models[candidate.model].mask_loss
     settings = {
@@ -202,7 +204,7 @@ def _unit(run: Run, candidate: Candidate, data: Mapping[str, Any], data_key: str
         "input": workflow.input.model_dump(mode="json"),
         "threshold": workflow.regions.threshold,
         "seed": workflow.seed,
-        "grid": grids_of_models(workflow)[candidate.model].to_dict(),
+        "grid": grid.to_dict(),
     }
     key = fingerprint_value(settings)
     payload = {**data, **settings, "made_for": fingerprint_value([data_key, key])}

@@ -117,6 +117,11 @@ def test_patience_ends_training_and_the_best_epoch_is_kept(items, tmp_path):
     assert len(rows) == min(best + 1 + 3, 30)
 
 
+def test_validation_is_looked_at_as_often_as_asked_and_at_the_end(items, tmp_path):
+    done = train(items, tmp_path / "m", TrainConfig(epochs=5, batch_size=4, device="cpu", validate_every=3))
+    assert [row["epoch"] for row in done.log.rows if "valid_loss" in row] == [3, 5]
+
+
 def test_order_of_scans_follows_seed_and_epoch_only(items):
     def order(seed, epoch):
         _, (batches, _) = build(items, TrainConfig(device="cpu"), seed)
