@@ -29,7 +29,6 @@ FAT_HU = -25.0
 PARTIAL_HU = -450.0
 RAYS = 96
 REACH_MM = 190.0
-FLUID_HU = 30.0
 """Mean over some 15 mm that fluid keeps under; liver, spleen and muscle lie 15 to 30 HU higher without contrast."""
 
 EXCESS_MM = 7.0
@@ -37,18 +36,23 @@ EXCESS_MM = 7.0
 
 MIN_DISEASE_ML, MIN_DISEASE_VOXELS = 8.0, 80
 
-SIDE, BACK = (-0.5, 0.5), (1.1, 2.2)
-"""Angles of the rays that meet the lateral and the posterior recess."""
+SIDE, BACK, FRONT = (-0.5, 0.5), (1.1, 2.2), -1.3
+"""Angles of the rays that meet the lateral and the posterior recess, and of the first that are given a floor."""
 
-FRONT = -1.3
-LEAST_FALL_MM, MOST_FALL_MM = 52.0, 110.0
-"""How far the diaphragm of an adult falls from its dome to the posterior recess, below the lower dome and at most."""
-
-FLOOR_MISSING_STEP, FLOOR_NEAR_STEP = 1.5, 0.3
-FLOOR_MISSING_ML = 50.0
 DOME_PERCENT = 65.0
-FLOOR_MISSING_MM, FLOOR_NEAR_MM = 16.0, 6.0
-"""How far above the expected floor a lung must end to count as cut short by dense disease, and at that one's edge."""
+
+SEEN_FALL_MM, LEAST_FALL_MM, MOST_FALL_MM = 30.0, 57.0, 110.0
+"""Fall of the diaphragm from dome to posterior recess (adult) that shows a recess with air (33 to 97 in three real
+scans), the one taken where neither side shows any, and the largest that one side takes over from the other."""
+
+TRUSTED_FALL = 0.5
+"""A recess with air and at least this share of the other side's fall is normal: only gaps of twice the height count."""
+
+FLOOR_MISSING_MM, FLOOR_NEAR_MM = 16.0, 4.0
+FLOOR_MISSING_STEP, FLOOR_NEAR_STEP = 1.3, 0.25
+FLOOR_MISSING_ML = 50.0
+"""How far above the expected floor a lung must end (mm, and in slices) to count as cut short by dense disease, how far
+at such a place's edge, and how large the whole place must be."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +178,13 @@ def add_leftovers(
 ) -> LabelArray:
     """Give the lung what the mediastinum did not take of the soft tissue inside the ribs, beside the spine."""
     out = labels.copy()
-    free = (volume > FAT_HU) & body & (labels == 0) & ~keep_out & (thorax.before_spine(labels.shape[1]) < 30.0)
+    free = (volume > FAT_HU) & body & (labels == 0) & ~keep_out
+    beside = thorax.before_spine(labels.shape[1]) < 30.0
     floors = diaphragm_floors(aerated, models, thorax)
     for label, model in models.items():
         own = labels == label
         floor = np.maximum(_lowest(own), floors[label])
-        add = _above_diaphragm(own, floor, model, thorax, label) & free
+        add = _above_diaphragm(own, floor, model, thorax, label) & free & (beside | _inside_lung_hull(model, thorax))
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         out[add | (_up_to_bone(volume, add, thorax) & free)] = label
     return out
@@ -314,32 +319,36 @@ def diaphragm_floors(
     lowest = {label: _lowest(lungs == label) for label in models}
     shares = {label: _share_of_way(model, thorax) for label, model in models.items()}
     seen = {label: _dome_and_falls(lowest[label], shares[label], model) for label, model in models.items()}
-    domes = np.array([values[0] for values in seen.values()])
+    usual = SEEN_FALL_MM * thorax.scale / dz
     # Both recesses reach down to about the same rib, however different the domes.
-    base = np.fmax.reduce([values[0] + values[2] for values in seen.values()] + [domes.max(initial=0.0) + LEAST_FALL_MM * thorax.scale / dz])
+    base = np.fmax.reduce([dome + behind for dome, _, behind in seen.values()] or [np.nan])
+    if not any(behind >= usual for _, _, behind in seen.values()):
+        base = np.fmax.reduce([base] + [dome + LEAST_FALL_MM * thorax.scale / dz for dome, _, _ in seen.values()])
     floors = {}
     for label, model in models.items():
-        share, (dome, lateral, _) = shares[label], seen[label]
+        share, (dome, lateral, own) = shares[label], seen[label]
         behind = min(base - dome, MOST_FALL_MM / dz)
+        trusted = own >= max(usual, TRUSTED_FALL * behind)
+        behind = own if trusted else behind
         fall = np.interp(model.angles, (0.0, BACK[0]), (min(np.fmax(lateral, 0.0), behind), behind))[model.ray]
         level = dome + fall * share**2
         level[(share > 1.05) | ~((model.angles > FRONT) & (model.angles < 2.8))[model.ray]] = -1.0
         missing = (level - lowest[label]) * dz
-        short = _cut_short(missing, lowest[label] >= 0, thorax)
+        short = _cut_short(missing, lowest[label] >= 0, thorax, 2.0 if trusted else 1.0)
         floors[label] = np.where(short, level + 0.5, lowest[label])
     return floors
 
 
-def _cut_short(missing: FloatArray, footprint: BoolArray, thorax: Thorax) -> BoolArray:
+def _cut_short(missing: FloatArray, footprint: BoolArray, thorax: Thorax, strict: float) -> BoolArray:
     """Columns, [H, W], in which the lung ends well above the expected floor, over an area and volume that matter."""
     dz, pixel = thorax.spacing[0], thorax.spacing[1] * thorax.spacing[2]
-    near = missing > max(FLOOR_NEAR_MM, FLOOR_NEAR_STEP * dz)
-    seeds = missing > max(FLOOR_MISSING_MM, FLOOR_MISSING_STEP * dz)
+    near = missing > strict * max(FLOOR_NEAR_MM, FLOOR_NEAR_STEP * dz)
+    seeds = missing > max(strict * FLOOR_MISSING_MM, FLOOR_MISSING_STEP * dz)
     labels, count = components(near, connectivity=4)
     counts = np.bincount(labels[seeds], minlength=count + 1)
     depth = np.where(footprint, missing, np.minimum(missing, 30.0))
     volume = np.bincount(labels.ravel(), weights=np.maximum(depth, 0.0).ravel(), minlength=count + 1) * pixel / 1000.0
-    large = (counts * pixel > 1000.0) & (volume > FLOOR_MISSING_ML)
+    large = (counts * pixel > 1000.0) & (volume > strict * FLOOR_MISSING_ML)
     large[0] = False
     return large[labels]
 

@@ -129,7 +129,9 @@ def _orientation(seen: Evidence, lung: BoolArray) -> dict[str, float]:
     """Signs of swapped axes.
 
     ``upside_down`` is the width of the lungs a tenth below their top over that at six tenths, 1 and more if they narrow
-    towards the feet. ``left_sidedness_mm`` is how much more room heart and aorta take on the left than on the right.
+    towards the feet. ``right_sidedness_mm`` is how much more room the heart takes on the right than on the left, or 0
+    unless the aorta says so too: either alone is moved by disease, the heart by volume loss of a lung, the aorta's side
+    by fluid and airless lung beside the spine.
     """
     thorax = seen.thorax
     columns = np.any(lung, axis=1)
@@ -154,7 +156,7 @@ def _orientation(seen: Evidence, lung: BoolArray) -> dict[str, float]:
         "trachea_level": trachea,
         "heart_left_mm": heart,
         "aorta_left_mm": aorta,
-        "left_sidedness_mm": heart + aorta,
+        "right_sidedness_mm": max(0.0, -heart) if aorta < 0.0 else 0.0,
         "bone_front_to_back": _bone_front_to_back(seen.volume, lung, thorax),
     }
 

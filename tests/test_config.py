@@ -60,7 +60,7 @@ def test_overrides_reach_any_key_and_keep_the_order_of_models():
     workflow = load_workflow("phantom", ["train.epochs=3", "models.masked.train.batch_size=2", "data.images=x.csv"])
     assert workflow.train.epochs == 3
     assert workflow.training_of("masked").batch_size == 2
-    assert workflow.training_of("baseline").batch_size == 6
+    assert workflow.training_of("baseline").batch_size == workflow.train.batch_size
     assert workflow.training_of("masked").epochs == 3
     assert workflow.data.images == Path("x.csv")
     assert list(workflow.models) == ["baseline", "masked_reference", "masked"]

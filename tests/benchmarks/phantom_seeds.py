@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from organcam.compare import interventions_table, read_summary, results_table
 from rich.console import Console
+
+from organcam.compare import interventions_table, read_summary, results_table
 
 SEEDS = range(5)
 

@@ -1,0 +1,64 @@
+"""Real CT through the light stages; the whole folder workflow on them is in the slow test."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+
+def organcam(*arguments) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "organcam", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_real_folder_goes_through_the_stages_before_training(shared_data, tmp_path):
+    folder = shared_data / "lung_pet_ct_dx"
+    done = organcam(
+        "run", "folder", "--out", tmp_path, "--until", "regions", "--executor", "serial",
+        "--set", f"data.images={folder}", "--set", f"data.reports={folder / 'reports.csv'}",
+        "--set", "store.spacing_mm=[4,4,4]", "--set", "input.shape=[81,96,96]",
+        "--set", "network={name: axialnet, backbone: small}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    manifest = pd.read_csv(tmp_path / "manifest.csv")
+    assert manifest["scan_id"].tolist() == ["A0001", "A0002"]
+    cells = pd.read_csv(tmp_path / "labels" / "labels_by_location.csv").set_index("report_id")
+    assert cells.loc["A0001", "mass*left_upper"] == 1
+    assert cells.loc["A0002", "consolidation*right_lower"] == 1
+    assert cells.loc["A0001", [c for c in cells if c.startswith(("pneumothorax*", "pleural_effusion*"))]].sum() == 0
+    for name in manifest["scan_id"]:
+        source = nib.load(folder / f"{name}.nii.gz")
+        organs = nib.load(tmp_path / "organs" / f"{name}_organs.nii.gz")
+        assert organs.shape == source.shape
+        np.testing.assert_allclose(organs.affine, source.affine, atol=1e-4)
+        place = json.loads((tmp_path / "volumes" / f"{name}.json").read_text())["details"]
+        assert np.linalg.norm(np.asarray(place["affine"])[:3, :3], axis=0) == pytest.approx([4, 4, 4], rel=0.05)
+        with np.load(tmp_path / "regions" / f"{name}.npz") as archive:
+            (share,) = (archive[key] for key in archive.files)
+        litres = share.sum(axis=(1, 2, 3)) / 255 * (12 * 32 * 32) / 1e6
+        assert (litres[:2] > 0.8).all()
+        assert (litres[:2] < 5).all()
+
+
+@pytest.mark.slow
+def test_folder_workflow_at_full_size_writes_maps_on_the_scans_own_grid(shared_data, tmp_path):
+    folder = shared_data / "lung_pet_ct_dx"
+    done = organcam(
+        "run", "folder", "--out", tmp_path,
+        "--set", f"data.images={folder}", "--set", f"data.reports={folder / 'reports.csv'}", "--set", "train.epochs=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("A0001", "A0002"):
+        source = nib.load(folder / f"{name}.nii.gz")
+        maps = sorted((tmp_path / "attention" / "masked").glob(f"{name}_*.nii.gz"))
+        assert maps
+        for path in maps:
+            image = nib.load(path)
+            assert image.shape == source.shape
+            np.testing.assert_allclose(image.affine, source.affine, atol=1e-4)
+            assert np.abs(np.asarray(image.dataobj)).max() > 0
