@@ -196,14 +196,15 @@ class MaskLossConfig(Section):
     Attributes:
         form: penalty of a forbidden cell: ``absolute``, ``softplus`` (published) or ``l2``.
         reduction: ``balanced``, ``mean`` (published code) or ``sum`` (paper).
-        absent: whether absent labels are penalised everywhere (``forbidden``) or not at all (``ignored``).
+        absent: whether absent labels are penalised everywhere (``forbidden``, published), outside the organs where
+            they could lie (``outside``), or not at all (``ignored``).
         weight: lambda; of a list the best on the validation split is taken.
         ramp: share of the epochs over which lambda rises from 0.
     """
 
     form: Literal["absolute", "softplus", "l2"] = "absolute"
     reduction: Literal["balanced", "mean", "sum"] = "balanced"
-    absent: Literal["forbidden", "ignored"] = "forbidden"
+    absent: Literal["forbidden", "outside", "ignored"] = "forbidden"
     weight: NonNegativeFloat | list[NonNegativeFloat] = 10.0
     ramp: float = Field(default=0.3, ge=0.0, le=1.0)
 

@@ -29,7 +29,6 @@ FAT_HU = -25.0
 PARTIAL_HU = -450.0
 RAYS = 96
 REACH_MM = 190.0
-"""Mean over some 15 mm that fluid keeps under; liver, spleen and muscle lie 15 to 30 HU higher without contrast."""
 
 EXCESS_MM = 7.0
 """Soft tissue between lung and ribs beyond the person's own distance that counts as disease."""

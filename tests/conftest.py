@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline would test the machine's load, not the code.
+settings.register_profile("organcam", deadline=None)
+settings.load_profile("organcam")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

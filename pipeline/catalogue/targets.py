@@ -33,7 +33,15 @@ from .tables import (
     region_labels,
 )
 
-__all__ = ["ORGANS", "Fidelity", "RegionTargets", "custom_targets", "region_targets", "select_labels"]
+__all__ = [
+    "ORGANS",
+    "Fidelity",
+    "RegionTargets",
+    "custom_targets",
+    "possible_organs",
+    "region_targets",
+    "select_labels",
+]
 
 Fidelity = Literal["default", "reference"]
 
@@ -168,6 +176,23 @@ def region_targets(labels_by_location: pd.DataFrame, fidelity: Fidelity = "defau
         present=organs.max(axis=2),
         organs=organs,
     )
+
+
+def possible_organs(name: str) -> tuple[int, int, int]:
+    """Bits of right lung, left lung, heart and mediastinum: where a region label could lie, whatever a report says.
+
+    Raises:
+        ConfigError: for a name that is none of the 80.
+
+    Example:
+        >>> possible_organs("lung_nodule"), possible_organs("heart_stent")
+        ((1, 1, 0), (0, 0, 1))
+    """
+    known = {label.name: label for label in region_labels()}
+    if name not in known:
+        msg = f"unknown label '{name}': {did_you_mean(name, known)}"
+        raise ConfigError(msg)
+    return (0, 0, 1) if known[name].organs == "heart_mediastinum" else (1, 1, 0)
 
 
 def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Mapping[str, Any]]) -> RegionTargets:

@@ -14,7 +14,7 @@ from ..errors import did_you_mean
 __all__ = ["ClassAndMaskLoss", "MaskLoss", "mask_loss"]
 
 FORMS = ("absolute", "softplus", "l2")
-ABSENT = ("forbidden", "ignored")
+ABSENT = ("forbidden", "outside", "ignored")
 REDUCTIONS = ("balanced", "mean", "sum")
 
 
@@ -44,8 +44,10 @@ def mask_loss(
         allowed: bool or 0 and 1, same shape; 1 where evidence for the label may lie.
         labels: ``[B, M]``, present above 0.5.
         form: "absolute" ``|a|``; "softplus" ``log(1 + exp(a))``; "l2" the 2-norm over a scan's forbidden cells.
-        absent: "forbidden" takes every cell of an absent label as forbidden, whatever ``allowed`` says; "ignored"
-            leaves absent labels out.
+        absent: "forbidden" takes every cell of an absent label as forbidden, whatever ``allowed`` says, as published;
+            "outside" goes by ``allowed`` for absent labels too, which then holds the organs where they could lie:
+            evidence against a label is welcome there, and a shortcut elsewhere is closed all the same; "ignored" leaves
+            absent labels out.
         reduction: "mean" over all forbidden cells of the batch; "sum" over those of a scan, mean over scans; "balanced"
             half the mean over forbidden cells of present labels plus half the mean over absent ones (a half without
             cells is 0; with ``absent="ignored"`` the mean over present ones in full). The 2-norm is taken per scan, and
@@ -77,7 +79,7 @@ class MaskLoss(_Loss):
 
     Args:
         form: "absolute", "softplus" or "l2".
-        absent: "forbidden" or "ignored".
+        absent: "forbidden", "outside" or "ignored".
         reduction: "balanced", "mean" or "sum".
 
     Raises:
@@ -152,6 +154,8 @@ def _forbidden_groups(allowed: Tensor, labels: Tensor, absent: str, balanced: bo
     if absent == "ignored":
         return [of_present]
     of_absent = (~present).expand_as(of_present)
+    if absent == "outside":
+        of_absent = of_absent & ~allowed.bool()
     return [of_present, of_absent] if balanced else [of_present | of_absent]
 
 

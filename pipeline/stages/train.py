@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..catalogue.targets import possible_organs
 from ..config import InputConfig, MaskLossConfig, TrainConfig
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
@@ -84,7 +85,11 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     loss, ramp = _loss(payload["mask_loss"], payload["weight"])
     batches = {
         split: loader(
-            [_as_tensors(item) for item in payload["items"] if item["split"] in (split, "all")],
+            [
+                _as_tensors(item, payload.get("possible_organs"))
+                for item in payload["items"]
+                if item["split"] in (split, "all")
+            ],
             training_transforms(
                 shown,
                 grid_key(FeatureGrid.from_dict(payload["grid"])),
@@ -196,7 +201,7 @@ def _training_data(run: Run) -> tuple[dict[str, Any], str]:
 def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: Mapping[str, Any], data_key: str) -> Unit:
     workflow = run.workflow
     mask_loss = workflow.models[candidate.model].mask_loss
-    settings = {
+    settings: dict[str, Any] = {
         "weight": candidate.weight,
         "network": workflow.network_of(candidate.model),
         "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight"}) if mask_loss else None,
@@ -206,6 +211,8 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: Mapping[str, 
         "seed": workflow.seed,
         "grid": grid.to_dict(),
     }
+    if mask_loss is not None and mask_loss.absent == "outside":
+        settings["possible_organs"] = [possible_organs(label) for label in data["labels"]]
     key = fingerprint_value(settings)
     payload = {**data, **settings, "made_for": fingerprint_value([data_key, key])}
     return Unit(candidate.id, {"data": data_key, "settings": key}, payload)
@@ -243,9 +250,10 @@ def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[Cl
     return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
 
 
-def _as_tensors(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **item,
-        "label": torch.tensor(item["label"], dtype=torch.float32),
-        "organs": torch.tensor(item["organs"], dtype=torch.uint8),
-    }
+def _as_tensors(item: Mapping[str, Any], possible_organs: Sequence[Sequence[int]] | None) -> dict[str, Any]:
+    """Label and organ bits of a scan; absent labels get the organs where they could lie, if those are given."""
+    label = torch.tensor(item["label"], dtype=torch.float32)
+    organs = torch.tensor(item["organs"], dtype=torch.uint8)
+    if possible_organs is not None:
+        organs = torch.where(label[:, None] > 0, organs, torch.tensor(possible_organs, dtype=torch.uint8))
+    return {**item, "label": label, "organs": organs}

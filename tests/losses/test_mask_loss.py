@@ -161,3 +161,12 @@ def test_weight_can_be_changed_between_calls():
 def test_what_is_wrong_is_said(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_absent_labels_may_look_inside_the_organ_they_could_lie_in():
+    """One scan, an absent label, three cells of which the first is its organ: by hand, |-2| and |4| over two cells."""
+    attention = torch.tensor([[[7.0, -2.0, 4.0]]])
+    allowed, absent = torch.tensor([[[1, 0, 0]]]), torch.tensor([[0]])
+    assert mask_loss(attention, allowed, absent, reduction="mean", absent="outside").item() == pytest.approx(3)
+    assert mask_loss(attention, allowed, absent, reduction="mean", absent="forbidden").item() == pytest.approx(13 / 3)
+    assert mask_loss(attention, allowed, absent, reduction="mean", absent="ignored").item() == 0
