@@ -39,7 +39,10 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow -q
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m pytest tests/benchmarks -q --override-ini python_files='bench_*.py' -s
+	$(BIN)/python tests/benchmarks/bench_parser.py
+	$(BIN)/python tests/benchmarks/bench_attention.py
+	$(BIN)/python tests/benchmarks/bench_phantom.py
+	$(BIN)/python tests/benchmarks/bench_segmentation.py speed
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -58,26 +61,6 @@ types: build/wheel
 wheel: build/wheel
 	cd build && PYTHONPATH=wheel ../$(BIN)/python -c "import organcam, organcam.cli; assert 'wheel' in organcam.__file__"
 	cd build && PYTHONPATH=wheel ../$(BIN)/python -m organcam describe plugins
-
-docs: $(BIN)/python pyproject.toml
-	$(INSTALL) --editable '.[docs]'
-	@touch $@
-
-demo: $(VENV)/.installed
-	$(BIN)/organcam run phantom --out runs/demo --workers 2
-
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow" -q
-
-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow -q
-
-bench: $(VENV)/.installed-bench
-	$(BIN)/python -m pytest tests/benchmarks -q --override-ini python_files='bench_*.py' -s
-
-lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
