@@ -48,8 +48,9 @@ def read_manifest(path: Path) -> list[ScanRecord]:
 
 
 def in_split(records: Iterable[ScanRecord], *splits: str) -> list[ScanRecord]:
-    """The records of some splits; a record in ``all`` belongs to each of them."""
-    return [record for record in records if record.split in splits or record.split == "all"]
+    """The records of some splits; a record in ``all`` belongs to train, valid and test."""
+    everyone = bool({"train", "valid", "test"} & set(splits))
+    return [record for record in records if record.split in splits or (everyone and record.split == "all")]
 
 
 def assign_splits(

@@ -28,6 +28,7 @@ def test_few_patients_are_in_every_split():
     assert assign_splits(["a", "b"], THIRDS, seed=0) == {"a": "all", "b": "all"}
     record = ScanRecord("a", "", "a", "all", "")
     assert in_split([record], "test") == [record]
+    assert in_split([record], "shifted") == []
 
 
 @given(count=st.integers(10, 200), train=st.floats(0.01, 5), valid=st.floats(0.01, 5), test=st.floats(0.01, 5))
