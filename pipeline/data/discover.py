@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,13 @@ def report_columns(path: Path, id_column: str | None, text_columns: Sequence[str
     Raises:
         ConfigError: if the file or a column is missing, or the table is of no known form.
     """
-    found = list(read_table(path, [], "data.reports").columns)
+    return _report_columns(path, read_table(path, [], "data.reports"), id_column, text_columns)
+
+
+def _report_columns(
+    path: Path, table: pd.DataFrame, id_column: str | None, text_columns: Sequence[str] | None
+) -> tuple[str, list[str]]:
+    found = list(table.columns)
     known = known_layout(found)
     identity = id_column or (known[0] if known else None)
     texts = text_columns or (known[1] if known else None)
@@ -72,7 +78,7 @@ def report_columns(path: Path, id_column: str | None, text_columns: Sequence[str
             f"{', '.join(found)}"
         )
         raise ConfigError(msg)
-    read_table(path, [identity, *texts], "data.reports")
+    _require_columns(path, table, [identity, *texts], "data.reports")
     return identity, list(texts)
 
 
@@ -82,8 +88,8 @@ def read_reports(path: Path, id_column: str | None, text_columns: Sequence[str] 
     Raises:
         ConfigError: as `report_columns`.
     """
-    identity, columns = report_columns(path, id_column, text_columns)
-    table = read_table(path, [identity, *columns], "data.reports")
+    table = read_table(path, [], "data.reports")
+    identity, columns = _report_columns(path, table, id_column, text_columns)
     texts: dict[str, list[str]] = {}
     for row in table.itertuples(index=False):
         values = dict(zip(table.columns, row, strict=True))
@@ -102,12 +108,16 @@ def read_table(path: Path, columns: Sequence[str], key: str) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         msg = f"{key}: {path} is not a readable CSV: {' '.join(str(error).split())}"
         raise ConfigError(msg) from None
+    _require_columns(path, table, columns, key)
+    return table
+
+
+def _require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str], key: str) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         hints = "; ".join(f"column '{column}' is missing, {did_you_mean(column, table.columns)}" for column in missing)
         msg = f"{key}: {path}: {hints}"
         raise ConfigError(msg)
-    return table
 
 
 def _from_folder(folder: Path) -> list[FoundScan]:
@@ -141,7 +151,7 @@ def _from_csv(path: Path, id_column: str, image_column: str) -> list[FoundScan]:
     return scans
 
 
-def unique_report(texts: dict[str, list[str]], report_id: str) -> str:
+def unique_report(texts: Mapping[str, list[str]], report_id: str) -> str:
     """The text of a report id.
 
     Raises:

@@ -100,7 +100,7 @@ def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]]) -> l
             problems.append(Failure("ingest", scan.scan_id, reason, "unpaired"))
             continue
         try:
-            unique_report(dict(reports), report_id)
+            unique_report(reports, report_id)
         except DataError as error:
             problems.append(Failure("ingest", scan.scan_id, str(error), "unpaired"))
     for report_id in sorted(set(reports) - used):
