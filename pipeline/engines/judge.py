@@ -9,7 +9,7 @@ from torch import nn
 
 from ..config import TrainConfig
 from ..metrics import organ_iou_curve
-from ..metrics.classification import auroc
+from ..metrics.classification import auroc, median_of_defined
 from .loaders import prepare_batch
 from .train_model import choose_device
 
@@ -37,6 +37,6 @@ def judge_on_validation(network: nn.Module, batches: DataLoader, settings: Train
     best = [curve[present[:, m], m].mean(axis=0).max() for m in range(present.shape[1]) if present[:, m].any()]
     pairs = [present[:, m].sum() for m in range(present.shape[1]) if present[:, m].any()]
     return {
-        "auroc_median": float(np.median(area[np.isfinite(area)])) if np.isfinite(area).any() else float("nan"),
+        "auroc_median": median_of_defined(area),
         "organ_iou": float(np.average(best, weights=pairs)) if best else float("nan"),
     }

@@ -23,7 +23,7 @@ from ..errors import ConfigError
 from ..handlers import MaskLossRamp
 from ..inferers import AttentionInferer
 from ..losses import ClassAndMaskLoss
-from ..metrics.classification import auroc
+from ..metrics.classification import auroc, median_of_defined
 from .loaders import prepare_batch
 from .training_log import TrainingLog
 
@@ -165,8 +165,7 @@ def evaluate_loss(
     evaluator.add_event_handler(IterationEvents.MODEL_COMPLETED, keep)
     evaluator.run()
     area = auroc(np.concatenate(scores), np.concatenate(labels))
-    median = float(np.median(area[np.isfinite(area)])) if np.isfinite(area).any() else float("nan")
-    return {"valid_loss": float(np.mean(losses)), "valid_auroc_median": median}
+    return {"valid_loss": float(np.mean(losses)), "valid_auroc_median": median_of_defined(area)}
 
 
 class _BestWeights:

@@ -13,7 +13,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-__all__ = ["accuracy", "auroc", "average_precision", "classification_table", "top_k"]
+__all__ = ["accuracy", "auroc", "average_precision", "classification_table", "median_of_defined", "top_k"]
+
+
+def median_of_defined(values: np.ndarray) -> float:
+    """Median over the labels that have a value; NaN where none has.
+
+    Example:
+        >>> median_of_defined(np.array([0.5, np.nan, 1.0]))
+        0.75
+    """
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..data.network_input import grid_key
 from ..data.records import in_split
 from ..errors import OrganCamError
 from ..metrics import fill_thresholds, find_thresholds, organ_iou_curve, summarise_scores
-from ..metrics.classification import auroc, average_precision
+from ..metrics.classification import auroc, average_precision, median_of_defined
 from ..metrics.localization import energy_pointing, pointing_accuracy
 from ..metrics.organ_iou import THRESHOLDS
 from ..runner import write_csv_atomic, write_json_atomic
@@ -199,8 +199,8 @@ def _classification(
     )
     tables.setdefault("classification", []).append(table)
     return {
-        "auroc_median": _median(area),
-        "average_precision_median": _median(precision),
+        "auroc_median": median_of_defined(area),
+        "average_precision_median": median_of_defined(precision),
         "auroc": dict(zip(found.labels, map(float, area), strict=True)),
         "scans": len(truth),
     }
@@ -264,11 +264,6 @@ def _judge_organs(
         organ: {key: float(rows[key].mean()) for key in ("dice", "precision", "recall")}
         for organ, rows in table.groupby("organ")
     }
-
-
-def _median(values: NDArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else float("nan")
 
 
 def _means(values: NDArray) -> NDArray:

@@ -66,6 +66,16 @@ class Run:
         found = ((name, read_sidecar(self.root.joinpath(*parts), name)) for name in ids)
         return {name: sidecar for name, sidecar in found if sidecar is not None}
 
+    def scan_units(self) -> list[Unit]:
+        """A unit for every readable scan, for stages that work on the scan's own file."""
+        records = self.records()
+        scans = self.sidecars([record.scan_id for record in records], "scans")
+        return [
+            Unit(record.scan_id, {"scan": scans[record.scan_id]["details"]["content"]}, {"image": record.image})
+            for record in records
+            if record.scan_id in scans
+        ]
+
     def spread(
         self,
         stage: str,

@@ -13,7 +13,7 @@ from organcam.segmentation import montage, save_montage, segment_organs
 from ..data.readers import read_volume
 from ..data.writers import write_nifti
 from ..errors import DataError
-from ..runner import Unit, WorkContext, write_csv_atomic
+from ..runner import WorkContext, write_csv_atomic
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_segment"]
@@ -24,16 +24,11 @@ VERSION = 1
 def run_segment(run: Run) -> StageSummary:
     """Segment every scan of the manifest."""
     settings = run.workflow.segment
-    records = run.records()
-    scans = run.sidecars([record.scan_id for record in records], "scans")
-    units = [
-        Unit(record.scan_id, {"scan": scans[record.scan_id]["details"]["content"]}, {"image": record.image})
-        for record in records
-        if record.scan_id in scans
-    ]
     parameters = {"method": settings.method, "png": settings.png}
-    result = run.spread("segment", VERSION, run.folder("organs"), segment_scan, parameters, units, settings.timeout)
-    sidecars = run.sidecars([record.scan_id for record in records], "organs")
+    result = run.spread(
+        "segment", VERSION, run.folder("organs"), segment_scan, parameters, run.scan_units(), settings.timeout
+    )
+    sidecars = run.sidecars([record.scan_id for record in run.records()], "organs")
     rows = [_quality_row(name, sidecar) for name, sidecar in sidecars.items()]
     write_csv_atomic(run.root / "organs" / "quality.csv", pd.DataFrame(rows))
     flagged = sum(not row["ok"] for row in rows)

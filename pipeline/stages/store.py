@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.readers import read_volume
 from ..data.volume_store import to_stored, write_stored
-from ..runner import Unit, WorkContext
+from ..runner import WorkContext
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_store"]
@@ -19,15 +19,8 @@ VERSION = 1
 def run_store(run: Run) -> StageSummary:
     """Store every scan of the manifest."""
     settings = run.workflow.store
-    records = run.records()
-    scans = run.sidecars([record.scan_id for record in records], "scans")
-    units = [
-        Unit(record.scan_id, {"scan": scans[record.scan_id]["details"]["content"]}, {"image": record.image})
-        for record in records
-        if record.scan_id in scans
-    ]
     parameters = {"spacing_mm": settings.spacing_mm, "clip_hu": settings.clip_hu}
-    result = run.spread("store", VERSION, run.folder("volumes"), store_scan, parameters, units)
+    result = run.spread("store", VERSION, run.folder("volumes"), store_scan, parameters, run.scan_units())
     return summarise("store", result)
 
 
