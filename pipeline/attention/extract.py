@@ -14,7 +14,7 @@ from ..errors import did_you_mean
 from .linear_head import CLOSED_FORMS, LinearHead, closed_form_maps
 from .methods import METHODS, get_method
 
-__all__ = ["AttentionMaps", "attention_maps", "unwrap"]
+__all__ = ["AttentionMaps", "attention_by_method", "attention_maps", "unwrap"]
 
 
 @dataclass(frozen=True)
@@ -66,21 +66,33 @@ def attention_maps(
         ValueError: for an unknown method, layer or label, for a network without a layer of its own where none is named,
             and for a layer that does not run, runs more than once, or does not lead to the logits.
     """
-    get_method(method)
+    return attention_by_method(network, inputs, (method,), labels, target_layer)[method]
+
+
+def attention_by_method(
+    network: nn.Module,
+    inputs: Tensor,
+    methods: Sequence[str] = tuple(METHODS),
+    labels: Sequence[int] | None = None,
+    target_layer: str | None = None,
+) -> dict[str, AttentionMaps]:
+    """``attention_maps`` of several methods from the same forward pass (and the same backward passes, if any).
+
+    Arguments and errors as there; ``methods`` are names, the result has one entry for each.
+    """
+    for method in methods:
+        get_method(method)
     core = unwrap(network)
     x = inputs.detach().as_subclass(Tensor)  # MONAI's MetaTensor would carry the scan's affine over to the maps
     with _untouched(core, x.device):
         x = x.clone() if x.is_inference() else x  # autograd refuses tensors made under inference_mode
-        if target_layer is None and hasattr(core, "linear_head") and method in CLOSED_FORMS:
+        if target_layer is None and hasattr(core, "linear_head") and set(methods) <= set(CLOSED_FORMS):
             head = _linear_head(core, x)
             if head.pooling == "mean":
-                wanted = _parse_labels(labels, head.bias.numel())
-                chosen = head if labels is None else head.select(list(wanted))
-                with torch.no_grad():
-                    return AttentionMaps(closed_form_maps(chosen, method), chosen.logits(), method, wanted, True)
+                return _by_closed_form(head, methods, labels)
         if target_layer is None:
             target_layer = _own_layer(core)
-        return _by_gradients(core, x, method, labels, target_layer)
+        return _by_gradients(core, x, methods, labels, target_layer)
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -100,7 +112,17 @@ def _linear_head(core: nn.Module, x: Tensor) -> LinearHead:
     return core.linear_head(x)  # type: ignore[operator]
 
 
-def _by_gradients(core: nn.Module, x: Tensor, method: str, labels: Sequence[int] | None, name: str) -> AttentionMaps:
+@torch.no_grad()
+def _by_closed_form(head: LinearHead, methods: Sequence[str], labels: Sequence[int] | None) -> dict[str, AttentionMaps]:
+    wanted = _parse_labels(labels, head.bias.numel())
+    chosen = head if labels is None else head.select(list(wanted))
+    logits = chosen.logits()
+    return {method: AttentionMaps(closed_form_maps(chosen, method), logits, method, wanted, True) for method in methods}
+
+
+def _by_gradients(
+    core: nn.Module, x: Tensor, methods: Sequence[str], labels: Sequence[int] | None, name: str
+) -> dict[str, AttentionMaps]:
     layer = _find_layer(core, name)
     with torch.no_grad():
         logits, calls = _forward_from(core, x, layer)
@@ -113,12 +135,13 @@ def _by_gradients(core: nn.Module, x: Tensor, method: str, labels: Sequence[int]
         raise ValueError(msg)
     wanted = _parse_labels(labels, logits.shape[1])
     activation = _to_grid(calls, slabs)
-    maps = []
-    for label in wanted:
-        gradients = _gradients(logits[:, label], calls, name)
-        maps.append(METHODS[method](activation, _to_grid(gradients, slabs), activation.ndim - 2))
-    values = torch.stack(maps, 1) if maps else activation.new_empty(len(x), 0, *activation.shape[2:])
-    return AttentionMaps(values, logits[:, list(wanted)].detach(), method, wanted, False)
+    values = {method: activation.new_empty(len(x), len(wanted), *activation.shape[2:]) for method in methods}
+    for place, label in enumerate(wanted):
+        gradient = _to_grid(_gradients(logits[:, label], calls, name), slabs)
+        for method, maps in values.items():
+            maps[:, place] = METHODS[method](activation, gradient, activation.ndim - 2)
+    chosen = logits[:, list(wanted)].detach()
+    return {method: AttentionMaps(maps, chosen, method, wanted, False) for method, maps in values.items()}
 
 
 def _forward_from(core: nn.Module, x: Tensor, layer: nn.Module) -> tuple[Tensor, list[Tensor]]:

@@ -16,7 +16,7 @@ import torch
 from monai.transforms import Compose
 from torch import nn
 
-from ..attention import attention_maps, to_input_grid
+from ..attention import attention_by_method, to_input_grid
 from ..config import InputConfig
 from ..data.network_input import grid_on_scan, input_affine
 from ..data.records import in_split
@@ -93,11 +93,9 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     device = choose_device(parameters["device"])
     model = load_model(Path(payload["model"]), str(device))
     image = Compose(image_transforms(model.input))({"image": payload["stored"]})["image"][None].to(device)
-    maps: dict[str, Any] = {}
-    for method in parameters["methods"]:
-        found = attention_maps(model.network, image, method=method)
-        maps[method] = found.values[0].float().cpu().numpy()
-        scores = found.logits[0].float().cpu().numpy()
+    found = attention_by_method(model.network, image, parameters["methods"])
+    maps = {method: one.values[0].float().cpu().numpy() for method, one in found.items()}
+    scores = next(iter(found.values())).logits[0].float().cpu().numpy()
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
         np.savez(
             stream,

@@ -6,7 +6,7 @@ from monai.data import MetaTensor
 from torch import nn
 from torch.nn import functional
 
-from organcam.attention import attention_maps, to_input_grid, unwrap
+from organcam.attention import attention_by_method, attention_maps, to_input_grid, unwrap
 from organcam.networks import AxialNet
 
 SIZE = (32, 48)
@@ -361,3 +361,18 @@ def test_real_scan(shared_data):
     assert fine.isfinite().all()
     assert fine.abs().max() <= maps.values[0, 0].abs().max() * (1 + 1e-5)
     assert fine.std() > 0
+
+
+@pytest.mark.parametrize("layer", [None, "head"])
+def test_several_methods_share_one_forward_pass(layer):
+    network, x, runs = make(), scan(), []
+    handle = network.backbone.register_forward_hook(lambda *_: runs.append(1))
+    found = attention_by_method(network, x, METHODS, target_layer=layer)
+    handle.remove()
+    assert len(runs) == 1
+    assert tuple(found) == METHODS
+    for method, maps in found.items():
+        alone = attention_maps(network, x, method, target_layer=layer)
+        torch.testing.assert_close(maps.values, alone.values, rtol=0, atol=0)
+        torch.testing.assert_close(maps.logits, alone.logits, rtol=0, atol=0)
+        assert maps.method == method
