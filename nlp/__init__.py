@@ -2,13 +2,13 @@
 
 from .findings import FINDING_COLUMNS, Conflict, Finding, ParsedReport
 from .html import render_html
-from .outputs import write_outputs
+from .outputs import check_labels, write_outputs
 from .parser import ReportParser
 from .policy import cells
 from .profiles import Profile, builtin_profiles, load_profile
 from .tables import findings_table, labels_by_location_table, labels_table
-from .tabular import parse_table, read_label_table, read_rows
-from .vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary
+from .tabular import find_columns, parse_table, read_label_table, read_rows
+from .vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary, vocabulary_files
 
 __all__ = [
     "FINDING_COLUMNS",
@@ -21,6 +21,8 @@ __all__ = [
     "builtin_profiles",
     "builtin_vocabularies",
     "cells",
+    "check_labels",
+    "find_columns",
     "findings_table",
     "labels_by_location_table",
     "labels_table",
@@ -30,5 +32,6 @@ __all__ = [
     "read_label_table",
     "read_rows",
     "render_html",
+    "vocabulary_files",
     "write_outputs",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .phrases import Phrase
+from .phrases import AMOUNTS, Phrase
 from .trie import Hit
 
 __all__ = ["attach_phrases"]
@@ -16,6 +16,7 @@ _RELATIONAL = frozenset(
     )
 )
 _NOT_THERE = frozenset(("not", "no", "without"))
+_AMOUNT_OF_SIDE = AMOUNTS | {","}
 _UNITS = frozenset(("cm", "mm"))
 _DISTANCE = frozenset(("from", "above", "below"))
 
@@ -32,6 +33,14 @@ def attach_phrases(
     Rules, in this order: ``after`` ("nodule in the right lung"), ``before`` ("right lower lobe nodule"), ``list``
     (shared by the findings of a list), ``clause`` (the nearest before in the clause), ``clause_after``, ``topic``
     ("In the right lung, ... ; ...").
+
+    Args:
+        words: the sentence.
+        findings: its findings.
+        phrases: its places.
+        clauses: its clauses.
+        lists: word lists of the language, and ``devices``: findings that lie where they extend to ("catheter reaching
+            the right atrium"); what any other finding reaches or abuts is not where it lies.
     """
     result: list[tuple[list[Phrase], str]] = []
     topic = _topic(words, phrases, lists)
@@ -65,32 +74,28 @@ def _attach_clause(
 ) -> list[tuple[list[Phrase], str]]:
     if not phrases:
         return [_opened(topic, clause[0])] * len(findings)
-    loose = [p for p in phrases if not p.firm]
-    phrases = [p for p in phrases if p.firm] or phrases
+    firm = [p for p in phrases if p.firm] or phrases
+    loose = [p for p in phrases if not p.firm] if firm is not phrases else []
     before: list[list[Phrase]] = []
     after: list[list[Phrase]] = []
+    previous, count = clause[0], len(findings)
     for number, finding in enumerate(findings):
-        previous = findings[number - 1].last if number else clause[0]
-        following = findings[number + 1].first if number + 1 < len(findings) else clause[1]
-        before.append(
-            [
-                p
-                for p in phrases
-                if previous <= p.first and p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)
-            ]
-        )
-        candidates = [p for p in phrases if finding.last <= p.first and p.last <= following]
-        after.append(
-            _after(words, finding, candidates, findings[number + 1] if number + 1 < len(findings) else None, lists)
-        )
-    joined = [False] + [_listed(words, findings[i - 1].last, findings[i].first, lists) for i in range(1, len(findings))]
-    result = [
-        _choose(number, finding, phrases, before, after, joined, topic) for number, finding in enumerate(findings)
-    ]
-    if loose and loose[0] not in phrases:
-        for number, finding in enumerate(findings):
-            beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
-            result[number] = (result[number][0] + beside, result[number][1])
+        following = findings[number + 1] if number + 1 < count else None
+        limit = following.first if following is not None else clause[1]
+        leading, trailing = [], []
+        for phrase in firm:
+            if phrase.last <= finding.first:
+                if previous <= phrase.first and _adjacent(words, phrase.last, finding.first, lists):
+                    leading.append(phrase)
+            elif finding.last <= phrase.first and phrase.last <= limit:
+                trailing.append(phrase)
+        before.append(leading)
+        after.append(_after(words, finding, trailing, following, lists) if trailing else trailing)
+        previous = finding.last
+    result = [_choose(n, words, findings, firm, before, after, topic, lists) for n in range(count)]
+    for number, finding in enumerate(findings if loose else ()):
+        beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
+        result[number] = (result[number][0] + beside, result[number][1])
     return result
 
 
@@ -101,21 +106,23 @@ def _opened(topic: Phrase | None, position: int) -> tuple[list[Phrase], str]:
 
 def _choose(
     number: int,
-    finding: Hit,
+    words: Sequence[str],
+    findings: Sequence[Hit],
     phrases: Sequence[Phrase],
     before: Sequence[list[Phrase]],
     after: Sequence[list[Phrase]],
-    joined: Sequence[bool],
     topic: Phrase | None,
+    lists: Mapping[str, frozenset[str]],
 ) -> tuple[list[Phrase], str]:
     """The phrases of one finding of a clause, by the first rule that gives any."""
-    if after[number]:
-        return after[number] + [p for p in before[number] if p not in after[number]], "after"
+    finding, own = findings[number], after[number]
+    if own:
+        return own + [p for p in before[number] if p not in own] if before[number] else own, "after"
     if before[number]:
         return before[number], "before"
-    shared = _from_list(number, before, after, joined)
     earlier = [p for p in phrases if p.last <= finding.first]
-    later = [p for p in phrases if p.first >= finding.last]
+    later = [p for p in phrases if p.first >= finding.last and not any(p in b for b in before[number + 1 :])]
+    shared = _from_list(number, words, findings, before, after, lists) if len(findings) > 1 else []
     if shared:
         if not any(member.place for phrase in shared for member in phrase.members):
             shared = [*[p for p in earlier if p not in shared][-1:], *shared]
@@ -151,13 +158,17 @@ def _after(
             and (phrase.first > finding.last)
         ):
             continue  # it stands before the next finding
-        if not led and not chosen and "," in words[finding.last : phrase.first]:
-            continue  # "enlarged, normal hilar contours"
+        between = words[finding.last : phrase.first]
+        further_side = _AMOUNT_OF_SIDE.issuperset(between) and not any(member.place for member in phrase.members)
+        if not led and not chosen and "," in between and not further_side:
+            continue  # "enlarged, normal hilar contours", but not "effusion, small left"
         if chosen and ("(" in lead or not (led or phrase.first - chosen[-1].last <= 3)):
             continue
+        if chosen and words[chosen[-1].last : phrase.first] == ["the"]:
+            continue  # the subject of what follows: "except for a cyst in the liver the abdomen is unremarkable"
         if not _NOT_THERE.isdisjoint(lead) or (not _UNITS.isdisjoint(lead) and not _DISTANCE.isdisjoint(lead)):
             continue  # "not in the left", "3 cm from the carina"
-        if not _RELATIONAL.isdisjoint(lead):
+        if finding.name not in lists["devices"] and not _RELATIONAL.isdisjoint(lead):
             continue  # what it touches is not where it lies; rule "clause_after" takes it for want of better
         chosen.append(phrase)
     return chosen
@@ -172,17 +183,27 @@ def _listed(words: Sequence[str], first: int, last: int, lists: Mapping[str, fro
 
 
 def _from_list(
-    number: int, before: Sequence[Sequence[Phrase]], after: Sequence[Sequence[Phrase]], joined: Sequence[bool]
+    number: int,
+    words: Sequence[str],
+    findings: Sequence[Hit],
+    before: Sequence[Sequence[Phrase]],
+    after: Sequence[Sequence[Phrase]],
+    lists: Mapping[str, frozenset[str]],
 ) -> list[Phrase]:
+    """The phrases of the next member of the same list that has any, else of the one before."""
+
+    def joined(position: int) -> bool:
+        return _listed(words, findings[position - 1].last, findings[position].first, lists)
+
     position = number
-    while position + 1 < len(joined) and joined[position + 1]:
+    while position + 1 < len(findings) and joined(position + 1):
         position += 1
         if before[position]:
             break
         if after[position]:
             return list(after[position])
     position = number
-    while joined[position]:
+    while position > 0 and joined(position):
         position -= 1
         if after[position]:
             return list(after[position])

@@ -8,6 +8,7 @@ from .trie import Hit
 
 __all__ = ["split_clauses"]
 
+_COMMAS = frozenset((",", ";", "and"))
 _NEGATIONS = frozenset(("no", "not", "without"))
 
 
@@ -25,56 +26,60 @@ def split_clauses(
         lists: word lists of the language (``finite``, ``openers``, ``hard_breaks``).
     """
     finite, openers, breaks = lists["finite"], lists["openers"], lists["hard_breaks"]
+    continuations = lists["continuations"]
     if not _may_split(words, finite, breaks):
         return [(0, len(words))]
     findings = {position for hit in hits if hit.kind == "finding" for position in range(hit.first, hit.last)}
     bounds, start, has_verb, negated = [], 0, False, False
+    size = len(words)
     for index, word in enumerate(words):
-        following = words[index + 1] if index + 1 < len(words) else ""
-        if word == ";" or (word in breaks and index > start and following != "also"):
-            cut = True
-        elif word in (",", "and") and index > start and index + 1 < len(words):
-            if word == "," and following == "and":
-                continue
+        if word in finite:
+            has_verb = True
+            continue
+        if word in _NEGATIONS:
+            negated = True
+            continue
+        if word not in _COMMAS and word not in breaks:
+            continue
+        following = words[index + 1] if index + 1 < size else ""
+        cut = word == ";" or (word in breaks and index > start and following != "also")
+        if word in (",", "and") and index > start and following and not (word == "," and following == "and"):
             if following == "there":
                 cut = True
-            elif has_verb or (negated and following in openers):
-                cut = _new_statement(words, index + 1, finite, findings, strict=following not in openers)
-            else:
+            elif not continuations.isdisjoint(words[index + 1 : index + 4]):
                 cut = False
-        else:
-            cut = False
+            elif has_verb or (negated and following in openers):
+                cut = _new_statement(words, index + 1, lists, findings, strict=following not in openers)
+            elif following == "none" and index + 2 < size and words[index + 2] in lists["prepositions"]:
+                cut = True  # "on the right, none on the left"
         if cut:
             bounds.append((start, index))
             start, has_verb, negated = index, False, False
-        elif word in finite:
-            has_verb = True
-        elif word in _NEGATIONS:
-            negated = True
-    bounds.append((start, len(words)))
+    bounds.append((start, size))
     return bounds
 
 
 def _may_split(words: Sequence[str], finite: frozenset[str], breaks: frozenset[str]) -> bool:
     """A quick look: without a second verb, a negation, a semicolon or a word of contrast nothing can be split."""
-    if not breaks.isdisjoint(words) or ";" in words or "there" in words:
+    if not breaks.isdisjoint(words) or ";" in words or "there" in words or "none" in words:
         return True
     if "," not in words and "and" not in words:
         return False
-    verbs = sum(word in finite for word in words)
+    verbs = len([word for word in words if word in finite])
     return verbs > 1 or (verbs == 1 and not _NEGATIONS.isdisjoint(words))
 
 
 def _new_statement(
-    words: Sequence[str], index: int, finite: frozenset[str], findings: set[int], *, strict: bool
+    words: Sequence[str], index: int, lists: Mapping[str, frozenset[str]], findings: set[int], *, strict: bool
 ) -> bool:
     """Whether a verb comes before the next comma, or after more members of a list of findings."""
     found = False
+    finite, breaks = lists["finite"], lists["hard_breaks"]
     for position in range(index, len(words)):
         word = words[position]
         if word in finite:
             return not strict or position > index
-        if word == ";":
+        if word == ";" or word in breaks:
             return False
         if word == "," and strict and not found:
             return False

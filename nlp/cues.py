@@ -18,10 +18,15 @@ from .yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Cue", "CueTable", "load_cues"]
 
+_RANK = {"resolved": 5.0, "present": 4.0, "absent": 3.0, "historical": 2.0, "uncertain": 1.0}
+_OUTWEIGHS_ABSENCE = 3.5
 _STATUS = ("absent", "uncertain", "historical", "resolved", "present", "stop", "")
 _CHANGE = ("new", "stable", "larger", "smaller", "")
 _DIRECTIONS = ("forward", "backward", "both", "last")
-_WORDS = ("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops")
+_WORDS = (
+    *("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops"),
+    *("continuations", "denials", "titles"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Cue:
         forward: governs what follows in the clause.
         backward: governs what precedes.
         last: of what precedes only the last finding ("..., pneumonia?").
+        rank: which status wins where several cues govern one finding; the highest does.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Cue:
     forward: bool
     backward: bool
     last: bool
+    rank: float
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def load_cues(language: str = "en") -> CueTable:
 
 
 def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
-    check_keys(entry, ("status", "change", "direction", "terms", "note"), where)
+    check_keys(entry, ("status", "change", "direction", "outweighs_absence", "terms", "note"), where)
     status, change, direction = entry.get("status", ""), entry.get("change", ""), entry.get("direction", "forward")
     for key, value, legal in (
         ("status", status, _STATUS),
@@ -117,7 +124,9 @@ def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
         if value not in legal:
             msg = f"{where}.{key}: unknown value {value!r}; {did_you_mean(str(value), [w for w in legal if w])}"
             raise ConfigError(msg)
-    return Cue(name, status, change, direction in ("forward", "both"), direction != "forward", direction == "last")
+    rank = _OUTWEIGHS_ABSENCE if entry.get("outweighs_absence") else _RANK.get(status, 0.0)
+    forward, backward = direction in ("forward", "both"), direction != "forward"
+    return Cue(name, status, change, forward, backward, direction == "last", rank)
 
 
 def _expand(term: str, slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .phrases import Member
-from .text import Tokens
 from .vocabulary import Concept, Vocabulary
 
-__all__ = ["LocationRules", "Spot"]
+__all__ = ["LocationRules", "Placed", "Placement", "Spot"]
 
 _FAMILIES = {
-    "lung": frozenset(("lung", "lung_level", "pleura", "airway", "bronchial_wall", "septa", "fissure", "position")),
+    "lung": frozenset(
+        (
+            *("lung", "lung_level", "pleura", "airway", "bronchial_wall", "septa", "fissure", "position"),
+            *("costophrenic_angle", "costophrenic_sulcus"),
+        )
+    ),
     "heart": frozenset(("heart", "heart_size", "coronary", "pericardium", "valve")),
 }
 _FAMILY_OF_HOME = {
     **dict.fromkeys(("lung", "pleura", "airway", "base"), "lung"),
     **dict.fromkeys(("heart", "coronary", "pericardium"), "heart"),
 }
+_APART = frozenset(("coronary", "pericardium"))  # in the heart's column, but not what a valve is a part of
 _SHARED_RULES = frozenset(("list", "clause", "clause_after", "topic"))
 
 
@@ -31,52 +36,130 @@ class Spot(NamedTuple):
     place: str
 
 
+Labels = tuple[tuple[str, tuple[Spot, ...]], ...]
+"""Labels with the spots that each can have."""
+
+
+class Placed(NamedTuple):
+    """A location column, the number of the member that gave it (-1 where none did), and its place."""
+
+    location: str
+    member: int
+    place: str
+
+
+class Placement(NamedTuple):
+    """Where a concept lies.
+
+    Attributes:
+        spots: its location columns.
+        named: whether its sentence names the place.
+        rule: how the place was chosen.
+        labels: its labels with the spots that each can have; None stands for all of them.
+        ready: spots and labels as they stand, where no words of the sentence gave any of them.
+    """
+
+    spots: tuple[Placed, ...]
+    named: bool
+    rule: str
+    labels: tuple[tuple[str, tuple[Placed, ...] | None], ...]
+    ready: tuple[tuple[Spot, ...], Labels] | None
+
+    def at(self, where: Sequence[tuple[int, int]]) -> tuple[tuple[Spot, ...], Labels]:
+        """Spots and labels with characters, ``where`` being those of the members and at last (-1, -1)."""
+        spots = _spots_at(self.spots, where)
+        return spots, tuple([(label, spots if kept is None else _spots_at(kept, where)) for label, kept in self.labels])
+
+
+def _spots_at(placed: Sequence[Placed], where: Sequence[tuple[int, int]]) -> tuple[Spot, ...]:
+    return tuple([Spot(column, *where[number], place) for column, number, place in placed])
+
+
+_AnySpot = TypeVar("_AnySpot", Spot, Placed)
+_KNOWN_PLACEMENTS = 20_000
+
+
 class LocationRules:
     """Location columns of a vocabulary's concepts."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._placements: dict[tuple[object, ...], Placement] = {}
         self._fits: dict[tuple[str, str], bool] = {}
         self._ancestors = {name: frozenset(vocabulary.ancestors(name)) for name in vocabulary.rollup}
 
-    def spots(
-        self, concept: str, members: Sequence[Member], tokens: Tokens, rule: str, inner: str, topic: Member | None
-    ) -> tuple[tuple[Spot, ...], bool, str]:
-        """Where a concept lies, whether its sentence names the place, and the rule.
+    def place(
+        self,
+        concept: str,
+        labels: tuple[str, ...],
+        members: Sequence[Member],
+        rule: str,
+        inner: str,
+        topic: Member | None,
+    ) -> Placement:
+        """Where a concept lies.
+
+        It depends on the places alone, of which reports name few, so that it is worked out once for each wording.
 
         Args:
             concept: key of the concept.
+            labels: the labels that it stands for here.
             members: places attached to it.
-            tokens: the sentence.
             rule: how they were attached.
             inner: place in the finding's own words ("hilar mass"), or empty.
             topic: place of the heading above, or None.
         """
+        wording = tuple([(member.place, member.sides) for member in members])
+        above = (topic.place, topic.sides) if topic is not None else None
+        key = (concept, labels, wording, rule, inner, above)
+        known = self._placements.get(key)
+        if known is None:
+            if len(self._placements) >= _KNOWN_PLACEMENTS:
+                self._placements.clear()
+            spots, named, rule = self._spots(concept, members, rule, inner, topic)
+            allowed = [(x, self.allowed(x, concept, self._spots_of_label(x, concept, spots), rule)) for x in labels]
+            given = tuple((label, None if kept == spots else kept) for label, kept in allowed)
+            known = Placement(spots, named, rule, given, None)
+            if all(spot.member < 0 for _, kept in (("", spots), *given) for spot in kept or ()):
+                known = known._replace(ready=known.at(((-1, -1),)))
+            self._placements[key] = known
+        return known
+
+    def _spots_of_label(self, label: str, concept: str, spots: tuple[Placed, ...]) -> tuple[Placed, ...]:
+        """The spots of a label that the concept has only beside certain places ("... of the aorta and coronaries")."""
+        entry, places = self._vocabulary.concepts[concept], self._vocabulary.places
+        beside = {key for key, extra in entry.when.items() if label in extra}
+        if label in entry.labels or not beside:
+            return spots
+        own = tuple(s for s in spots if s.place and (s.place in beside or places[s.place].group in beside))
+        return own or spots
+
+    def _spots(
+        self, concept: str, members: Sequence[Member], rule: str, inner: str, topic: Member | None
+    ) -> tuple[tuple[Placed, ...], bool, str]:
         places = self._vocabulary.places
         sides: tuple[str, ...] = ()
-        side_at = (-1, -1)
-        for member in members:
+        side_at = -1
+        for number, member in enumerate(members):
             if not member.place:
-                sides = member.sides
-                side_at = tokens.span(member.first, member.last)
-        fitting = [m for m in members if m.place and self.fits(concept, m.place)]
+                sides, side_at = member.sides, number
+        fitting = [(n, m) for n, m in enumerate(members) if m.place and self.fits(concept, m.place)]
         if rule in _SHARED_RULES:
-            fitting = [m for m in fitting if self._shares(concept, m.place, inner)]
-        if any(places[m.place].group != "position" for m in fitting):
-            fitting = [m for m in fitting if places[m.place].group != "position"]
+            fitting = [(n, m) for n, m in fitting if self._shares(concept, m.place, inner)]
+        if any(places[m.place].group != "position" for _, m in fitting):
+            fitting = [(n, m) for n, m in fitting if places[m.place].group != "position"]
         own_side = topic.sides if topic is not None else ()
-        spots: dict[str, Spot] = {}
-        for member in fitting:
-            at = tokens.span(member.first, member.last)
+        spots: dict[str, Placed] = {}
+        for number, member in fitting:
             for column in self._columns(member.place, member.sides or sides or own_side):
-                spots.setdefault(column, Spot(column, *at, member.place))
+                spots.setdefault(column, Placed(column, number, member.place))
         if spots:
             self._add_sides(spots, sides, side_at)
             return self._specific(spots), True, rule
         found, named, rule = self._default(concept, inner, topic, sides, side_at)
         if rule == "unplaced" and fitting:  # a place without a column of its own ("vascular", "lymph node")
-            at = tokens.span(fitting[0].first, fitting[0].last)
-            return (Spot(self._vocabulary.unplaced, *at, fitting[0].place),), True, rule
+            number, member = fitting[0]
+            return (Placed(self._vocabulary.unplaced, number, member.place),), True, rule
         return found, named, rule
 
     def topic(self, concept: Concept, topics: Sequence[Member]) -> Member | None:
@@ -95,7 +178,7 @@ class LocationRules:
             return True
         return places[place].group in (places[home].group, *entry.when) or place in entry.when
 
-    def _add_sides(self, spots: dict[str, Spot], sides: Sequence[str], side_at: tuple[int, int]) -> None:
+    def _add_sides(self, spots: dict[str, Placed], sides: Sequence[str], side_at: int) -> None:
         """The other lung, where the text says both and names a lobe of one ("bilaterally, the largest in the ...")."""
         lungs = self._vocabulary.places.get("lung")
         if lungs is None or not all(spot.location in self._ancestors for spot in spots.values()):
@@ -103,11 +186,11 @@ class LocationRules:
         for side in sides:
             if not any(column.startswith(side) for column in spots):
                 column = getattr(lungs, side)
-                spots[column] = Spot(column, *side_at, "lung")
+                spots[column] = Placed(column, side_at, "lung")
 
     def _default(
-        self, concept: str, inner: str, topic: Member | None, sides: tuple[str, ...], side_at: tuple[int, int]
-    ) -> tuple[tuple[Spot, ...], bool, str]:
+        self, concept: str, inner: str, topic: Member | None, sides: tuple[str, ...], side_at: int
+    ) -> tuple[tuple[Placed, ...], bool, str]:
         """Where it lies when no place stands beside it: its own words, the heading, its home, a bare side, unplaced."""
         places = self._vocabulary.places
         home = self._vocabulary.concepts[concept].home
@@ -120,13 +203,13 @@ class LocationRules:
             own_side = sides or (topic.sides if topic is not None and rule != "own_words" else ())
             columns = self._columns(name, own_side)
             if columns:
-                return tuple(Spot(column, *side_at, name) for column in columns), bool(sides), rule
-        bare = tuple(Spot(side, *side_at, "") for side in sides if side in self._vocabulary.locations)
+                return tuple(Placed(column, side_at, name) for column in columns), bool(sides), rule
+        bare = tuple(Placed(side, side_at, "") for side in sides if side in self._vocabulary.locations)
         if bare:
             return bare, True, "side"
-        return (Spot(self._vocabulary.unplaced, -1, -1, ""),), False, "unplaced"
+        return (Placed(self._vocabulary.unplaced, -1, ""),), False, "unplaced"
 
-    def allowed(self, label: str, concept: str, spots: Sequence[Spot], rule: str) -> tuple[Spot, ...]:
+    def allowed(self, label: str, concept: str, spots: tuple[_AnySpot, ...], rule: str) -> tuple[_AnySpot, ...]:
         """The spots that the label can have; where there is none, its home, its own organ, or the unplaced column."""
         forbidden = self._vocabulary.forbidden
         kept = tuple(spot for spot in spots if (label, spot.location) not in forbidden)
@@ -136,7 +219,7 @@ class LocationRules:
         home = self._vocabulary.concepts[concept].home
         if rule in _SHARED_RULES and home and (label, self._vocabulary.places[home].location) not in forbidden:
             column = self._vocabulary.places[home].location
-        return (Spot(column, spots[0].start, spots[0].end, spots[0].place),)
+        return (spots[0]._replace(location=column),)
 
     def carried(self, concept: str, spots: Sequence[Spot], earlier: Sequence[Spot]) -> bool:
         """Whether a concept lies where an earlier finding does, because its own place is missing or less specific."""
@@ -164,8 +247,13 @@ class LocationRules:
         columns = [getattr(place, side) for side in (sides or both)] or [place.location]
         return [column for column in dict.fromkeys(columns) if column]
 
-    def _specific(self, spots: dict[str, Spot]) -> tuple[Spot, ...]:
+    def _specific(self, spots: dict[str, Placed]) -> tuple[Placed, ...]:
         if len(spots) < 2:
             return tuple(spots.values())
         covered = {ancestor for column in spots for ancestor in self._ancestors.get(column, ())}
-        return tuple(spot for column, spot in spots.items() if column not in covered)
+        places = self._vocabulary.places
+        return tuple(
+            spot
+            for column, spot in spots.items()
+            if column not in covered or (spot.place and places[spot.place].group in _APART)
+        )

@@ -17,7 +17,7 @@ _NOW = frozenset(
     ["now", "currently", "to", "today", "is", "measure", "measuring", "present", "presently", "versus", "vs"]
 )
 _DISTANCE = frozenset(("from", "above", "below", "away", "proximal", "distal", "deep"))
-_LIMITS = frozenset(("less", "smaller", "shorter"))
+_LIMITS = frozenset(("<", "under", "below", "less", "smaller", "shorter"))
 
 
 class Size(NamedTuple):
@@ -43,10 +43,9 @@ class Size(NamedTuple):
 def find_sizes(words: Sequence[str]) -> list[Size]:
     """The measurements of a sentence, in order."""
     sizes: list[Size] = []
-    index = 0
-    while index < len(words):
-        if words[index][0] not in _DIGITS:
-            index += 1
+    done = 0
+    for index in [i for i, word in enumerate(words) if word[0] in _DIGITS]:
+        if index < done:
             continue
         end, values, unit = _read(words, index)
         if unit and _DISTANCE.isdisjoint(words[end : end + 1]):
@@ -63,7 +62,7 @@ def find_sizes(words: Sequence[str]) -> list[Size]:
                     now,
                 )
             )
-        index = max(end, index + 1)
+        done = end
     return sizes
 
 
@@ -101,7 +100,7 @@ def _contrast(words: Sequence[str]) -> bool:
 
 def _is_below(words: Sequence[str], index: int) -> bool:
     before = words[max(0, index - 3) : index]
-    return "<" in before or "under" in before or "below" in before or any(word in _LIMITS for word in before)
+    return not _LIMITS.isdisjoint(before)
 
 
 def _short(words: Sequence[str], first: int, last: int) -> bool:

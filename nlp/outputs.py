@@ -6,17 +6,18 @@ import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from organcam.errors import ConfigError
 
 from .findings import FINDING_COLUMNS, ParsedReport
 from .policy import Policy, cells, positive_statuses
-from .profiles import load_profile
+from .profiles import Profile, load_profile
 from .vocabulary import Vocabulary, load_vocabulary
 
-__all__ = ["write_outputs"]
+__all__ = ["check_labels", "write_outputs"]
 
 REPORT_COLUMNS = ("report_id", "characters", "findings", "conflicts", "reason")
 
@@ -52,10 +53,7 @@ def write_outputs(
         ConfigError: for a bad policy or profile, or a profile that belongs to another vocabulary.
     """
     words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
-    profile = load_profile(labels) if labels else None
-    if profile is not None and not profile.abnormalities <= set(words.labels):
-        msg = f"the label profile {profile.name} needs a vocabulary that extends {profile.vocabulary}, got {words.name}"
-        raise ConfigError(msg)
+    profile = check_labels(labels, words) if labels else None
     uncertain = uncertain or words.uncertain  # type: ignore[assignment]
     positive_statuses(str(uncertain), historical)
     folder = Path(out)
@@ -66,6 +64,7 @@ def write_outputs(
         flat = stack.enter_context(_table(folder / "labels.csv", ("report_id", *words.labels)))
         names = [f"{label}*{location}" for label in words.labels for location in words.locations]
         grid = stack.enter_context(_table(folder / "labels_by_location.csv", ("report_id", *names)))
+        row_of = _GridRow(words)
         status = stack.enter_context(_table(folder / "reports.csv", REPORT_COLUMNS))
         own = (
             stack.enter_context(_table(folder / f"{profile.name}.csv", (profile.id_column, *profile.rules)))
@@ -73,15 +72,16 @@ def write_outputs(
             else None
         )
         for name, report in reports:
-            findings.writerows((name, *finding[: len(FINDING_COLUMNS)]) for finding in report.findings)
+            for finding in report.findings:
+                findings.row((name, *finding[: len(FINDING_COLUMNS)]))
             positive = cells(report, str(uncertain), historical)
             there = {abnormality for abnormality, _ in positive}
-            flat.writerow((name, *(int(label in there) for label in words.labels)))
-            grid.writerow((name, *_grid_row(positive, words)))
+            flat.row((name, *[int(label in there) for label in words.labels]))
+            grid.ready_row(name, row_of(positive))
             conflicts = "; ".join(f"{c.abnormality}: {c.findings} / {c.impression}" for c in report.conflicts)
-            status.writerow((name, len(report.text), len(report.findings), conflicts, report.reason))
+            status.row((name, len(report.text), len(report.findings), conflicts, report.reason))
             if profile is not None and own is not None:
-                own.writerow((name, *profile.labels(report, str(uncertain), historical).values()))
+                own.row((name, *profile.labels(report, str(uncertain), historical).values()))
             counts["reports"] += 1
             counts["findings"] += len(report.findings)
             counts["problems"] += bool(report.reason)
@@ -89,29 +89,73 @@ def write_outputs(
     return counts
 
 
-def _grid_row(positive: Iterable[tuple[str, str]], words: Vocabulary) -> Sequence[int]:
-    width = len(words.locations)
-    rows = {label: number * width for number, label in enumerate(words.labels)}
-    columns = {location: number for number, location in enumerate(words.locations)}
-    values = bytearray(len(rows) * width)
-    for abnormality, location in positive:
-        for place in (location, *words.ancestors(location)):
-            if (abnormality, place) not in words.forbidden:
-                values[rows[abnormality] + columns[place]] = 1
-    return values
+def check_labels(labels: str, vocabulary: str | Path | Vocabulary) -> Profile:
+    """The label profile of a name, if a vocabulary has what its rules speak of.
+
+    Raises:
+        ConfigError: if the profile is unknown or belongs to another vocabulary.
+    """
+    words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
+    profile = load_profile(labels)
+    if not profile.abnormalities <= set(words.labels):
+        msg = f"the label profile {profile.name} needs a vocabulary that extends {profile.vocabulary}, got {words.name}"
+        raise ConfigError(msg)
+    return profile
+
+
+class _GridRow:
+    """Rows of ``labels_by_location.csv`` as text: thousands of 0 and 1, of which hardly any is 1."""
+
+    def __init__(self, words: Vocabulary) -> None:
+        self._words = words
+        self._width = len(words.locations)
+        self._rows = {label: number * self._width for number, label in enumerate(words.labels)}
+        self._columns = {location: number for number, location in enumerate(words.locations)}
+        self._zeros = b",0" * (len(self._rows) * self._width)
+
+    def __call__(self, positive: Iterable[tuple[str, str]]) -> str:
+        values = bytearray(self._zeros)
+        for abnormality, location in positive:
+            for place in (location, *self._words.ancestors(location)):
+                if (abnormality, place) not in self._words.forbidden:
+                    values[2 * (self._rows[abnormality] + self._columns[place]) + 1] = _ONE
+        return values.decode("ascii")
+
+
+_ONE = ord("1")
 
 
 @contextmanager
-def _table(path: Path, header: Sequence[str]) -> Iterator[Any]:
-    """A CSV writer on a temporary name that becomes the file when all went well."""
+def _table(path: Path, header: Sequence[str]) -> Iterator[_Table]:
+    """A CSV table on a temporary name that becomes the file when all went well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(header)
-            yield writer
+            table = _Table(stream)
+            table.row(header)
+            yield table
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Table:
+    """A CSV table that is being written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._writer = csv.writer(stream)
+        self._cell = StringIO()
+
+    def row(self, values: Iterable[object]) -> None:
+        """Write a row."""
+        self._writer.writerow(values)
+
+    def ready_row(self, first: str, rest: str) -> None:
+        """Write a row whose first cell needs quoting and whose others are text already, commas included."""
+        self._cell.seek(0)
+        self._cell.truncate()
+        csv.writer(self._cell, lineterminator="").writerow((first,))
+        self._stream.write(f"{self._cell.getvalue()}{rest}\r\n")

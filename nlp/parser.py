@@ -18,7 +18,7 @@ from .cues import load_cues
 from .findings import Finding, ParsedReport
 from .sections import Sentence, load_sections, split_sentences
 from .sentence import Mention, SentenceReader
-from .text import same_length_lower
+from .text import Tokens, same_length_lower
 from .vocabulary import Vocabulary, load_vocabulary
 
 __all__ = ["MAX_CHARACTERS", "ReportParser"]
@@ -30,7 +30,13 @@ _MARKUP = re.compile(
     r"</?(?:(br|p|div|li|ul|ol|tr|table|h[1-6])|[a-z][a-z0-9]*)\b[^<>]{0,300}>|&(?:#\d+|[a-z]+);", re.IGNORECASE
 )
 # A number that is no size ("image 45") does not matter to the reading; as zeros, its sentence is read once for all.
-_NUMBER = re.compile(r"(?<![a-z0-9.,])[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])")
+_DIGIT = re.compile("[0-9]")
+_NUMBER = re.compile(r"[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])")
+_NO_NUMBER_AFTER = "abcdefghijklmnopqrstuvwxyz0123456789.,"
+_LANGUAGES = {"en": "English"}
+# A text of another language: from this many words on, less than this share of them known (the reports of OpenI without
+# a finding have 0.5 and more).
+_FEW_WORDS, _KNOWN_SHARE, _SAMPLE = 5, 0.35, 5_000
 _CACHED_SENTENCES = 20_000
 _BATCH = 200
 
@@ -54,6 +60,7 @@ class ReportParser:
         self._sections = load_sections(self.vocabulary.language)
         self._rules = reader.rules
         self._reader = reader
+        self._words = reader.known_words()
         self.clear_cache()
 
     def clear_cache(self, size: int = _CACHED_SENTENCES) -> None:
@@ -91,14 +98,14 @@ class ReportParser:
         for section, value in parts:
             text, problem = _clean(value)
             reason = reason or problem
-            for finding in self._findings(text[:MAX_CHARACTERS], section, offset, number):
-                findings.append(finding)
-                number = max(number, finding.sentence)
+            self._read_text(text[:MAX_CHARACTERS], section, offset, number, findings)
+            number = max(number, findings[-1].sentence if findings else 0) + 1
             texts.append(text)
             offset += len(text) + 2
-            number += 1
-        if any(text.strip() for text in texts) and reason in ("empty text",):
+        if any(text.strip() for text in texts) and reason == "empty text":
             reason = ""
+        if not findings and not reason and self._foreign(texts):
+            reason = f"hardly a word is known; only {_LANGUAGES.get(self.vocabulary.language, 'one language')} is read"
         return ParsedReport("\n\n".join(texts), tuple(findings), reason, find_conflicts(findings))
 
     def parse_many(self, texts: Iterable[object], workers: int = 1) -> Iterator[ParsedReport]:
@@ -126,22 +133,30 @@ class ReportParser:
             return self.parse_parts(item)
         return self.parse(item)
 
-    def _findings(self, text: str, section: str, offset: int, number: int) -> Iterator[Finding]:
+    def _read_text(self, text: str, section: str, offset: int, number: int, findings: list[Finding]) -> None:
+        """Add the findings of a text whose sentences are numbered from ``number``."""
         text = _without_markup(text)
         lowered = same_length_lower(text)
         before: tuple[Mention, ...] = ()
+        read, muted = self._read, self._sections.muted
         for count, sentence in enumerate(
             split_sentences(text, lowered, self._sections, section, self._is_topic), number
         ):
             words = lowered[sentence.start : sentence.end]
-            reading = self._read(_NUMBER.sub(_zeros, words), sentence.topic)
-            if not reading.mentions:
+            if _DIGIT.search(words):
+                words = _NUMBER.sub(_zeros, words)
+            mentions, anaphoric = read(words, sentence.topic)
+            if not mentions:
                 continue
-            muted = sentence.section in self._sections.muted
-            for mention in reading.mentions:
-                placed = self._carry(mention, before) if reading.anaphoric else mention
-                yield from _as_findings(placed, sentence, offset, text, count, muted=muted)
-            before = reading.mentions
+            for mention in mentions:
+                placed = self._carry(mention, before) if anaphoric else mention
+                _add_findings(findings, placed, sentence, offset, text, count, muted=sentence.section in muted)
+            before = mentions
+
+    def _foreign(self, texts: Sequence[str]) -> bool:
+        """Whether hardly any word of the texts is one of the language."""
+        words = [word for text in texts for word in Tokens(same_length_lower(text[:_SAMPLE])).words if word.isalpha()]
+        return len(words) >= _FEW_WORDS and sum(word in self._words for word in words) < _KNOWN_SHARE * len(words)
 
     def _carry(self, mention: Mention, before: Sequence[Mention]) -> Mention:
         """The mention at the place of what its sentence refers to ("It contains ...")."""
@@ -155,45 +170,40 @@ class ReportParser:
         return mention
 
 
-def _as_findings(
-    mention: Mention, sentence: Sentence, offset: int, text: str, number: int, *, muted: bool
-) -> Iterator[Finding]:
-    """A mention as findings of the report, one for each label and location."""
+def _add_findings(
+    findings: list[Finding],
+    mention: Mention,
+    sentence: Sentence,
+    offset: int,
+    text: str,
+    number: int,
+    *,
+    muted: bool,
+) -> None:
+    """Add a mention as findings of the report, one for each label and location."""
+    concept, labels, start, end, verdict, (cue_start, cue_end), _, _, size_mm, placed = mention
     base = offset + sentence.start
-    status, change, _, _, rule = mention.verdict
-    cue_start, cue_end = mention.cue
+    section = sentence.section
     cue = ""
     if cue_start >= 0:
         cue = text[sentence.start + cue_start : sentence.start + cue_end]
         cue_start, cue_end = cue_start + base, cue_end + base
-    rule = f"{f'section:{sentence.section}' if muted else rule or 'asserted'}/{mention.rule}"
-    status = "historical" if muted else status
-    for label, spots in mention.labels:
-        for location, start, end, place in spots:
-            named = start >= 0
-            yield Finding(
-                label,
-                location,
-                status,
-                change,
-                sentence.section,
-                number,
-                base + mention.start,
-                base + mention.end,
-                base + start if named else -1,
-                base + end if named else -1,
-                cue,
-                rule,
-                mention.size_mm,
-                mention.concept,
-                cue_start,
-                cue_end,
-                place,
-            )
+    status, change, _, _, judged = verdict
+    if muted:
+        status, judged = "historical", f"section:{section}"
+    rule = f"{judged or 'asserted'}/{placed}"
+    start, end = start + base, end + base
+    add, make = findings.append, tuple.__new__  # a report has dozens; the class's own call takes twice as long
+    for label, spots in labels:
+        for location, first, last, place in spots:
+            at = (first + base, last + base) if first >= 0 else (-1, -1)
+            known = (label, location, status, change, section, number, start, end)
+            add(make(Finding, (*known, *at, cue, rule, size_mm, concept, cue_start, cue_end, place)))
 
 
 def _zeros(number: re.Match[str]) -> str:
-    return "0" * len(number.group())
+    before = number.string[number.start() - 1 : number.start()]
+    return number.group() if before in _NO_NUMBER_AFTER and before else "0" * len(number.group())
 
 
 def _without_markup(text: str) -> str:

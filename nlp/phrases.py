@@ -13,7 +13,7 @@ from .text import Tokens
 from .trie import Hit
 from .vocabulary import Place
 
-__all__ = ["Member", "Phrase", "complete_phrases", "find_phrases"]
+__all__ = ["AMOUNTS", "Member", "Phrase", "PhraseFinder", "complete_phrases"]
 
 _JOINS = frozenset((",", "and", "or", "/", "&", "+", "well", "as"))
 _LINKS = frozenset(["of", "the", "in", "at", "on", "within", "its", "'s", "-", "(", ")"])
@@ -21,6 +21,7 @@ _NOUNS = frozenset(
     [
         "segment",
         "lobe",
+        "branch",
         "zone",
         "field",
         "level",
@@ -41,8 +42,10 @@ _NOUNS = frozenset(
         "lateral",
     ]
 )
-_AMOUNTS = frozenset(("small", "large", "moderate", "mild", "trace", "minimal", "tiny", "severe", "larger", "smaller"))
+AMOUNTS = frozenset(("small", "large", "moderate", "mild", "trace", "minimal", "tiny", "severe", "larger", "smaller"))
+"""Words of amount, which may stand between two sides ("moderate right and small left")."""
 _BETWEEN = _JOINS | _LINKS | _NOUNS
+_KNOWN_PHRASES = 20_000
 _SIDES = {"right": ("right",), "left": ("left",), "both": ("right", "left")}
 
 
@@ -65,25 +68,45 @@ class Phrase(NamedTuple):
     """Whether it names more than a position (subpleural, anterior)."""
 
 
-def find_phrases(
-    tokens: Tokens, hits: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]
-) -> list[Phrase]:
-    """The place phrases of a sentence, in order."""
-    phrases: list[Phrase] = []
-    run: list[Hit] = []
-    for hit in hits:
-        if hit.kind == "finding":
-            if run:
-                phrases.append(_compose(tokens, run, places, levels))
+class PhraseFinder:
+    """Finds the place phrases of sentences; what the same words compose to is worked out once."""
+
+    def __init__(self, places: Mapping[str, Place], levels: Mapping[str, str]) -> None:
+        self._places = places
+        self._levels = levels
+        self._known: dict[tuple[object, ...], Phrase] = {}
+
+    def find(self, tokens: Tokens, hits: Sequence[Hit]) -> list[Phrase]:
+        """The place phrases of a sentence, in order."""
+        phrases: list[Phrase] = []
+        run: list[Hit] = []
+        for hit in hits:
+            if run and (hit.kind == "finding" or not _joined(tokens, run[-1], hit)):
+                phrases.append(self._phrase(tokens, run))
                 run = []
-            continue
-        if run and not _joined(tokens, run[-1], hit):
-            phrases.append(_compose(tokens, run, places, levels))
-            run = []
-        run.append(hit)
-    if run:
-        phrases.append(_compose(tokens, run, places, levels))
-    return [phrase for phrase in phrases if phrase.members]
+            if hit.kind != "finding":
+                run.append(hit)
+        if run:
+            phrases.append(self._phrase(tokens, run))
+        return [phrase for phrase in phrases if phrase.members]
+
+    def _phrase(self, tokens: Tokens, run: Sequence[Hit]) -> Phrase:
+        """The phrase of a run of hits, by its words, which are the same for every sentence that names the place so."""
+        base = run[0].first
+        key = (*tokens.raw[base : run[-1].last], *[hit.name for hit in run])
+        phrase = self._known.get(key)
+        if phrase is None:
+            if len(self._known) >= _KNOWN_PHRASES:
+                self._known.clear()
+            phrase = self._known[key] = _moved(_compose(tokens, run, self._places, self._levels), -base)
+        return _moved(phrase, base)
+
+
+def _moved(phrase: Phrase, by: int) -> Phrase:
+    if not by:
+        return phrase
+    members = tuple([Member(place, sides, first + by, last + by) for place, sides, first, last in phrase.members])
+    return Phrase(phrase.first + by, phrase.last + by, members, phrase.firm)
 
 
 def _joined(tokens: Tokens, before: Hit, after: Hit) -> bool:
@@ -92,8 +115,12 @@ def _joined(tokens: Tokens, before: Hit, after: Hit) -> bool:
     if not between:
         return True
     if before.kind == after.kind == "side":  # "moderate right and small left"
-        between = [word for word in between if word not in _AMOUNTS]
+        between = [word for word in between if word not in AMOUNTS]
+    if between in (["but", "also"], ["but", "also", "the"]):
+        return True
     if len(between) > 4 or not _BETWEEN.issuperset(between):
+        return False
+    if between == ["the"]:  # "cyst in the liver | the upper abdomen is ..."
         return False
     # "on the right and pleural ..." begins something new; "right and left lower lobes" does not
     return not (before.kind == "side" and after.kind == "place" and not _JOINS.isdisjoint(between))
@@ -114,10 +141,10 @@ def _compose(tokens: Tokens, run: Sequence[Hit], places: Mapping[str, Place], le
             side_at = (-1, -1)
         else:
             place = places[hit.name]
-            if place.group.startswith("lung"):
+            if place.group.startswith("lung") or place.group == "pleura":
                 members += pending
             pending = []
-            own = ("right", "left") if place.both else sides
+            own = sides or (("right", "left") if place.both else ())
             if not own and place.right != place.left and place.group == "lung_level" and tokens.plural(hit.last - 1):
                 own = ("right", "left")
             members.append(Member(hit.name, own, _start(side_at, hit), hit.last))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 from organcam.errors import ConfigError, did_you_mean
@@ -17,7 +19,9 @@ from .yaml_data import check_keys, load_yaml, string_list
 __all__ = ["Profile", "builtin_profiles", "load_profile"]
 
 _FIELDS = ("abnormality", "concept", "location", "place")
-_KEYS = (*_FIELDS, *(f"not_{field}" for field in _FIELDS))
+_KEYS = (*_FIELDS, *(f"not_{field}" for field in _FIELDS), "not_named")
+_KNOWN_FINDINGS = 20_000
+_NEAR = 120  # characters between a finding and the one that names it
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,15 @@ class Rule:
 
     required: tuple[tuple[str, frozenset[str]], ...]
     refused: tuple[tuple[str, frozenset[str]], ...]
+    not_named: frozenset[str]
+    """Abnormalities by which the text names the finding ("density increases consistent with atelectasis")."""
 
-    def matches(self, finding: Finding) -> bool:
-        """Whether a finding satisfies every key."""
-        return all(getattr(finding, field) in values for field, values in self.required) and not any(
-            getattr(finding, field) in values for field, values in self.refused
+    def matches(self, finding: Finding, names: frozenset[str]) -> bool:
+        """Whether a finding satisfies every key; ``names`` are the abnormalities that name it."""
+        return (
+            all(getattr(finding, field) in values for field, values in self.required)
+            and not any(getattr(finding, field) in values for field, values in self.refused)
+            and self.not_named.isdisjoint(names)
         )
 
 
@@ -43,12 +51,16 @@ class Profile:
         vocabulary: the vocabulary whose findings the rules speak of.
         id_column: name of the id column in the data set's own label files.
         rules: rules by label, in the data set's order.
+        naming: the words between a finding and another that names it ("consistent with").
+        known: labels of the findings met so far.
     """
 
     name: str
     vocabulary: str
     id_column: str
     rules: Mapping[str, tuple[Rule, ...]]
+    naming: re.Pattern[str]
+    known: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def abnormalities(self) -> frozenset[str]:
@@ -61,8 +73,37 @@ class Profile:
     def labels(self, report: ParsedReport, uncertain: str = "positive", historical: str = "negative") -> dict[str, int]:
         """0 or 1 for every label of the profile."""
         statuses = positive_statuses(uncertain, historical)
-        findings = [finding for finding in report.findings if finding.status in statuses]
-        return {label: int(any(r.matches(f) for f in findings for r in rules)) for label, rules in self.rules.items()}
+        there: set[str] = set()
+        for finding, names in self._named(report.text, report.findings):
+            if finding.status in statuses:
+                there |= self._labels_of(finding, names)
+        return {label: int(label in there) for label in self.rules}
+
+    def _labels_of(self, finding: Finding, names: frozenset[str]) -> frozenset[str]:
+        """The labels that one finding gives; they depend on few words, which repeat themselves."""
+        key = (*[getattr(finding, field) for field in _FIELDS], names)
+        known = self.known.get(key)
+        if known is None:
+            if len(self.known) >= _KNOWN_FINDINGS:
+                self.known.clear()
+            found = (label for label, rules in self.rules.items() if any(r.matches(finding, names) for r in rules))
+            known = self.known[key] = frozenset(found)
+        return known
+
+    def _named(self, text: str, findings: Sequence[Finding]) -> Iterator[tuple[Finding, frozenset[str]]]:
+        """Findings with the abnormalities of the finding that names each, if one does."""
+        at: dict[int, set[str]] = {}
+        sentence_of: dict[int, int] = {-1: -1}
+        for finding in findings:
+            at.setdefault(finding.start, set()).add(finding.abnormality)
+            sentence_of[finding.start] = finding.sentence
+        starts = sorted(at)
+        following = dict(pairwise(starts))
+        for finding in findings:
+            after = following.get(finding.start, -1)
+            near = finding.end <= after <= finding.end + _NEAR and finding.sentence == sentence_of[after]
+            named = near and self.naming.search(text, finding.end, after) is not None
+            yield finding, frozenset(at[after]) if named else frozenset()
 
 
 def builtin_profiles() -> tuple[str, ...]:
@@ -85,7 +126,7 @@ def load_profile(name: str) -> Profile:
     where = f"profiles/{name}.yaml"
     content = check_keys(
         load_yaml(Path(str(files("organcam.nlp") / "profiles" / f"{name}.yaml"))),
-        ("name", "vocabulary", "id_column", "groups", "labels"),
+        ("name", "vocabulary", "id_column", "groups", "naming", "labels"),
         where,
     )
     groups = {key: string_list(value, f"{where}: groups.{key}") for key, value in (content.get("groups") or {}).items()}
@@ -93,7 +134,9 @@ def load_profile(name: str) -> Profile:
         label: tuple(_rule(entry, groups, f"{where}: labels.{label}") for entry in entries)
         for label, entries in content["labels"].items()
     }
-    return Profile(name, content["vocabulary"], content["id_column"], rules)
+    naming = "|".join(re.escape(words) for words in string_list(content.get("naming"), f"{where}: naming"))
+    pattern = re.compile(rf"\b(?:{naming or '(?!)'})\b", re.IGNORECASE)
+    return Profile(name, content["vocabulary"], content["id_column"], rules, pattern)
 
 
 def _rule(entry: object, groups: Mapping[str, tuple[str, ...]], where: str) -> Rule:
@@ -104,5 +147,6 @@ def _rule(entry: object, groups: Mapping[str, tuple[str, ...]], where: str) -> R
     }
     return Rule(
         tuple((key, value) for key, value in values.items() if not key.startswith("not_")),
-        tuple((key[4:], value) for key, value in values.items() if key.startswith("not_")),
+        tuple((key[4:], value) for key, value in values.items() if key[4:] in _FIELDS),
+        values.get("not_named", frozenset()),
     )

@@ -20,7 +20,8 @@ __all__ = ["Sections", "Sentence", "load_sections", "split_sentences"]
 _HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([a-z][a-z0-9 ,/&()_'-]{1,58}?)[*_ ]*[:\uff1a](?!\d)")
 _LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
 _ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
-_BREAK = re.compile(r"[.!?]+|\r?\n(?:[ \t]*\r?\n)*")
+# Stops and line breaks; written with one class of characters first, by which the search can skip.
+_BREAK = re.compile(r"[.!?\r\n](?:(?<=[.!?])[.!?]*|(?<=\r)\n(?:[ \t]*\r?\n)*|(?<=\n)(?:[ \t]*\r?\n)*)")
 _ABBREVIATIONS = frozenset(
     (
         "dr",
@@ -100,12 +101,13 @@ def split_sentences(
         is_topic: whether words before a colon are an organ heading ("Right lung:") and not part of the sentence.
     """
     topic = ""
+    colon = _next_colon(text, 0)
+    lines = "\n" in text
     for start, end in _pieces(text, lowered):
         position = start
-        while (
-            lowered.find(":", position, min(end, position + 70)) >= 0
-            or lowered.find("\uff1a", position, min(end, position + 70)) >= 0
-        ):
+        if colon < position:
+            colon = _next_colon(text, position)
+        while colon < end and colon - position < 70:
             match = _HEADING.match(lowered, position, end)
             heading = " ".join(match.group(1).replace("_", " ").split()) if match else ""
             if match is None or not (heading in sections.headings or (len(heading.split()) <= 6 and is_topic(heading))):
@@ -115,7 +117,8 @@ def split_sentences(
             else:
                 topic = heading
             position = match.end()
-        if position == start and end - start <= 50 and text[end : end + 2].find("\n") >= 0:
+            colon = _next_colon(text, position)
+        if lines and position == start and end - start <= 50 and "\n" in text[end : end + 2]:
             line = _LINE_HEADING.match(lowered, start, end)
             name = " ".join(line.group(1).split()) if line else ""
             if name in sections.headings:
@@ -125,15 +128,30 @@ def split_sentences(
             yield Sentence(position, end, section, topic)
 
 
-def _pieces(text: str, lowered: str) -> Iterator[tuple[int, int]]:
+def _next_colon(text: str, position: int) -> int:
+    found = [at for at in (text.find(":", position), text.find("\uff1a", position)) if at >= 0]
+    return min(found, default=len(text))
+
+
+def _pieces(text: str, lowered: str) -> list[tuple[int, int]]:
     """Character ranges of the sentences, without white space and bullets around them."""
+    pieces: list[tuple[int, int]] = []
     start = 0
     for match in _BREAK.finditer(text):
-        if not _ends(text, lowered, start, match):
-            continue
-        yield from _trimmed(text, start, match.start() + match.group().startswith("?"))
-        start = match.end()
-    yield from _trimmed(text, start, len(text))
+        at, after = match.span()
+        if text[at] == "." and after == at + 1 and text[after : after + 1].isspace():
+            # by far the most frequent: a word of letters, a full stop, a space
+            word = lowered[max(start, lowered.rfind(" ", start, at) + 1) : at]
+            ends = (word.isalpha() and len(word) > 1 and word not in _ABBREVIATIONS) or _ends(
+                text, lowered, start, match
+            )
+        else:
+            ends = _ends(text, lowered, start, match)
+        if ends:
+            pieces += _trimmed(text, start, at + (text[at] == "?"))
+            start = after
+    pieces += _trimmed(text, start, len(text))
+    return pieces
 
 
 def _ends(text: str, lowered: str, start: int, match: re.Match[str]) -> bool:
@@ -175,18 +193,24 @@ def _line_ends(text: str, start: int, at: int, after: int) -> bool:
     return following[0].isupper() and at - text.rfind("\n", 0, at) < 60
 
 
-def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    match = _ENUMERATION.match(text, start, end)
-    if match:
-        start = match.end()
+def _trimmed(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The range without white space and an enumeration's number around it; several where it is too long."""
     while start < end and text[start].isspace():
         start += 1
+    if start < end and not text[start].isalpha():
+        match = _ENUMERATION.match(text, start, end)
+        if match:
+            start = match.end()
+            while start < end and text[start].isspace():
+                start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    pieces = []
     while end - start > _LONGEST_SENTENCE:
         cut = text.rfind(" ", start, start + _LONGEST_SENTENCE)
         cut = cut if cut > start else start + _LONGEST_SENTENCE
-        yield start, cut
+        pieces.append((start, cut))
         start = cut
     if start < end:
-        yield start, end
+        pieces.append((start, end))
+    return pieces

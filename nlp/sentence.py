@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .attachment import attach_phrases
+from .choosing import FindingChooser
 from .clauses import split_clauses
 from .cues import CueTable
+from .headings import heading_end, under_heading
 from .locations import LocationRules, Spot
 from .measurements import Size, find_sizes
-from .phrases import Member, Phrase, complete_phrases, find_phrases
-from .status import Verdict, judge
+from .phrases import Member, Phrase, PhraseFinder, complete_phrases
+from .status import PLAIN, Verdict, judge
 from .text import Tokens
 from .trie import Hit, Trie
 from .vocabulary import Concept, Vocabulary
@@ -55,7 +57,7 @@ class Reading(NamedTuple):
 
 
 _NOTHING = Reading((), False)
-_PRONOUNS = frozenset(("one", "ones", "those"))
+_NOWHERE = (-1, -1)
 _SEPARATORS = frozenset((",", ";", "normal", "natural", "unremarkable"))
 
 
@@ -70,18 +72,33 @@ class SentenceReader:
         self.rules = LocationRules(vocabulary)
         self._inner = _inner_places(vocabulary)
         self._parts = _parts(vocabulary)
+        self._phrases = PhraseFinder(vocabulary.places, vocabulary.levels)
+        devices = frozenset(name for name, concept in vocabulary.concepts.items() if concept.persistent)
+        self._lists = {**cues.words, "devices": devices}
+        self._chooser = FindingChooser(vocabulary, cues.words)
 
     def is_topic(self, heading: str) -> bool:
-        """Whether the words before a colon name an organ and no finding: "Lungs:", but not "Pulmonary nodules:"."""
-        kinds = {hit.kind for hit in self._trie.scan(Tokens(heading).words)}
-        return "place" in kinds and "finding" not in kinds
+        """Whether the words before a colon name organs and no finding: "Lungs:", but not "Pulmonary nodules:".
+
+        Words that only title a part of a report ("Lines and devices:", "Soft tissues:") are no findings either.
+        """
+        words = Tokens(heading).words
+        hits = self._trie.scan(words)
+        places = {i for hit in hits if hit.kind not in ("finding", "cue") for i in range(hit.first, hit.last)}
+        titles = self._cues.words["titles"]
+        if all(i in places or word in titles for i, word in enumerate(words)):
+            return True
+        return any(hit.kind == "place" for hit in hits) and not any(hit.kind == "finding" for hit in hits)
+
+    def known_words(self) -> frozenset[str]:
+        """Every word that means something here."""
+        terms = frozenset(word for words, _, _ in self._vocabulary.terms for word in words)
+        return terms.union(*self._cues.words.values())
 
     def _topics(self, heading: str) -> tuple[Member, ...]:
         """The places that a heading names, with their sides."""
-        if not heading:
-            return ()
         tokens = Tokens(heading)
-        phrases = find_phrases(tokens, self._trie.scan(tokens.words), self._vocabulary.places, self._vocabulary.levels)
+        phrases = self._phrases.find(tokens, self._trie.scan(tokens.words))
         return tuple(member for phrase in phrases for member in phrase.members if member.place)
 
     def read(self, sentence: str, heading: str = "") -> Reading:
@@ -93,59 +110,72 @@ class SentenceReader:
         """
         tokens = Tokens(sentence)
         words = tokens.words
-        hits = self._separate(words, self._trie.scan(words))
-        sizes = (
-            find_sizes(words)
-            if "mm" in sentence or "cm" in sentence or "meter" in sentence or "metre" in sentence
-            else []
-        )
-        findings = [hit for hit in hits if hit.kind == "finding"]
-        if sizes:
-            findings = self._with_measured(findings, hits)
+        hits = self._trie.scan(words)
+        if not hits:
+            return _NOTHING
+        if len(hits) > 1:
+            hits = self._separate(words, hits)
+        measured = "mm" in sentence or "cm" in sentence or "meter" in sentence or "metre" in sentence
+        sizes = find_sizes(words) if measured else []
+        findings = self._chooser.choose(words, hits, sizes)
         if not findings:
             return _NOTHING
-        concepts = self._vocabulary.concepts
-        if not _PRONOUNS.isdisjoint(words):
-            findings = self._with_pronouns(words, findings)
-        if any(concepts[hit.name].yields_to for hit in findings):
-            findings = self._without_adjectives(words, findings)
-        cue_hits = self._cues.trie.scan(words)
-        if cue_hits:
-            covered = {
-                i
-                for hit in hits
-                if hit.kind == "side" or (hit.kind == "finding" and concepts[hit.name].labels)
-                for i in range(hit.first, hit.last)
-            }
-            cue_hits = [cue for h in cue_hits for cue in self._uncovered(words, h, covered)]
+        cue_hits = self._cue_hits(words, hits)
         clauses = split_clauses(words, hits, self._cues.words)
         phrases: list[Phrase] = []
         if len(hits) > len(findings) or sizes:
-            phrases = find_phrases(tokens, hits, self._vocabulary.places, self._vocabulary.levels)
-            phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
-        attached = attach_phrases(words, findings, phrases, clauses, self._cues.words)
-        measured: list[Size | None] = [None] * len(findings)
-        if sizes:
-            own_size = [i for i, h in enumerate(findings) if concepts[h.name].labels or concepts[h.name].size_over_mm]
-            found = _sizes_of(words, [findings[i] for i in own_size], sizes, self._cues.words)
-            for index, size in zip(own_size, found, strict=True):
-                measured[index] = size
-        topics = self._topics(heading)
-        mentions = []
-        for hit, (own, rule), size in zip(findings, attached, measured, strict=True):
-            clause, inside = clauses[0], phrases
+            phrases = self._phrases.find(tokens, hits)
+            if len(phrases) > 1:
+                phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
+        attached = attach_phrases(words, findings, phrases, clauses, self._lists)
+        found = self._sizes(words, findings, sizes) if sizes else None
+        topics = self._topics(heading) if heading else ()
+        mentions: list[tuple[Hit, Mention]] = []
+        clause, inside = clauses[0], phrases
+        for number, hit in enumerate(findings):
+            own, rule = attached[number]
+            size = None
             if len(clauses) > 1:
                 clause = next(c for c in clauses if c[0] <= hit.first < c[1])
                 inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
-            # a measured lymph node is itself part of a place phrase
-            around = [p for p in phrases if p.first <= hit.first < p.last] if sizes else []
-            inner = self._inner.get(tuple(words[hit.first : hit.last]), "") if hit.last - hit.first > 1 else ""
-            mention = self._mention(
-                tokens, hit, findings, clause, cue_hits, around + own, inside, rule, size, inner, topics
-            )
+            if found is not None:
+                size = found[number]
+                # a measured lymph node is itself part of a place phrase
+                own = [p for p in phrases if p.first <= hit.first < p.last] + own
+            mention = self._mention(tokens, hit, findings, clause, cue_hits, own, inside, rule, size, topics)
             if mention is not None:
-                mentions.append(mention)
-        return Reading(tuple(mentions), self._refers(words))
+                mentions.append((hit, mention))
+        colon = heading_end(words, findings[0].first, self._cues.words["finite"])
+        if colon >= 0:
+            return Reading(tuple(under_heading(mentions, colon, words, cue_hits, self._cues)), anaphoric=False)
+        return Reading(tuple([mention for _, mention in mentions]), self._refers(words))
+
+    def _cue_hits(self, words: Sequence[str], hits: Sequence[Hit]) -> list[Hit]:
+        """The cues of a sentence, without words that belong to its findings and sides."""
+        cue_hits = self._cues.trie.scan(words)
+        if not cue_hits:
+            return cue_hits
+        concepts = self._vocabulary.concepts
+        taken = [
+            (hit.first, hit.last)
+            for hit in hits
+            if hit.kind == "side" or (hit.kind == "finding" and concepts[hit.name].labels)
+        ]
+        result: list[Hit] = []
+        for cue in cue_hits:
+            ends = [max(first, cue.first) for first, last in taken if first < cue.last and cue.first < last]
+            result += [cue] if not ends else self._shorter(words, cue, ends[0])
+        return result
+
+    def _sizes(self, words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size]) -> list[Size | None]:
+        """The size of each finding that can have one."""
+        concepts = self._vocabulary.concepts
+        measurable = [i for i, h in enumerate(findings) if concepts[h.name].labels or concepts[h.name].size_over_mm]
+        result: list[Size | None] = [None] * len(findings)
+        found = _sizes_of(words, [findings[i] for i in measurable], sizes, self._cues.words)
+        for index, size in zip(measurable, found, strict=True):
+            result[index] = size
+        return result
 
     def _separate(self, words: Sequence[str], hits: list[Hit]) -> list[Hit]:
         """Hits with place and finding apart where the place is coordinated: "pleural and | pericardial | effusion"."""
@@ -166,50 +196,17 @@ class SentenceReader:
                 return [*hits[:index], *apart, *self._separate(words, hits[index + 1 :])]
         return hits
 
-    def _uncovered(self, words: Sequence[str], cue: Hit, covered: set[int]) -> list[Hit]:
-        """The cue, or the shorter one that is left of it where a finding begins ("no | pathological lymph node")."""
-        free = next((i for i in range(cue.first, cue.last) if i in covered), cue.last)
-        if free == cue.last:
-            return [cue]
-        shorter = self._cues.trie.scan(words[cue.first : free])
+    def _shorter(self, words: Sequence[str], cue: Hit, end: int) -> list[Hit]:
+        """What is left of a cue that ends where a finding begins ("no | pathological lymph node")."""
+        shorter = self._cues.trie.scan(words[cue.first : end])
         return [Hit("cue", h.name, cue.first + h.first, cue.first + h.last) for h in shorter]
 
     def _refers(self, words: Sequence[str]) -> bool:
-        hits = self._cues.anaphora.scan(words[:3])
+        anaphora = self._cues.anaphora
+        if not anaphora.starts(words[0]):
+            return False
+        hits = anaphora.scan(words[:3])
         return bool(hits) and hits[0].first == 0
-
-    def _with_measured(self, findings: list[Hit], hits: Sequence[Hit]) -> list[Hit]:
-        """Places that a measurement makes a finding (lymph nodes), beside the findings."""
-        extra = [
-            Hit("finding", name, hit.first, hit.last)
-            for hit in hits
-            if hit.kind == "place" and (name := self._vocabulary.places[hit.name].measured)
-        ]
-        return sorted(findings + extra, key=lambda hit: hit.first)
-
-    def _with_pronouns(self, words: Sequence[str], findings: list[Hit]) -> list[Hit]:
-        """Findings and the pronouns that stand for them ("no nodule on the right, but one on the left")."""
-        result, concepts = list(findings), self._vocabulary.concepts
-        blocked = self._cues.words["prepositions"] | _SEPARATORS
-        for index, word in enumerate(words):
-            earlier = [
-                h for h in findings if h.last <= index and (concepts[h.name].labels or concepts[h.name].otherwise)
-            ]
-            alone = index + 1 == len(words) or words[index + 1] in blocked
-            if word in _PRONOUNS and alone and earlier:
-                result.append(Hit("finding", earlier[-1].name, index, index + 1))
-        return sorted(result, key=lambda hit: hit.first)
-
-    def _without_adjectives(self, words: Sequence[str], findings: list[Hit]) -> list[Hit]:
-        """Findings less those that only describe the finding after them (``yields_to``)."""
-        blocked = self._cues.words["between_place_and_finding"]
-        return [
-            hit
-            for hit, after in zip(findings, [*findings[1:], None], strict=True)
-            if after is None
-            or after.name not in self._vocabulary.concepts[hit.name].yields_to
-            or not blocked.isdisjoint(words[hit.last : after.first])
-        ]
 
     def _mention(
         self,
@@ -222,33 +219,46 @@ class SentenceReader:
         inside: Sequence[Phrase],
         rule: str,
         size: Size | None,
-        inner: str,
         topics: tuple[Member, ...],
     ) -> Mention | None:
         concept = self._vocabulary.concepts[hit.name]
         members = [member for phrase in own for member in phrase.members]
-        size_mm = _millimetres(size, concept)
-        related, others = members, list(topics)
+        size_mm = _millimetres(size, concept) if size is not None else None
+        labels = concept.labels
         if concept.when:
             related = [m for p in own if _related(tokens.words, p, hit) for m in p.members]
-            others = [m for p in inside if _related(tokens.words, p, hit) for m in p.members] or others
-        labels = self._labels(concept, related, others, size_mm, size)
+            others = [m for p in inside if _related(tokens.words, p, hit) for m in p.members if m.place] or list(topics)
+            labels = self._labels(concept, related, others, size_mm, size)
+        elif size is not None and concept.size_over_mm:
+            labels = self._labels(concept, members, topics, size_mm, size)
         if not labels:
             return None
-        verdict = judge(hit, findings, clause, cue_hits, self._cues, words=tokens.words, persistent=concept.persistent)
-        topic = self.rules.topic(concept, topics)
-        spots, named, rule = self.rules.spots(concept.name, members, tokens, rule, inner, topic)
-        cue = tokens.span(verdict.first, verdict.last) if verdict.first >= 0 else (-1, -1)
+        first, last = hit.first, hit.last
+        inner = self._inner.get(tuple(tokens.words[first:last]), "") if last - first > 1 else ""
+        verdict, cue = PLAIN, _NOWHERE
+        spans = tokens.spans
+        if cue_hits:
+            verdict = judge(hit, findings, clause, cue_hits, self._cues, tokens.words, persistent=concept.persistent)
+            if verdict.first >= 0:
+                cue = (spans[verdict.first][0], spans[verdict.last - 1][1])
+        topic = self.rules.topic(concept, topics) if topics else None
+        placement = self.rules.place(concept.name, labels, members, rule, inner, topic)
+        if placement.ready is not None:
+            spots, given = placement.ready
+        else:
+            where = [(spans[member.first][0], spans[member.last - 1][1]) for member in members]
+            spots, given = placement.at([*where, _NOWHERE])
         return Mention(
             concept.name,
-            tuple((label, self.rules.allowed(label, concept.name, spots, rule)) for label in labels),
-            *tokens.span(hit.first, hit.last),
+            given,
+            spans[first][0],
+            spans[last - 1][1],
             verdict,
             cue,
             spots,
-            named,
+            placement.named,
             size_mm,
-            rule,
+            placement.rule,
         )
 
     def _labels(
@@ -259,8 +269,6 @@ class SentenceReader:
         size_mm: float | None,
         size: Size | None,
     ) -> tuple[str, ...]:
-        if not concept.when and (size is None or not concept.size_over_mm):
-            return concept.labels
         labels = list(concept.labels)
         if concept.when:
             given = self._when(concept, own)
@@ -324,6 +332,10 @@ def _sizes_of(
     for size in sizes:
         if size.prior:
             continue
+        own = next((i for i, hit in enumerate(findings) if hit.first == size.first), -1)
+        if own >= 0:
+            result[own] = size
+            continue
         before = [i for i, hit in enumerate(findings) if hit.last <= size.first]
         after = [i for i, hit in enumerate(findings) if hit.first >= size.last]
         direct = after and blocked.isdisjoint(words[size.last : findings[after[0]].first])
@@ -339,9 +351,7 @@ def _sizes_of(
     return result
 
 
-def _millimetres(size: Size | None, concept: Concept) -> float | None:
-    if size is None:
-        return None
+def _millimetres(size: Size, concept: Concept) -> float:
     if concept.short_axis:
         return min(size.dimensions)
     return max(size.dimensions)

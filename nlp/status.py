@@ -8,10 +8,7 @@ from typing import NamedTuple
 from .cues import CueTable
 from .trie import Hit
 
-__all__ = ["Verdict", "judge"]
-
-# Which status wins where several cues govern one finding.
-_ORDER = {"resolved": 5, "present": 4, "absent": 3, "historical": 2, "uncertain": 1}
+__all__ = ["PLAIN", "Verdict", "judge"]
 
 
 class Verdict(NamedTuple):
@@ -25,7 +22,8 @@ class Verdict(NamedTuple):
 
 
 _STOPPED_BY_WITH = frozenset(("history", "resolved"))
-_PLAIN = Verdict("present", "", -1, -1, "")
+PLAIN = Verdict("present", "", -1, -1, "")
+"""The verdict where no cue says anything."""
 
 
 def judge(
@@ -34,8 +32,8 @@ def judge(
     clause: tuple[int, int],
     cue_hits: Sequence[Hit],
     table: CueTable,
-    *,
     words: Sequence[str],
+    *,
     persistent: bool,
 ) -> Verdict:
     """Status and change of one finding.
@@ -49,45 +47,44 @@ def judge(
         words: the sentence's tokens.
         persistent: a past procedure or device still counts, so history says nothing.
     """
-    if not cue_hits:
-        return _PLAIN
-    status, change, rule, first, last, rank = "present", "", "", -1, -1, 0
-    stop = clause[0]
+    status, change, rule, first, last, rank = "present", "", "", -1, -1, 0.0
+    start, end = clause
+    begin, after = finding.first, finding.last
+    stops, joined = table.stops, table.joined
+    stop = start
     for hit in cue_hits:
-        if hit.first >= stop and hit.last <= finding.first and _stops(hit, table):
+        if hit.first >= stop and hit.last <= begin and hit.name in stops:
             stop = hit.last
     for hit in cue_hits:
-        if hit.first < clause[0] or hit.last > clause[1]:
+        if hit.first < start or hit.last > end:
             continue
-        for cue in table.of(hit.name):
-            governs = (cue.forward and stop <= hit.first and hit.last <= finding.first) or (
-                cue.backward and hit.first >= finding.last and not _stopped(hit, finding, cue_hits, table)
+        leads = stop <= hit.first and hit.last <= begin
+        follows = hit.first >= after
+        if not leads and not follows:
+            continue
+        for cue in joined[hit.name]:
+            governs = (cue.forward and leads) or (
+                cue.backward and follows and not _stopped(hit, finding, cue_hits, stops)
             )
-            if not governs or (cue.last and any(finding.last <= f.first < hit.first for f in findings)):
+            if not governs or (cue.last and any(after <= f.first < hit.first for f in findings)):
                 continue
             if cue.change and not change:
                 change = cue.change
             if not cue.status or cue.status == "stop" or (persistent and cue.status == "historical"):
                 continue
-            if cue.name in _STOPPED_BY_WITH and any(
-                w in table.words["history_stops"] for w in words[hit.last : finding.first]
-            ):
+            if cue.name in _STOPPED_BY_WITH and not table.words["history_stops"].isdisjoint(words[hit.last : begin]):
                 continue
             if (
                 cue.name == "deprivation"
                 and cue.forward
                 and any(h.last == hit.first and "negation" in h.name.split("|") for h in cue_hits)
             ):
-                status, rank, rule, first, last = "present", _ORDER["present"], "double_negation", hit.first, hit.last
+                status, rank, rule, first, last = "present", 4.0, "double_negation", hit.first, hit.last
                 continue
-            if _ORDER[cue.status] > rank:
-                status, rank, rule, first, last = cue.status, _ORDER[cue.status], cue.name, hit.first, hit.last
+            if cue.rank > rank:
+                status, rank, rule, first, last = cue.status, cue.rank, cue.name, hit.first, hit.last
     return Verdict(status, change, first, last, rule)
 
 
-def _stops(hit: Hit, table: CueTable) -> bool:
-    return hit.name in table.stops
-
-
-def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], table: CueTable) -> bool:
-    return any(finding.last <= h.first and h.last <= cue.first and _stops(h, table) for h in cue_hits)
+def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], stops: frozenset[str]) -> bool:
+    return any(finding.last <= h.first and h.last <= cue.first and h.name in stops for h in cue_hits)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from .vocabulary import Vocabulary, load_vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["known_layout", "parse_table", "read_label_table", "read_rows"]
+__all__ = ["find_columns", "known_layout", "parse_table", "read_label_table", "read_rows"]
 
 _MISSING = frozenset(("", "not given.", "not given", "nan", "none.", "n/a"))
 
@@ -91,45 +94,57 @@ def parse_table(
     identity, texts = _columns([str(key) for key in first], id_column, text_columns)
     headings = load_sections(parser.vocabulary.language).headings
     sections = [headings.get(" ".join(column.lower().replace("_", " ").split()), "") for column in texts]
-    names: list[tuple[str, str]] = []
+    names: deque[tuple[str, str]] = deque()  # of the reports that are being read
 
     def parts() -> Iterator[list[tuple[str, object]]]:
-        seen: dict[str, int] = {}
-        yield from (_row_parts(row, identity, texts, sections, seen, names) for row in _chain(first, rows))
+        known = _Ids()
+        for row in chain((first,), rows):
+            names.append(known.name(row.get(identity)))
+            yield [(section, _text(row.get(column))) for section, column in zip(sections, texts, strict=True)]
 
-    for number, report in enumerate(parser.parse_many(parts(), workers)):
-        name, reason = names[number]
-        names[number] = ("", "")  # the list keeps its length, not the text
+    for report in parser.parse_many(parts(), workers):
+        name, reason = names.popleft()
         yield name, report.with_reason(reason) if reason else report
 
 
-def _chain(first: Mapping[str, Any], rows: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    yield first
-    yield from rows
+class _Ids:
+    """Names for the rows of a table; of the ids seen, only their hashes are kept."""
 
+    def __init__(self) -> None:
+        self._rows = 0
+        self._seen: set[int] = set()
+        self._repeated: dict[str, int] = {}
 
-def _row_parts(
-    row: Mapping[str, Any],
-    identity: str,
-    texts: Sequence[str],
-    sections: Sequence[str],
-    seen: dict[str, int],
-    names: list[tuple[str, str]],
-) -> list[tuple[str, object]]:
-    raw = row.get(identity)
-    name = "" if raw is None or (isinstance(raw, float) and isnan(raw)) else str(raw).strip()
-    reason = "" if name else "no report id"
-    name = name or f"row {len(names) + 1}"
-    seen[name] = seen.get(name, 0) + 1
-    if seen[name] > 1:
-        reason = f"the id {name!r} appears more than once"
-        name = f"{name}#{seen[name]}"
-    names.append((name, reason))
-    return [(section, _text(row.get(column))) for section, column in zip(sections, texts, strict=True)]
+    def name(self, raw: object) -> tuple[str, str]:
+        """The name of the next row, and what is wrong with its id."""
+        self._rows += 1
+        name = "" if raw is None or (isinstance(raw, float) and isnan(raw)) else str(raw).strip()
+        reason = "" if name else "no report id"
+        name = name or f"row {self._rows}"
+        given = name
+        while hash(name) in self._seen:
+            self._repeated[given] = self._repeated.get(given, 1) + 1
+            name, reason = f"{given}#{self._repeated[given]}", f"the id {given!r} appears more than once"
+        self._seen.add(hash(name))
+        return name, reason
 
 
 def _text(value: object) -> object:
     return "" if isinstance(value, str) and value.strip().lower() in _MISSING else value
+
+
+def find_columns(
+    path: str | Path, id_column: str | None = None, text_columns: Sequence[str] | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Id and text columns of a report file, from its first line; those not given are known for some data sets.
+
+    Raises:
+        DataError: if the file cannot be read or a column is missing.
+        ConfigError: if the columns are not given and the layout is no known one.
+    """
+    with _open_csv(Path(path)) as reader:
+        header = list(reader.fieldnames or ())
+    return _columns(header, id_column, text_columns)
 
 
 def _columns(
@@ -149,6 +164,12 @@ def _columns(
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+    with _open_csv(path) as reader:
+        yield from reader
+
+
+@contextmanager
+def _open_csv(path: Path) -> Iterator[csv.DictReader[str]]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as table:
@@ -158,8 +179,7 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
                 raise DataError(msg)
             table.seek(0)
             delimiter = max(",;\t", key=head.count)
-            reader = csv.DictReader((line.replace("\0", "") for line in table), delimiter=delimiter, restkey="")
-            yield from reader
+            yield csv.DictReader((line.replace("\0", "") for line in table), delimiter=delimiter, restkey="")
     except (OSError, csv.Error) as error:
         msg = f"{path}: cannot be read as a table ({error})"
         raise DataError(msg) from error

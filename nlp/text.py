@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["Tokens", "normal_form", "same_length_lower", "term_words"]
 
@@ -12,6 +13,8 @@ _TOKEN = re.compile(
     r"[tlc][0-9]{1,2}(?!\w)|[a-zß-ɏ]+(?:['\u2019]s\b)?|[0-9]+(?:[.,][0-9]+)?|[,.;:()\[\]/<>=?!&%+\u00d7*]"
     r"|(?<=\s)[-\u2013\u2014]+(?=\s)|[^\W\d_]+"
 )
+
+_LONE_DASH = re.compile(r"[-\u2013\u2014]+$").match  # at either end of a text it stands for nothing
 
 _BRITISH = (
     ("oedema", "edema"),
@@ -30,9 +33,7 @@ _BRITISH = (
     ("caec", "cec"),
     ("foetal", "fetal"),
     ("colour", "color"),
-    ("visualis", "visualiz"),
-    ("localis", "localiz"),
-    ("loculis", "loculiz"),
+    ("isation", "ization"),
     ("dilatat", "dilat"),
 )
 _IRREGULAR = {
@@ -64,6 +65,7 @@ _IRREGULAR = {
     "bases": "base",
     "foci": "focus",
     "bodies": "body",
+    "sulci": "sulcus",
     "corpora": "corpus",
     "foramina": "foramen",
     "sequelae": "sequela",
@@ -116,6 +118,8 @@ def normal_form(word: str) -> tuple[str, bool]:
     for british, american in _BRITISH:
         if british in word:
             word = word.replace(british, american)
+    if word.endswith(("ised", "ising")) and len(word) > 6:
+        word = f"{word[: word.rindex('is')]}iz{word[word.rindex('is') + 2 :]}"
     if word in _IRREGULAR:
         return _IRREGULAR[word], True
     if len(word) < 4 or not word.endswith("s") or word in _KEEP or word.endswith(_KEEP_ENDINGS):
@@ -135,50 +139,89 @@ def same_length_lower(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else low[0] for char in text)
 
 
-class _NormalForms(dict[str, tuple[str, bool]]):
-    """Normal forms met so far; a plain dictionary look-up is what makes tokenising fast."""
+class _Pieces(dict[str, tuple[str, ...]]):
+    """The tokens of each run of characters between two spaces met so far ("effusion," has two)."""
 
-    def __missing__(self, word: str) -> tuple[str, bool]:
-        if len(self) > _KNOWN_WORDS:
-            self.clear()
-        form = self[word] = normal_form(word)
-        return form
+    def __missing__(self, piece: str) -> tuple[str, ...]:
+        found = tuple(_TOKEN.findall(f" {piece} "))
+        return _remember(self, piece, found)
 
 
-_KNOWN_WORDS = 100_000
-_NORMAL = _NormalForms()
+class _Forms(dict[str, tuple[str, ...]]):
+    """The normal forms of the same; looking up words met before is what makes tokenising fast."""
+
+    def __missing__(self, piece: str) -> tuple[str, ...]:
+        return _remember(self, piece, tuple([normal_form(word)[0] for word in _PIECES[piece]]))
+
+
+def _remember(known: dict[str, tuple[str, ...]], piece: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words, kept for the next time; what is too long to be a word is not kept."""
+    if len(known) >= _KNOWN_WORDS:
+        known.clear()
+    if len(piece) <= _LONGEST_WORD:
+        known[piece] = words
+    return words
+
+
+_KNOWN_WORDS = 20_000
+_LONGEST_WORD = 60
+_PIECES = _Pieces()
+_FORMS = _Forms()
+
+
+@lru_cache(maxsize=_KNOWN_WORDS)
+def _is_plural(word: str) -> bool:
+    return normal_form(word)[1]
 
 
 class Tokens:
-    """The words of a sentence; offsets are worked out only for sentences that turn out to hold something.
+    """The words of a sentence; all but the normal forms is worked out only for sentences that hold something.
 
     Attributes:
         words: normal forms in order.
     """
 
-    __slots__ = ("_raw", "_spans", "_text", "words")
+    __slots__ = ("_pieces", "_raw", "_spans", "_text", "words")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._raw: list[str] = _TOKEN.findall(text)
+        pieces = text.split()
+        while pieces and _LONE_DASH(pieces[0]):
+            del pieces[0]
+        while pieces and _LONE_DASH(pieces[-1]):
+            del pieces[-1]
+        self._pieces = pieces
+        self._raw: list[str] = []
         self._spans: list[tuple[int, int]] = []
-        self.words = [_NORMAL[word][0] for word in self._raw]
+        self.words = [form for piece in pieces for form in _FORMS[piece]]
+
+    @property
+    def raw(self) -> list[str]:
+        """The words as they stand."""
+        if not self._raw:
+            self._raw = [word for piece in self._pieces for word in _PIECES[piece]]
+        return self._raw
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Characters of each word."""
+        if not self._spans:
+            # what lies between two tokens never holds a token, so the next find is the right one
+            position, find, add = 0, self._text.find, self._spans.append
+            for word in self.raw:
+                start = find(word, position)
+                position = start + len(word)
+                add((start, position))
+        return self._spans
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Characters of the tokens ``first <= i < last``."""
-        if not self._spans:
-            position, find = 0, self._text.find
-            for (
-                word
-            ) in self._raw:  # what lies between two tokens never holds a token, so the next find is the right one
-                start = find(word, position)
-                position = start + len(word)
-                self._spans.append((start, position))
-        return self._spans[first][0], self._spans[last - 1][1]
+        spans = self.spans
+        return spans[first][0], spans[last - 1][1]
 
     def plural(self, index: int) -> bool:
         """Whether a word stood in the plural."""
-        return _NORMAL[self._raw[index]][1]
+        return self.raw[index] != self.words[index] and _is_plural(self.raw[index])
 
 
 def term_words(term: str) -> tuple[str, ...]:

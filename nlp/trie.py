@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 __all__ = ["Hit", "Trie"]
 
 _END = ""  # no token is empty
+_NO_WORD = " "  # no token is a space
 
 
 class Hit(NamedTuple):
@@ -40,28 +41,31 @@ class Trie:
         for words, kind, name in entries:
             self.add(words, kind, name, replace=False)
 
+    def starts(self, word: str) -> bool:
+        """Whether any term begins with a word."""
+        return word in self._root
+
     def scan(self, words: Sequence[str]) -> list[Hit]:
         """All terms of a sentence. Example: ``right upper lobe nodule`` gives a side, a place and a finding."""
         root = self._root
-        if root.keys().isdisjoint(words):
+        starts = [index for index, word in enumerate(words) if word in root]
+        if not starts:
             return []
-        hits = []
-        size = len(words)
+        hits: list[Hit] = []
+        make = tuple.__new__  # the class's own call takes twice as long, and there are several in every sentence
+        padded = [*words, _NO_WORD]
         done = 0
-        for position, word in enumerate(words):
-            if position < done or word not in root:
+        for position in starts:
+            if position < done:
                 continue
-            node = root[word]
+            node = root[padded[position]]
             best = node.get(_END)
             last = reach = position + 1
-            while reach < size:
-                node = node.get(words[reach])
-                if node is None:
-                    break
+            while (node := node.get(padded[reach])) is not None:
                 reach += 1
                 if _END in node:
                     best, last = node[_END], reach
             if best is not None:
-                hits.append(Hit(best[0], best[1], position, last))
+                hits.append(make(Hit, (best[0], best[1], position, last)))
                 done = last
         return hits

@@ -20,7 +20,7 @@ from organcam.errors import ConfigError, did_you_mean
 from .text import term_words
 from .yaml_data import check_keys, load_yaml, string_list
 
-__all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary"]
+__all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary", "vocabulary_files"]
 
 _TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
 _SECTIONS = ("concepts", "places", "sides", "levels", "forbidden", "rollup")
@@ -151,6 +151,21 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
         msg = f"{path}: cannot be read ({error})"
         raise ConfigError(msg) from error
     return _load(path, stamp)
+
+
+def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
+    """The file of a vocabulary and those that it extends, in this order.
+
+    Raises:
+        ConfigError: as :func:`load_vocabulary`.
+    """
+    found = [_find(name_or_path)]
+    while found[-1] not in found[:-1]:
+        base = check_keys(load_yaml(found[-1]), _TOP + _SECTIONS, str(found[-1])).get("extends")
+        if not base:
+            break
+        found.append(_find(base, found[-1].parent))
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=8)

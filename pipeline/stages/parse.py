@@ -7,16 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from organcam.nlp import parse_table, write_outputs
+from organcam.nlp import (
+    check_labels,
+    find_columns,
+    load_vocabulary,
+    parse_table,
+    read_rows,
+    vocabulary_files,
+    write_outputs,
+)
 
-from ..data.discover import read_table, report_columns
-from ..errors import DataError
+from ..errors import ConfigError, DataError, OrganCamError
 from ..runner import Failure, Unit, WorkContext, fingerprint_file, make_executor
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_parse"]
 
-VERSION = 2
+VERSION = 3
 
 
 def run_parse(run: Run) -> StageSummary:
@@ -24,23 +31,48 @@ def run_parse(run: Run) -> StageSummary:
     data, settings = run.workflow.data, run.workflow.parse
     if data.reports is None:
         return StageSummary("parse", 0, 0, notes=("data.reports is not set: no labels, so nothing can be trained",))
-    identity, texts = report_columns(data.reports, data.report_id_column, data.report_text_columns)
+    identity, texts = _checked_columns(run)
     inputs = {"reports": fingerprint_file(data.reports)}
     if Path(settings.vocabulary).is_file():
-        inputs["vocabulary"] = fingerprint_file(Path(settings.vocabulary))
-    parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": texts}
+        files = enumerate(vocabulary_files(settings.vocabulary))
+        inputs |= {f"vocabulary {number}": fingerprint_file(path) for number, path in files}
+    parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": list(texts)}
     unit = Unit("reports", inputs, {"reports": str(data.reports.absolute()), "workers": run.executor.workers})
     with make_executor("serial") as here:  # the parser spreads the reports itself
         result = run.spread("parse", VERSION, run.folder("labels"), parse_reports, parameters, [unit], executor=here)
     if result.failed:
         raise DataError(result.failed[0].reason)
     details = result.done["reports"]["details"]
-    table = read_table(run.root / "labels" / "reports.csv", ["report_id", "reason"], "labels/reports.csv")
     failures = tuple(
-        Failure("parse", row["report_id"], row["reason"], "data") for row in table.to_dict("records") if row["reason"]
+        Failure("parse", str(row["report_id"]), str(row["reason"]), "data")
+        for row in read_rows(run.root / "labels" / "reports.csv")
+        if row["reason"]
     )
     notes = [f"{details['findings']} findings in {details['reports']} reports"]
     return replace(summarise("parse", result, notes=notes), failures=failures)
+
+
+def _checked_columns(run: Run) -> tuple[str, tuple[str, ...]]:
+    """Id and text columns of the reports, once everything that was asked for is known to be there.
+
+    Only the table's first line is read: a table of reports may be larger than memory.
+
+    Raises:
+        ConfigError: for a missing table or column, a bad vocabulary or an unknown label profile.
+    """
+    data, settings = run.workflow.data, run.workflow.parse
+    vocabulary = load_vocabulary(settings.vocabulary)
+    if settings.labels is not None:
+        check_labels(settings.labels, vocabulary)
+    assert data.reports is not None
+    if not data.reports.is_file():
+        msg = f"data.reports: no such file: {data.reports}"
+        raise ConfigError(msg)
+    try:
+        return find_columns(data.reports, data.report_id_column, data.report_text_columns)
+    except OrganCamError as error:
+        msg = f"data.reports: {data.reports}: {error}"
+        raise ConfigError(msg) from error
 
 
 def parse_reports(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import os
 import random
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from organcam.nlp import ParsedReport, ReportParser, cells, parse_table
+from organcam.nlp import ParsedReport, ReportParser, cells, load_profile, parse_table
 
 HERE = Path(__file__).resolve().parent
 HARD_SENTENCES = HERE.parent / "nlp" / "hard_sentences.csv"
+UNSEEN_SENTENCES = HERE.parent / "nlp" / "unseen_sentences.csv"
 
 # MeSH heading of a finding of the lung -> label, for the accuracy of locations
 HEADINGS = {
@@ -71,6 +76,28 @@ def hard_sentences() -> None:
             right[row["kind"]] += cells(parser.parse(row["text"])) == expected
     kinds = ", ".join(f"{kind} {right[kind]}/{total[kind]}" for kind in total)
     print(f"hard sentences: {right.total()} of {total.total()} with exactly the right cells ({kinds})")
+
+
+def unseen_sentences() -> None:
+    """Exact cells and CT-RATE labels on the sentences whose gold was written before the parser was run on them."""
+    parser, profile = ReportParser(), load_profile("ct_rate")
+    right: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    both = one = 0
+    with UNSEEN_SENTENCES.open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table):
+            report = parser.parse(row["text"])
+            if row["present"] != "?":
+                total["cells"] += 1
+                right["cells"] += cells(report) == {tuple(cell.split("*")) for cell in row["present"].split()}
+            if row["ct_rate"] != "?":
+                found = {label for label, value in profile.labels(report).items() if value}
+                expected = set(filter(None, row["ct_rate"].split(";")))
+                total["labels"] += 1
+                right["labels"] += found == expected
+                both, one = both + len(found & expected), one + len(found ^ expected)
+    counts = ", ".join(f"{kind} {right[kind]} of {total[kind]} exact" for kind in total)
+    print(f"sentences written before a run: {counts}; micro F1 of the 18 labels {f1(both, one, 0):.3f}")
 
 
 def openi(folder: Path) -> None:
@@ -126,28 +153,28 @@ def _locations(reports: dict[str, ParsedReport], mesh: dict[str, list[str]]) -> 
 
 
 NORMAL = (
-    "Trachea and main bronchi are patent.",
-    "No pleural effusion or pneumothorax.",
-    "The heart is normal in size and there is no pericardial effusion.",
-    "No pathologically enlarged mediastinal, hilar or axillary lymph nodes.",
-    "Calibers of the mediastinal vascular structures are within normal limits.",
-    "The esophagus is unremarkable.",
-    "Visualized upper abdominal organs are normal.",
-    "Both adrenal glands are normal in shape and size.",
-    "No lytic or destructive bone lesion is seen.",
-    "Vertebral body heights are preserved.",
+    "The trachea and both main bronchi are patent, and no endobronchial lesion is seen.",
+    "There is no pleural effusion, pleural thickening or pneumothorax on either side.",
+    "The heart is normal in size and contour, and there is no pericardial effusion or thickening.",
+    "No pathologically enlarged lymph nodes are seen in the mediastinum, the hila or both axillae.",
+    "Calibers of the thoracic aorta, the pulmonary trunk and the other mediastinal vessels are within normal limits.",
+    "The thoracic esophagus is of normal caliber and shows no pathological wall thickening.",
+    "In the sections through the upper abdomen the liver, gallbladder, spleen and pancreas are unremarkable.",
+    "Both adrenal glands are normal in shape and size, and no space-occupying lesion is seen.",
+    "No lytic or destructive lesion is seen in the bones included in the examination.",
+    "Vertebral body heights are preserved and the spinal canal is of normal width.",
 )
 FINDINGS = (
-    "A {size} mm {kind} nodule is seen in the {side} {lobe} lobe on image {image}.",
-    "{extent} ground-glass opacities in the {side} {lobe} lobe, {change} on image {image}.",
-    "Linear atelectasis and {extent} bronchiectasis in the {side} lung base (image {image}).",
-    "{side} pleural effusion measuring {size} mm, {change}; no pericardial effusion at image {image}.",
-    "Calcified atherosclerotic plaques in the aortic arch and the coronary arteries, {extent}, on image {image}.",
-    "{extent} emphysema in both upper lobes with bullae up to {size} mm on image {image}.",
-    "Lymph node in the {side} lower paratracheal area with a short axis of {size} mm (image {image}).",
-    "There is no consolidation in the {side} lung, but {extent} peribronchial thickening on image {image}.",
-    "A {size} mm simple cyst in the {side} kidney and a hypodense lesion in the liver, image {image}.",
-    "Pleuroparenchymal sequelae in both apices, more pronounced on the {side} side, image {image}.",
+    "A {size} mm {kind} nodule is seen in the {side} {lobe} lobe on image {image}, adjacent to the major fissure.",
+    "There are {extent} ground-glass opacities in the {side} {lobe} lobe, {change}, best seen on image {image}.",
+    "Linear atelectasis and {extent} bronchiectasis are observed in the {side} lung base (series 3, image {image}).",
+    "There is a {side} pleural effusion measuring {size} mm in depth, {change}; no pericardial effusion is present.",
+    "{extent} calcified atherosclerotic plaques are present in the aortic arch and in the coronary arteries.",
+    "{extent} centrilobular and paraseptal emphysema in both upper lobes, with bullae measuring up to {size} mm.",
+    "A lymph node in the {side} lower paratracheal area has a short axis of {size} mm and is {change} (image {image}).",
+    "There is no consolidation in the {side} lung, but {extent} peribronchial thickening is seen on image {image}.",
+    "A {size} mm simple cyst is seen in the {side} kidney, and a hypodense lesion in the liver (image {image}).",
+    "Pleuroparenchymal sequelae are seen in both apices, more pronounced on the {side} side, {change} ({image}).",
 )
 SLOTS = {
     "kind": ("solid", "calcified", "subpleural", "part-solid"),
@@ -158,9 +185,9 @@ SLOTS = {
 }
 
 
-def made_reports(count: int) -> list[str]:
+def made_reports(count: int, seed: int = 0) -> list[str]:
     """Chest-CT reports of 20 sentences, half of them normal and half with findings that hardly ever repeat."""
-    source = random.Random(0)
+    source = random.Random(seed)
     reports = []
     for _ in range(count):
         sentences = [source.choice(NORMAL) for _ in range(10)]
@@ -181,12 +208,48 @@ def speed(count: int) -> None:
     reports = made_reports(count)
     sentences = [s for r in reports for s in r.split(". ")]
     size = sum(map(len, reports)) / len(reports)
-    print(
-        f"{count} made reports: {size:.0f} characters, {len(set(sentences)) / len(sentences):.0%} of sentences distinct"
-    )
-    print(f"  as it runs: {_rate(parser, reports):.0f} reports per CPU s")
+    distinct = len(set(sentences)) / len(sentences)
+    print(f"{count} made reports: {size:.0f} characters, 20 sentences, {distinct:.0%} of them distinct")
+    print(f"  as it runs, from an empty cache: {_rate(parser, reports):.0f} reports per CPU s")
     parser.clear_cache(size=0)
     print(f"  with the sentence cache off: {_rate(parser, reports):.0f} reports per CPU s")
+
+
+def real_speed(folder: Path) -> None:
+    """The same on the real reports of OpenI, with their own repetition."""
+    with (folder / "reports.csv").open(encoding="utf-8", newline="") as table:
+        reports = [f"{row['findings']} {row['impression']}" for row in csv.DictReader(table)]
+    size = sum(map(len, reports)) / len(reports)
+    parser = ReportParser()
+    rate = _rate(parser, reports)
+    parser.clear_cache(size=0)
+    bare = _rate(parser, reports)
+    print(f"{len(reports)} OpenI reports of {size:.0f} characters: {rate:.0f} per CPU s, cache off {bare:.0f}")
+    print(f"  which is {rate * size / 2000:.0f} and {bare * size / 2000:.0f} times 2,000 characters per CPU s")
+
+
+def memory(counts: Sequence[int]) -> None:
+    """Peak memory and CPU time of ``organcam parse`` over ever more reports, streamed from a CSV file."""
+    with tempfile.TemporaryDirectory() as folder:
+        for count in counts:
+            table, out = Path(folder) / f"{count}.csv", Path(folder) / f"labels_{count}"
+            _write_made(table, count)
+            command = [sys.executable, "-m", "organcam", "parse", "--reports", str(table), "--labels", "ct_rate"]
+            process = subprocess.Popen([*command, "--out", str(out), "--quiet"])
+            _, code, usage = os.wait4(process.pid, 0)
+            peak, seconds = usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+            print(f"{count} reports: peak {peak:.0f} MiB, {seconds:.0f} CPU s with all tables, exit code {code >> 8}")
+            shutil.rmtree(out)
+
+
+def _write_made(path: Path, count: int) -> None:
+    """A CSV of made reports, each different, in blocks so that it is not held in memory."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("scan_id", "report_text"))
+        for start in range(0, count, 1000):
+            block = made_reports(min(1000, count - start), seed=start)
+            writer.writerows((f"S{start + number:06d}", text) for number, text in enumerate(block))
 
 
 def _rate(parser: ReportParser, reports: Iterable[str]) -> float:
@@ -200,11 +263,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared", help="folder of shared data")
     options.add_argument("--reports", type=int, default=1000, help="made reports for the speed")
+    options.add_argument("--memory", type=int, nargs="+", metavar="N", help="only the peak memory over N reports")
     given = options.parse_args()
+    if given.memory:
+        memory(given.memory)
+        return
     print(f"Python {sys.version.split()[0]}")
     hard_sentences()
+    unseen_sentences()
     if (given.shared / "data" / "openi_train").is_dir():
         openi(given.shared / "data" / "openi_train")
+        real_speed(given.shared / "data" / "openi_train")
     speed(given.reports)
 
 
