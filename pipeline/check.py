@@ -12,6 +12,7 @@ from .data.discover import FoundScan, find_scans, read_reports
 from .data.records import duplicates
 from .errors import DataError, OrganCamError
 from .runner import safe_id
+from .stages.targets import check_labels, own_labels
 
 __all__ = ["Finding", "check_workflow"]
 
@@ -46,7 +47,13 @@ def check_workflow(workflow: Workflow) -> list[Finding]:
         found, more = _check_scans(workflow)
         findings += [*more, *_check_reports(workflow, found)]
         scans = len(found)
-    return [*findings, _check_networks(workflow), _check_device(workflow), _check_disk(workflow, scans)]
+    return [
+        *findings,
+        _check_label_names(workflow),
+        _check_networks(workflow),
+        _check_device(workflow),
+        _check_disk(workflow, scans),
+    ]
 
 
 def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
@@ -65,6 +72,16 @@ def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
         if ids:
             findings.append(Finding(False, problem, f"{len(ids)}: {_some(ids)}"))
     return found, findings
+
+
+def _check_label_names(workflow: Workflow) -> Finding:
+    try:
+        check_labels(workflow)
+    except OrganCamError as error:
+        return Finding(False, "labels", str(error))
+    own = f", {len(own_labels(workflow))} of {workflow.labels.table}" if workflow.labels.table else ""
+    named = "the catalogue's 80" if workflow.labels.names == "all" else f"{len(workflow.labels.names)} by name"
+    return Finding(True, "labels", named + own)
 
 
 def _check_reports(workflow: Workflow, found: Sequence[FoundScan]) -> list[Finding]:

@@ -122,7 +122,6 @@ def _stage_command(name: str, text: str) -> None:
 for _name, _text in {
     "ingest": "Find, check, join and split scans and reports: manifest.csv.",
     "store": "Resample and store the scans for training: volumes/.",
-    "regions": "Lay the feature cells of the models over the organs: regions/.",
     "train": "Train the models of the workflow: models/.",
     "explain": "Write the attention maps of all labels: attention/.",
     "evaluate": "OrganIoU, AUROC, pointing, interventions: evaluation/.",
@@ -138,6 +137,11 @@ def segment(
         list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="organcam, or reference for the published rule.")] = None,
+    external: Annotated[Path | None, typer.Option(help="Folder of label maps of another tool, used instead.")] = None,
+    label_table: Annotated[
+        str | None, typer.Option(help="Its values: totalsegmentator, lungmask, a YAML file.")
+    ] = None,
+    parts: Annotated[bool, typer.Option("--parts", help="Also airways, aorta and heart: <id>_parts.nii.gz.")] = False,
     png: Annotated[bool, typer.Option("--png", help="A picture of every scan with its organs.")] = False,
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
@@ -146,15 +150,44 @@ def segment(
     quiet: Quiet = False,
 ) -> None:
     """Segment lungs, heart and mediastinum: organs/."""
-    chosen = [f"segment.method={method}"] if method else []
-    chosen += ["segment.png=true"] if png else []
+    given = {"method": method, "external": external, "label_table": label_table}
+    chosen = {key: str(value) for key, value in given.items() if value is not None}
+    wanted = _with_section(
+        "segment", {**chosen, **({"png": True} if png else {}), **({"parts": True} if parts else {})}
+    )
     if scans:
-        workflow = _workflow(
-            {"data": {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}},
-            [*settings, *chosen],
-        )
+        workflow = _workflow({"data": _images(scans)}, settings, wanted)
         _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet)
-    _run(_workflow_of(out, None, [*settings, *chosen]), out, ["segment"], workers, executor, shard, quiet)
+    _run(_workflow_of(out, None, settings, wanted), out, ["segment"], workers, executor, shard, quiet)
+
+
+@app.command()
+def regions(
+    out: Out,
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Draw the cells of this label over every scan; repeatable.")
+    ] = None,
+    label_table: Annotated[Path | None, typer.Option(help="YAML of labels of your own and their organs.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
+    ] = None,
+    settings: Set = [],  # noqa: B006
+    workers: Workers = 1,
+    executor: Engine = "processes",
+    shard: Part = None,
+    quiet: Quiet = False,
+) -> None:
+    """Lay the feature cells of the models over the organs: regions/."""
+    wanted = _with_section("regions", {"pictures": label} if label else {})
+    if label_table is not None:
+        wanted["labels"] = {"table": str(label_table)}
+    if not scans:
+        _run(_workflow_of(out, workflow, settings, wanted), out, ["regions"], workers, executor, shard, quiet)
+    checked = _workflow({"data": _images(scans)}, settings, wanted)
+    _run(checked, out, ["ingest", "segment", "store", "regions"], workers, executor, shard, quiet)
 
 
 @app.command()
@@ -177,6 +210,9 @@ def parse(
     if text is not None:
         _print_findings(text, vocabulary, html)
         return
+    if html is not None:
+        msg = "--html shows one report: give its --text"
+        raise ConfigError(msg)
     if out is None:
         msg = "parse needs --out DIR, or --text for one report"
         raise ConfigError(msg)
@@ -280,20 +316,33 @@ def _print_findings(text: str, vocabulary: str, html: Path | None) -> None:
         write_text_atomic(html, render_html(parsed))
 
 
-def _workflow(document: dict[str, Any], settings: list[str]) -> Any:
+def _images(scans: list[Path]) -> dict[str, Any]:
+    return {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}
+
+
+def _with_section(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a command as a section of a workflow, nothing where none is given."""
+    return {name: options} if options else {}
+
+
+def _workflow(document: dict[str, Any], settings: list[str], wanted: dict[str, Any] | None = None) -> Any:
     from .config import apply_overrides, parse_workflow  # noqa: PLC0415
 
-    return parse_workflow(apply_overrides(document, settings), "command line")
+    return parse_workflow(apply_overrides({**document, **(wanted or {})}, settings), "command line")
 
 
-def _workflow_of(out: Path, workflow: str | None, settings: list[str]) -> Any:
+def _workflow_of(out: Path, workflow: str | None, settings: list[str], wanted: dict[str, Any] | None = None) -> Any:
+    """The workflow of a run directory or file, with a command's own options and the settings over it."""
+    import json  # noqa: PLC0415
+
     from .config import load_workflow  # noqa: PLC0415
 
     source = workflow or str(out / "workflow.yaml")
     if workflow is None and not Path(source).is_file():
         msg = f"{out} is no run directory yet (no workflow.yaml): give --workflow"
         raise ConfigError(msg)
-    return load_workflow(source, settings)
+    own = [f"{part}.{key}={json.dumps(value)}" for part, keys in (wanted or {}).items() for key, value in keys.items()]
+    return load_workflow(source, [*own, *settings])
 
 
 def _run(

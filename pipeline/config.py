@@ -123,12 +123,33 @@ class SegmentConfig(Section):
     Attributes:
         method: ``organcam``, or ``reference`` for the published threshold rule.
         timeout: seconds after which a scan is given up and listed in failures.csv.
+        external: folder with a label map of another tool for every scan (``<id>.nii.gz`` or ``<id>_<anything>.nii.gz``,
+            or another volume format), used instead; null segments.
+        label_table: what the values of those maps mean: ``totalsegmentator``, ``lungmask``, ``lungmask_lobes``,
+            ``organcam``, or a YAML file (``right_lung: [1], left_lung: [2], heart_mediastinum: [3]``).
+        parts: whether airways, descending aorta and heart are written too, ``organs/<id>_parts.nii.gz`` (1, 2, 3).
         png: whether to write a picture of every scan with its organs, ``organs/<id>_organs.png``.
     """
 
     method: Literal["organcam", "reference"] = "organcam"
     timeout: PositiveFloat = 600.0
+    external: Path | None = None
+    label_table: str = "organcam"
+    parts: bool = False
     png: bool = False
+
+    @model_validator(mode="after")
+    def _check_table(self) -> SegmentConfig:
+        if self.external is None and "label_table" in self.model_fields_set and self.label_table != "organcam":
+            msg = "label_table says what external masks mean: name their folder in segment.external"
+            raise ValueError(msg)
+        if self.external is not None and self.method == "reference":
+            msg = "external masks are used instead of a method: leave out method: reference"
+            raise ValueError(msg)
+        if self.parts and (self.external is not None or self.method == "reference"):
+            msg = "parts come from organcam's own segmentation: leave out external masks and method: reference"
+            raise ValueError(msg)
+        return self
 
 
 class StoreConfig(Section):
@@ -167,27 +188,40 @@ class RegionsConfig(Section):
     """Which cells of the feature grid count as allowed.
 
     Attributes:
-        threshold: share of a cell that the organ must cover, more than this.
+        threshold: least share of a cell that the organs of a label must cover together; 0 means any contact.
         flagged: what to do with a scan whose segmentation was flagged as failed: ``rough`` fixed regions (halves of
             the image), or ``leave_out``.
+        registration: ``network`` lays the cells by the network's stride and offset; ``reference`` shrinks the masks to
+            tiles of the image, as the published code does.
+        reference_mode: ``nearest`` (published), ``area`` or ``trilinear``, for ``registration: reference`` only.
+        dilate: how often to grow the regions by a 3 x 3 x 3 box of cells.
+        thirds: whether a stated lobe narrows a lung to its upper, middle or lower third. Coarse: lobes overlap thirds.
+        pictures: labels whose cells are drawn over every scan, ``regions/<id>_<label>.png``.
     """
 
     threshold: float = Field(default=0.25, ge=0.0, lt=1.0)
     flagged: Literal["rough", "leave_out"] = "rough"
+    registration: Literal["network", "reference"] = "network"
+    reference_mode: Literal["nearest", "area", "trilinear"] = "nearest"
+    dilate: int = Field(default=0, ge=0, le=10)
+    thirds: bool = False
+    pictures: list[str] = []
 
 
 class LabelsConfig(Section):
     """Which outputs the networks have.
 
     Attributes:
-        names: region labels by name, or ``all`` for the catalogue's 80.
+        names: labels by name, or ``all`` for the catalogue's 80 and those of the table.
         min_positives: a label with fewer positive training scans is left out.
         fidelity: ``reference`` drops sides as the published code does.
+        table: YAML file of labels of your own, each with its organs and the findings that make it present.
     """
 
     names: Literal["all"] | list[str] = "all"
     min_positives: int = Field(default=1, ge=0)
     fidelity: Literal["default", "reference"] = "default"
+    table: Path | None = None
 
 
 class MaskLossConfig(Section):

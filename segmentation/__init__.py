@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from .bitmaps import REGION_NAMES, organ_regions, pack_bitmaps, unpack_bitmaps
 from .external import LABEL_TABLES, external_organs
 from .montage import montage, save_montage
-from .regions import lung_thirds, organ_occupancy, reference_regions, rough_regions
+from .parts import PARTS
+from .regions import lung_thirds, organ_occupancy, rough_regions
 from .segment import METHODS, segment_organs
+from .shrink import reference_regions
 from .types import BACKGROUND, HEART_MEDIASTINUM, LEFT_LUNG, ORGANS, RIGHT_LUNG, Flag, OrganSegmentation, Quality
 
 __all__ = [
@@ -15,6 +18,8 @@ __all__ = [
     "LEFT_LUNG",
     "METHODS",
     "ORGANS",
+    "PARTS",
+    "REGION_NAMES",
     "RIGHT_LUNG",
     "Flag",
     "OrganSegmentation",
@@ -23,8 +28,11 @@ __all__ = [
     "lung_thirds",
     "montage",
     "organ_occupancy",
+    "organ_regions",
+    "pack_bitmaps",
     "reference_regions",
     "rough_regions",
     "save_montage",
     "segment_organs",
+    "unpack_bitmaps",
 ]

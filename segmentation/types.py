@@ -96,6 +96,7 @@ class OrganSegmentation:
         aerated: uint8, same shape: 1 and 2 where the lung holds air (what a threshold finds, holes and vessels
             closed); None for methods that do not tell the two apart.
         rough: whether ``labels`` are fallback boxes, because the organs could not be found.
+        parts: uint8, same shape: 1 airways, 2 descending aorta, 3 heart; None where not asked for.
     """
 
     labels: LabelArray
@@ -103,3 +104,4 @@ class OrganSegmentation:
     landmarks: dict[str, Any] = field(default_factory=dict)
     aerated: LabelArray | None = None
     rough: bool = False
+    parts: LabelArray | None = None

@@ -91,6 +91,9 @@ def check_hounsfield(volume: npt.NDArray[np.generic]) -> None:
             "intercept? Subtract it (usually 1024) to get HU"
         )
         raise DataError(msg)
+    if high < -500:
+        msg = f"values run from {low:g} to {high:g} HU: nothing but air, no body in this volume"
+        raise DataError(msg)
     if high - low < 200:
         msg = f"values run from {low:g} to {high:g}: not Hounsfield units (a mask, or a normalised image?)"
         raise DataError(msg)

@@ -14,7 +14,7 @@ the organs in which its evidence may lie. Two rules are offered:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ import pandas as pd
 
 from organcam.errors import ConfigError, DataError, did_you_mean
 
+from .label_table import OwnLabel, check_label_table
 from .tables import (
     OTHER_DISEASE,
     OTHER_LOCATION,
@@ -35,6 +36,7 @@ from .tables import (
 
 __all__ = [
     "ORGANS",
+    "THIRDS",
     "Fidelity",
     "RegionTargets",
     "custom_targets",
@@ -48,6 +50,9 @@ Fidelity = Literal["default", "reference"]
 ORGANS: tuple[str, str, str] = ("right_lung", "left_lung", "heart_mediastinum")
 """Order of the organ bits."""
 
+THIRDS: tuple[str, ...] = ("right_upper", "right_mid", "right_lower", "left_upper", "left_mid", "left_lower")
+"""Locations that name a third of a lung, in the order of the third bits."""
+
 
 @dataclass(frozen=True)
 class RegionTargets:
@@ -59,18 +64,31 @@ class RegionTargets:
         present: uint8 ``[N, M]``, 1 where the label is present.
         organs: uint8 ``[N, M, 3]``, 1 where evidence may lie in right lung, left lung, heart and mediastinum; all 0
             where the label is absent.
+        thirds: uint8 ``[N, M, 6]``, 1 where a lobe is stated whose place is the upper, middle or lower third of the
+            right, then of the left lung; zeros where not given.
     """
 
     ids: tuple[str, ...]
     names: tuple[str, ...]
     present: np.ndarray
     organs: np.ndarray
+    thirds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self) -> None:
+        if self.thirds.size == 0:
+            object.__setattr__(self, "thirds", np.zeros((len(self.ids), len(self.names), len(THIRDS)), np.uint8))
         shape = (len(self.ids), len(self.names))
         if self.present.shape != shape or self.organs.shape != (*shape, len(ORGANS)):
             msg = f"expected present {shape} and organs {(*shape, 3)}, got {self.present.shape} and {self.organs.shape}"
             raise ValueError(msg)
+        if self.thirds.shape != (*shape, len(THIRDS)):
+            msg = f"expected thirds {(*shape, len(THIRDS))}, got {self.thirds.shape}"
+            raise ValueError(msg)
+
+    @property
+    def places(self) -> np.ndarray:
+        """Organs and thirds side by side, ``[N, M, 9]``: what the region of a label is put together from."""
+        return np.concatenate([self.organs, self.thirds], axis=2)
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -88,7 +106,7 @@ class RegionTargets:
             msg = f"no labels for scan '{missing[0]}'" + (f" and {len(missing) - 1} more" if missing[1:] else "")
             raise DataError(msg)
         chosen = [self.rows[scan_id] for scan_id in ids]
-        return replace(self, ids=tuple(ids), present=self.present[chosen], organs=self.organs[chosen])
+        return RegionTargets(tuple(ids), self.names, self.present[chosen], self.organs[chosen], self.thirds[chosen])
 
     def columns(self, names: Sequence[str]) -> RegionTargets:
         """The same scans with these labels only, in this order.
@@ -101,7 +119,9 @@ class RegionTargets:
                 msg = f"unknown label '{name}': {did_you_mean(name, self.names)}"
                 raise ConfigError(msg)
         chosen = [self.names.index(name) for name in names]
-        return replace(self, names=tuple(names), present=self.present[:, chosen], organs=self.organs[:, chosen])
+        return RegionTargets(
+            self.ids, tuple(names), self.present[:, chosen], self.organs[:, chosen], self.thirds[:, chosen]
+        )
 
     def join(self, other: RegionTargets) -> RegionTargets:
         """The labels of both, for the same scans.
@@ -122,6 +142,7 @@ class RegionTargets:
             names=self.names + other.names,
             present=np.concatenate([self.present, other.present], axis=1),
             organs=np.concatenate([self.organs, other.organs], axis=1),
+            thirds=np.concatenate([self.thirds, other.thirds], axis=1),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -170,11 +191,17 @@ def region_targets(labels_by_location: pd.DataFrame, fidelity: Fidelity = "defau
     cells = _Cells(labels_by_location)
     rule = _default_organs if fidelity == "default" else _reference_organs
     organs = np.stack([rule(cells, label) for label in region_labels()], axis=1).astype(np.uint8)
+    thirds = np.zeros((*organs.shape[:2], len(THIRDS)), np.uint8)
+    if fidelity == "default":
+        for column, label in enumerate(region_labels()):
+            if label.organs != "heart_mediastinum":
+                thirds[:, column] = _thirds(cells, {label.abnormality: None})
     return RegionTargets(
         ids=cells.ids,
         names=tuple(label.name for label in region_labels()),
         present=organs.max(axis=2),
         organs=organs,
+        thirds=thirds,
     )
 
 
@@ -195,38 +222,49 @@ def possible_organs(name: str) -> tuple[int, int, int]:
     return (0, 0, 1) if known[name].organs == "heart_mediastinum" else (1, 1, 0)
 
 
-def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Mapping[str, Any]]) -> RegionTargets:
+def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Any]) -> RegionTargets:
     """Targets of labels that a user defines: which cells make them present, and in which organs they may lie.
+
+    A stated side is kept as for the catalogue's labels: where both lungs are among the organs and the cells are stated
+    in one of them only, that one counts.
 
     Args:
         labels_by_location: as in :func:`region_targets`.
-        labels: label name -> ``{"organs": [...], "cells": [...]}``. Organs are among ``right_lung, left_lung,
-            heart_mediastinum``. A cell is ``abnormality*location``, or an abnormality alone for any location.
+        labels: label name -> :class:`OwnLabel`, or plain data as in ``label_table``: ``{"organs": [...], "cells":
+            [...]}``. Organs are among ``right_lung, left_lung, heart_mediastinum``. A cell is
+            ``abnormality*location``, or an abnormality alone for any location.
 
     Returns:
         Targets in the order of ``labels``; ``RegionTargets.join`` puts them beside the 80.
 
     Raises:
-        ConfigError: for a missing or unknown key, organ, abnormality or location.
+        ConfigError: for missing or unknown keys, organs, abnormalities or locations, all of them together.
         DataError: as in :func:`region_targets`.
 
     Example:
-        >>> cells = pd.DataFrame({"tuberculosis*right_upper": [1, 0]}, index=["a", "b"])
-        >>> own = {"tuberculosis": {"organs": ["right_lung", "left_lung"], "cells": ["tuberculosis"]}}
+        >>> cells = pd.DataFrame({"mass*right_upper": [1, 0, 0], "mass*lung": [1, 1, 0]}, index=[*"abc"])
+        >>> own = {"tumour": {"organs": ["right_lung", "left_lung"], "cells": ["mass", "cancer"]}}
         >>> custom_targets(cells, own).organs[:, 0].tolist()
-        [[1, 1, 0], [0, 0, 0]]
+        [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     """
     cells = _Cells(labels_by_location)
-    present = np.zeros((len(cells.ids), len(labels)), dtype=np.uint8)
-    organs = np.zeros((len(cells.ids), len(labels), len(ORGANS)), dtype=np.uint8)
-    for column, (name, definition) in enumerate(labels.items()):
-        _validate_definition(name, definition)
-        for cell in definition["cells"]:
-            abnormality, _, location = str(cell).partition("*")
-            places = (location,) if location else _EVERYWHERE
-            present[:, column] |= cells.any(abnormality, places).astype(np.uint8)
-        organs[:, column] = present[:, [column]] * np.isin(ORGANS, list(definition["organs"]))
-    return RegionTargets(cells.ids, tuple(labels), present, organs)
+    plain = {name: entry for name, entry in labels.items() if not isinstance(entry, OwnLabel)}
+    known = {**labels, **(check_label_table(plain) if plain else {})}
+    shape = (len(cells.ids), len(known))
+    present, organs = np.zeros(shape, np.uint8), np.zeros((*shape, len(ORGANS)), np.uint8)
+    thirds = np.zeros((*shape, len(THIRDS)), np.uint8)
+    for column, label in enumerate(known.values()):
+        stated = _stated(label.cells)
+        for abnormality, places in stated.items():
+            present[:, column] |= cells.any(abnormality, _EVERYWHERE if places is None else places).astype(np.uint8)
+        organs[:, column] = present[:, [column]] * np.array(label.bits, np.uint8)
+        if label.keep_side and label.bits[:2] == (1, 1):
+            on_right, on_left = (_on_side(cells, stated, side) for side in ((*_RIGHT, "right"), (*_LEFT, "left")))
+            organs[on_right & ~on_left, column, 1] = 0
+            organs[on_left & ~on_right, column, 0] = 0
+        if label.keep_side:
+            thirds[:, column] = _thirds(cells, stated) * np.repeat(organs[:, column, :2], 3, axis=1)
+    return RegionTargets(cells.ids, tuple(known), present, organs, thirds)
 
 
 def select_labels(targets: RegionTargets, min_positives: int) -> tuple[str, ...]:
@@ -307,6 +345,29 @@ def _bits(
     return np.stack([np.zeros(rows, bool) if bits is None else bits for bits in given], axis=1)
 
 
+def _stated(cells: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
+    """Abnormality -> the locations that count for it, None for all."""
+    out: dict[str, tuple[str, ...] | None] = {}
+    for cell in cells:
+        abnormality, _, location = str(cell).partition("*")
+        earlier = out.get(abnormality, ())
+        out[abnormality] = None if earlier is None or not location else (*earlier, location)
+    return out
+
+
+def _on_side(cells: _Cells, stated: Mapping[str, tuple[str, ...] | None], side: Sequence[str]) -> np.ndarray:
+    """Bool ``[N]``: one of the abnormalities is stated at a place of this side that counts for it."""
+    found = np.zeros(len(cells.ids), bool)
+    for abnormality, places in stated.items():
+        found |= cells.any(abnormality, [place for place in side if places is None or place in places])
+    return found
+
+
+def _thirds(cells: _Cells, stated: Mapping[str, tuple[str, ...] | None]) -> np.ndarray:
+    """0/1 ``[N, 6]``: the lobes that are stated. A lobe implies its lung, which therefore does not widen it again."""
+    return np.stack([_on_side(cells, stated, (third,)) for third in THIRDS], axis=1).astype(np.uint8)
+
+
 def _parse_cell(name: str) -> tuple[str, str]:
     """Split a column name; catch-alls are spelt differently in the papers' own files."""
     abnormality, star, location = name.partition("*")
@@ -335,26 +396,3 @@ def _binary_values(table: pd.DataFrame) -> np.ndarray:
         )
         raise DataError(msg)
     return values.astype(bool)
-
-
-def _validate_definition(name: str, definition: Mapping[str, Any]) -> None:
-    if set(definition) != {"organs", "cells"}:
-        msg = f"label '{name}' needs exactly the keys 'organs' and 'cells', got {sorted(map(str, definition))}"
-        raise ConfigError(msg)
-    if not definition["organs"] or not definition["cells"]:
-        msg = f"label '{name}' needs at least one organ and one cell"
-        raise ConfigError(msg)
-    for key in ("organs", "cells"):
-        if isinstance(definition[key], str):
-            msg = f"label '{name}': '{key}' must be a list, got '{definition[key]}'"
-            raise ConfigError(msg)
-    for organ in definition["organs"]:
-        if organ not in ORGANS:
-            msg = f"label '{name}': unknown organ '{organ}'; {did_you_mean(str(organ), ORGANS)}"
-            raise ConfigError(msg)
-    for cell in definition["cells"]:
-        abnormality, star, location = str(cell).partition("*")
-        for word, legal in ((abnormality, (*_ABNORMALITY_NAMES, OTHER_DISEASE)), (location, _EVERYWHERE)):
-            if (word or star) and word not in legal:
-                msg = f"label '{name}', cell '{cell}': unknown '{word}'; {did_you_mean(word, legal)}"
-                raise ConfigError(msg)

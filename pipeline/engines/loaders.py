@@ -11,13 +11,13 @@ from monai.transforms import Compose, Transform
 
 from ..config import InputConfig, TrainConfig
 from ..transforms import (
-    AllowedRegionsd,
     HUWindowd,
-    LoadOccupancyd,
+    LoadRegionsd,
     LoadStoredd,
     PadOrCropAird,
     RandFlipRotated,
     SlabStackd,
+    expand_regions,
 )
 
 __all__ = ["image_transforms", "loader", "prepare_batch", "training_transforms"]
@@ -35,22 +35,20 @@ def image_transforms(settings: InputConfig) -> list[Transform]:
     ]
 
 
-def training_transforms(settings: InputConfig, grid: str, threshold: float, augment: bool) -> Compose:
-    """A scan item to ``image`` and ``allowed`` (bool ``[M, S, h, w]``).
+def training_transforms(settings: InputConfig, grid: str, augment: bool) -> Compose:
+    """A scan item to ``image`` and ``regions`` (bool ``[R, S, h, w]``), from which a batch gets its allowed cells.
 
     Args:
         settings: what the network sees.
         grid: key of its feature grid in the regions files.
-        threshold: share of a cell that an organ must cover for the cell to be allowed.
         augment: the published random flips and rotations, image and regions alike.
     """
     steps: list[Transform] = [
         *image_transforms(settings),
-        LoadOccupancyd("occupancy", grid=grid),
-        AllowedRegionsd("occupancy", organs_key="organs", output_key="allowed", threshold=threshold),
+        LoadRegionsd("regions", grid=grid),
     ]
     if augment:
-        steps.append(RandFlipRotated(keys=("image", "allowed")))
+        steps.append(RandFlipRotated(keys=("image", "regions")))
     return Compose(steps)
 
 
@@ -85,6 +83,12 @@ def loader(
 def prepare_batch(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """A batch as MONAI's engines want it: inputs, and a dictionary of targets for the loss."""
-    targets = {key: batch[key].to(device, non_blocking=non_blocking) for key in ("label", "allowed")}
-    return batch["image"].to(device, non_blocking=non_blocking), targets
+    """A batch as MONAI's engines want it: inputs, and a dictionary of targets for the loss.
+
+    The allowed cells of all labels are made here, on the device, from a few bitmaps (``regions``) and nine bits a label
+    (``places``); a loader that brings ``allowed`` itself is taken as it is.
+    """
+    wanted = ("label", "allowed") if "allowed" in batch else ("label", "regions", "places")
+    moved = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted}
+    allowed = moved["allowed"] if "allowed" in moved else expand_regions(moved["regions"], moved["places"])
+    return batch["image"].to(device, non_blocking=non_blocking), {"label": moved["label"], "allowed": allowed}

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from ..catalogue.targets import RegionTargets
 from ..data.network_input import grid_key
 from ..data.records import in_split
+from ..data.region_store import read_regions
 from ..errors import OrganCamError
 from ..metrics import fill_thresholds, find_thresholds, organ_iou_curve, summarise_scores
 from ..metrics.classification import auroc, average_precision, median_of_defined
 from ..metrics.localization import energy_pointing, pointing_accuracy
 from ..metrics.organ_iou import THRESHOLDS
 from ..runner import write_csv_atomic, write_json_atomic
-from ..transforms import AllowedRegions
+from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention
 from .interventions import logit_changes, summarise_changes
 from .lesions import Lesions
@@ -111,7 +112,7 @@ class _Judge:
         present = self.targets.present[row, columns].astype(bool)
         split_scores.present.append(present)
         split_scores.logits.append(found.scores)
-        allowed = self._allowed(regions, found, self.targets.organs[row][columns])
+        allowed = _allowed(regions, found, self.targets.places[row, columns])
         lesion = self._lesion(scan_id, found)
         perfect: Literal["one", "zero"] = "zero" if settings.fidelity == "reference" else "one"
         for method, values in found.maps.items():
@@ -124,16 +125,16 @@ class _Judge:
                 split_scores.pointing.setdefault(method, []).append(hits)
                 split_scores.energy.setdefault(method, []).append(share)
 
-    def _allowed(self, regions: Path, found: ScanAttention, organs: NDArray) -> torch.Tensor:
-        with np.load(regions, allow_pickle=False) as archive:
-            occupancy = torch.from_numpy(archive[grid_key(found.grid)])
-        return AllowedRegions(self.run.workflow.regions.threshold)(occupancy, torch.from_numpy(organs))
-
     def _lesion(self, scan_id: str, found: ScanAttention) -> torch.Tensor | None:
         if self.lesions is None or scan_id not in self.lesions:
             return None
         place = self.volumes[scan_id]["details"]
         return torch.from_numpy(self.lesions.occupancy(scan_id, found.labels, found.grid, place))[None]
+
+
+def _allowed(regions: Path, found: ScanAttention, places: NDArray) -> torch.Tensor:
+    bitmaps = torch.from_numpy(read_regions(regions, grid_key(found.grid)))
+    return expand_regions(bitmaps, torch.from_numpy(places))
 
 
 def _judge_model(

@@ -1,70 +1,133 @@
-"""How much of every feature cell each organ covers: ``regions/<id>.npz``, one entry a distinct grid of the models.
+"""Where the evidence of a label may lie, on the feature grid of every model: ``regions/<id>.npz``.
 
-Cells are laid on the scan's own label map by the network's true stride and offset; nothing is resampled.
+A few bitmaps a scan and grid, under 10 kB; the region of a label is put together from them when a batch is made. Cells
+are laid on the scan's own label map by the network's true stride and offset; nothing is resampled. The published way of
+shrinking masks (``regions.registration: reference``) works on the network's input instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from organcam.segmentation.regions import organ_occupancy, rough_regions
+from organcam.segmentation import save_montage
+from organcam.segmentation.bitmaps import organ_regions, rough_bitmaps
+from organcam.segmentation.cells_picture import ALLOWED_RGB, cells_picture
 
 from ..data.network_input import grid_key, grid_on_scan, input_affine
 from ..data.readers import read_volume
+from ..data.region_store import write_regions
+from ..data.volume import Volume
 from ..errors import DataError
 from ..geometry import FeatureGrid
-from ..runner import Unit, WorkContext
+from ..runner import Unit, WorkContext, fingerprint_value
 from .run import Run, StageSummary, summarise
+from .targets import picture_places
 
 __all__ = ["run_regions"]
 
-VERSION = 1
+VERSION = 2
 
 
 def run_regions(run: Run) -> StageSummary:
-    """Occupancy of every scan on every grid of the workflow's models."""
+    """Regions of every scan on every grid of the workflow's models."""
     from .grids import grids_of_models  # noqa: PLC0415 - loads torch, which the workers do without
 
     records = run.records()
-    ids = [record.scan_id for record in records]
+    settings = run.workflow.regions
+    images = {record.scan_id: record.image for record in records}
+    ids = list(images)
     organs, volumes = run.sidecars(ids, "organs"), run.sidecars(ids, "volumes")
-    units = [
-        Unit(
-            name,
-            {"organs": organs[name]["key"], "volume": volumes[name]["key"]},
-            {
-                "organs": str(run.root / "organs" / f"{name}_organs.nii.gz"),
-                "stored": {key: volumes[name]["details"][key] for key in ("shape", "affine")},
-                "ok": bool(organs[name]["details"]["quality"]["ok"]),
-            },
-        )
-        for name in ids
-        if name in organs and name in volumes
-    ]
+    shown = picture_places(run, settings.pictures, ids)
+    units = []
+    for name in ids:
+        if name not in organs or name not in volumes:
+            continue
+        inputs = {"organs": organs[name]["key"], "volume": volumes[name]["key"]}
+        if shown:
+            inputs["pictures"] = fingerprint_value(shown[name])
+        payload = {
+            "organs": str(run.root / "organs" / f"{name}_organs.nii.gz"),
+            "stored": {key: volumes[name]["details"][key] for key in ("shape", "affine")},
+            "ok": bool(organs[name]["details"]["quality"]["ok"]),
+            "image": str(images[name]),
+            "pictures": shown.get(name, {}),
+        }
+        units.append(Unit(name, inputs, payload))
     grids = {grid_key(grid): grid.to_dict() for grid in grids_of_models(run.workflow).values()}
-    parameters = {"grids": grids, "flagged": run.workflow.regions.flagged}
+    parameters = {"grids": grids, **settings.model_dump(mode="json", exclude={"pictures"})}
     result = run.spread("regions", VERSION, run.folder("regions"), lay_cells, parameters, units)
     return summarise("regions", result)
 
 
 def lay_cells(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Occupancy of one scan: uint8 ``[3, S, h, w]`` a grid, 255 where an organ fills the cell."""
+    """Region bitmaps of one scan on each grid, and the pictures that are asked for."""
     if not payload["ok"] and parameters["flagged"] == "leave_out":
         msg = "left out: its segmentation is flagged, see organs/quality.csv (regions.flagged)"
         raise DataError(msg)
     labels = read_volume(Path(payload["organs"])).reoriented()
     stored = payload["stored"]
-    arrays: dict[str, Any] = {}
+    regions: dict[str, NDArray[np.bool_]] = {}
+    on_scan: dict[str, FeatureGrid] = {}
     for key, plain in parameters["grids"].items():
         grid = FeatureGrid.from_dict(plain)
         affine = input_affine(np.asarray(stored["affine"]), stored["shape"], grid.input_shape)
-        cells = grid_on_scan(grid, affine, labels.affine, labels.array.shape)
-        share = organ_occupancy(labels.array, cells) if payload["ok"] else rough_regions(grid)
-        arrays[key] = np.rint(share * np.float32(255)).astype(np.uint8)
+        on_scan[key] = grid_on_scan(grid, affine, labels.affine, labels.array.shape)
+        regions[key] = _bitmaps(labels, grid, on_scan[key], payload, parameters)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        write_regions(stream, regions)
+    if payload["pictures"]:
+        _draw(context, payload, labels, on_scan, regions)
     return {"rough": not payload["ok"]}
+
+
+def _bitmaps(
+    labels: Volume, grid: FeatureGrid, cells: FeatureGrid, payload: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> NDArray[np.bool_]:
+    if not payload["ok"]:
+        return rough_bitmaps(grid, parameters["thirds"])
+    options = {"dilate": parameters["dilate"], "thirds": parameters["thirds"]}
+    if parameters["registration"] == "reference":
+        array = on_stored_grid(labels, np.asarray(payload["stored"]["affine"]), payload["stored"]["shape"])
+        return organ_regions(array, grid, registration="reference", mode=parameters["reference_mode"], **options)
+    return organ_regions(labels.array, cells, threshold=parameters["threshold"], **options)
+
+
+def on_stored_grid(labels: Volume, affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray:
+    """The label map on the stored volume's grid, nearest voxels; both have the network's axes."""
+    mapping = np.linalg.inv(labels.affine) @ affine
+    array = labels.array
+    for axis, n in enumerate(shape):
+        place = np.rint(mapping[axis, axis] * np.arange(n) + mapping[axis, 3]).astype(int)
+        inside = (place >= 0) & (place < array.shape[axis])
+        array = array.take(np.clip(place, 0, array.shape[axis] - 1), axis=axis)
+        if not inside.all():
+            array[(slice(None),) * axis + (~inside,)] = 0
+    return array
+
+
+def _draw(
+    context: WorkContext,
+    payload: Mapping[str, Any],
+    labels: Volume,
+    grids: Mapping[str, FeatureGrid],
+    regions: Mapping[str, NDArray[np.bool_]],
+) -> None:
+    import torch  # noqa: PLC0415 - only for pictures
+
+    from ..transforms import expand_regions  # noqa: PLC0415
+
+    scan = read_volume(Path(payload["image"])).reoriented()
+    for key, grid in grids.items():
+        places = torch.tensor([shown["places"] for shown in payload["pictures"].values()], dtype=torch.uint8)
+        allowed = expand_regions(torch.from_numpy(regions[key]), places).numpy()
+        for cells, (label, shown) in zip(allowed, payload["pictures"].items(), strict=True):
+            ending = "" if len(grids) == 1 else f"_{key}"
+            picture = cells_picture(scan.array, labels.array, grid, cells, labels.spacing)
+            named = {"allowed cells": ALLOWED_RGB}
+            with context.output(f"{context.id}_{label}{ending}.png") as path:
+                save_montage(path, picture, f"{context.id}: {label} ({shown['basis']})", named)

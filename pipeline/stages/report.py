@@ -20,6 +20,7 @@ from ..data.discover import read_table, report_columns
 from ..data.network_input import grid_key, grid_on_scan, input_affine
 from ..data.readers import read_volume
 from ..data.records import ScanRecord
+from ..data.region_store import has_regions, read_regions
 from ..data.volume import Volume
 from ..data.volume_store import read_stored
 from ..errors import OrganCamError
@@ -39,7 +40,7 @@ from ..report import (
 )
 from ..report.context import METHOD_NAMES
 from ..runner import write_text_atomic
-from ..transforms import AllowedRegions
+from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention
 from .lesions import COLUMNS as LESION_COLUMNS
 from .run import Run, StageSummary
@@ -120,10 +121,10 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
     place = run.sidecars([name], "volumes")[name]["details"]
     stored = Volume(read_stored(run.root / "volumes" / f"{name}.b2nd"), np.asarray(place["affine"]))
     row = targets.ids.index(name) if targets is not None and name in targets.ids else None
-    present, bits = None, {}
+    present, places = None, {}
     if targets is not None and row is not None:
         present = {label: bool(there) for label, there in zip(targets.names, targets.present[row], strict=True)}
-        bits = {label: targets.organs[row, targets.names.index(label)].tolist() for label in targets.names}
+        places = {label: targets.places[row, column].tolist() for column, label in enumerate(targets.names)}
     methods = run.workflow.explain.methods
     method = "hirescam" if "hirescam" in methods else methods[0]
     models: dict[str, ModelMaps] = {}
@@ -134,7 +135,7 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
             found.maps[method],
             found.scores,
             _on_stored(found.grid, stored),
-            _allowed(run, name, found, bits),
+            _allowed(run, name, found, places),
         )
     organs = run.root / "organs" / f"{name}_organs.nii.gz"
     known, confounder = _known(run, lesions, name)
@@ -144,7 +145,7 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
         models=models,
         organs=read_volume(organs).reoriented() if organs.is_file() else None,
         present=present,
-        organ_bits={label: given for label, given in bits.items() if any(given)},
+        organ_bits={label: given[:3] for label, given in places.items() if any(given[:3])},
         lesions=known,
         confounder=confounder,
         method=METHOD_NAMES[method],
@@ -159,18 +160,14 @@ def _on_stored(grid: FeatureGrid, stored: Volume) -> FeatureGrid:
 
 
 def _allowed(
-    run: Run, scan_id: str, found: ScanAttention, bits: Mapping[str, Sequence[int]]
+    run: Run, scan_id: str, found: ScanAttention, places: Mapping[str, Sequence[int]]
 ) -> NDArray[np.bool_] | None:
     """Allowed cells as they were trained and scored on; None without a report or without regions."""
     path, key = run.root / "regions" / f"{scan_id}.npz", grid_key(found.grid)
-    if not bits or not path.is_file():
+    if not places or not has_regions(path, key):
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        if key not in archive.files:
-            return None
-        occupancy = torch.from_numpy(archive[key])
-    organs = torch.tensor([list(bits.get(label, (0, 0, 0))) for label in found.labels], dtype=torch.uint8)
-    return np.asarray(AllowedRegions(run.workflow.regions.threshold)(occupancy, organs))
+    bits = torch.tensor([list(places.get(label, (0,) * 9)) for label in found.labels], dtype=torch.uint8)
+    return expand_regions(torch.from_numpy(read_regions(path, key)), bits).numpy()
 
 
 def _lesion_table(run: Run) -> pd.DataFrame | None:

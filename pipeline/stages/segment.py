@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from organcam.segmentation import montage, save_montage, segment_organs
+from organcam.segmentation import OrganSegmentation, montage, save_montage, segment_organs
+from organcam.segmentation.external import read_value_table
 
 from ..data.readers import read_volume
+from ..data.volume import Volume
 from ..data.writers import write_nifti
 from ..errors import DataError
-from ..runner import WorkContext, write_csv_atomic
+from ..runner import Unit, WorkContext, write_csv_atomic
+from .external_masks import find_mask, mask_stamp, organs_from_mask
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_segment"]
@@ -22,12 +26,16 @@ VERSION = 1
 
 
 def run_segment(run: Run) -> StageSummary:
-    """Segment every scan of the manifest."""
+    """Segment every scan of the manifest, or take the masks of another tool."""
     settings = run.workflow.segment
-    parameters = {"method": settings.method, "png": settings.png}
-    result = run.spread(
-        "segment", VERSION, run.folder("organs"), segment_scan, parameters, run.scan_units(), settings.timeout
-    )
+    parameters: dict[str, Any] = {"method": settings.method, "png": settings.png}
+    if settings.parts:
+        parameters["parts"] = True
+    units = run.scan_units()
+    if settings.external is not None:
+        parameters["table"] = read_value_table(settings.label_table)
+        units = _with_masks(units, settings.external.absolute())
+    result = run.spread("segment", VERSION, run.folder("organs"), segment_scan, parameters, units, settings.timeout)
     sidecars = run.sidecars([record.scan_id for record in run.records()], "organs")
     rows = [_quality_row(name, sidecar) for name, sidecar in sidecars.items()]
     write_csv_atomic(run.root / "organs" / "quality.csv", pd.DataFrame(rows))
@@ -36,19 +44,47 @@ def run_segment(run: Run) -> StageSummary:
 
 
 def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Segment one scan and write its label map."""
+    """Segment one scan, or read its mask, and write the label map."""
     volume = read_volume(Path(payload["image"]))
-    try:
-        organs = segment_organs(volume.array, affine=volume.affine, method=parameters["method"])
-    except ValueError as error:  # what no chest CT can be: constant, absurd voxels, not in HU
-        msg = f"{payload['image']}: {error}"
-        raise DataError(msg) from None
+    organs = _organs(context.id, volume, payload, parameters)
     with context.output(f"{context.id}_organs.nii.gz") as path:
         write_nifti(path, organs.labels, volume.affine)
+    if organs.parts is not None:
+        with context.output(f"{context.id}_parts.nii.gz") as path:
+            write_nifti(path, organs.parts, volume.affine)
     if parameters["png"]:
         with context.output(f"{context.id}_organs.png") as path:
             save_montage(path, montage(volume.array, organs.labels, affine=volume.affine), context.id)
     return {"quality": organs.quality.to_dict(), "rough": organs.rough}
+
+
+def _organs(
+    scan_id: str, volume: Volume, payload: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> OrganSegmentation:
+    if "masks" in payload:
+        return organs_from_mask(volume, find_mask(Path(payload["masks"]), scan_id), parameters["table"])
+    try:
+        return segment_organs(
+            volume.array,
+            affine=volume.affine,
+            method=parameters["method"],
+            parts=parameters.get("parts", False),
+        )
+    except ValueError as error:  # what no chest CT can be: constant, absurd voxels, not in HU
+        msg = f"{payload['image']}: {error}"
+        raise DataError(msg) from None
+
+
+def _with_masks(units: Sequence[Unit], folder: Path) -> list[Unit]:
+    """The same units with the masks' folder; a changed mask is read again."""
+    return [
+        replace(
+            unit,
+            inputs={**unit.inputs, "mask": mask_stamp(folder, unit.id)},
+            payload={**unit.payload, "masks": str(folder)},
+        )
+        for unit in units
+    ]
 
 
 def _quality_row(scan_id: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,25 +1,33 @@
-"""Training targets of the run's scans: which region labels are present, and in which organs their evidence may lie."""
+"""Training targets of the run's scans: which labels are present, and in which organs their evidence may lie."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
 
 import pandas as pd
 
-from ..catalogue.targets import RegionTargets, region_targets, select_labels
+from ..catalogue import region_labels
+from ..catalogue.label_table import OwnLabel, read_label_table
+from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
+from ..catalogue.targets import possible_organs as possible_in_catalogue
+from ..config import Workflow
 from ..data.records import ScanRecord, in_split
-from ..errors import OrganCamError
+from ..errors import ConfigError, OrganCamError
 from .run import Run
 
-__all__ = ["load_targets", "training_labels"]
+__all__ = ["check_labels", "load_targets", "own_labels", "picture_places", "possible_organs", "training_labels"]
 
 
 def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
-    """Targets of the scans that have a report, in the order of the records.
+    """Targets of the scans that have a report, in the order of the records: the 80 labels and those of a label table.
 
     Raises:
         OrganCamError: if the parse stage has not run, or no scan has a report.
+        ConfigError: if the label table does not fit.
     """
+    own = own_labels(run.workflow)
     path = run.root / "labels" / "labels_by_location.csv"
     if not path.is_file():
         msg = f"{run.root} has no labels/labels_by_location.csv: set data.reports and run the parse stage first"
@@ -35,14 +43,83 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
         raise OrganCamError(msg)
     cells = table.loc[[record.report_id for record in paired]]
     cells.index = pd.Index([record.scan_id for record in paired], name="scan_id")
-    return region_targets(cells, fidelity=run.workflow.labels.fidelity)
+    targets = region_targets(cells, fidelity=run.workflow.labels.fidelity)
+    return targets.join(custom_targets(cells, own)) if own else targets
+
+
+def own_labels(workflow: Workflow) -> dict[str, OwnLabel]:
+    """The labels of the workflow's label table; none without one."""
+    table = workflow.labels.table
+    return read_label_table(table) if table is not None else {}
+
+
+def check_labels(workflow: Workflow) -> None:
+    """Refuse a label table that does not fit and names that no label has, before anything is computed or written.
+
+    Raises:
+        ConfigError: with the nearest legal name.
+    """
+    own = own_labels(workflow)
+    legal = [*own, *(label.name for label in region_labels())]
+    wanted = {"labels.names": workflow.labels.names, "regions.pictures": workflow.regions.pictures}
+    problems = [
+        f"{key}: unknown label '{name}': {_nearest(name, legal)}"
+        for key, names in wanted.items()
+        for name in names
+        if names != "all" and name not in legal
+    ]
+    if problems:
+        msg = "\n".join(problems)
+        raise ConfigError(msg)
+
+
+def _nearest(name: str, legal: Sequence[str]) -> str:
+    """A hint without all the 80 names."""
+    near = get_close_matches(name, legal, n=3)
+    hint = f"did you mean {' or '.join(repr(word) for word in near)}? " if near else ""
+    return f"{hint}All labels: organcam describe labels"
+
+
+def possible_organs(workflow: Workflow, name: str) -> tuple[int, int, int]:
+    """Bits of right lung, left lung, heart and mediastinum: where a label could lie, whatever a report says.
+
+    Raises:
+        ConfigError: for a name that is neither in the catalogue nor in the label table.
+    """
+    own = own_labels(workflow)
+    return own[name].bits if name in own else possible_in_catalogue(name)
+
+
+def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """For pictures of regions: scan -> label -> its place bits, and whether a report or the label alone gave them.
+
+    Raises:
+        ConfigError: for an unknown label.
+    """
+    if not names:
+        return {}
+    possible = {name: [*possible_organs(run.workflow, name), *(0,) * 6] for name in names}
+    targets = None
+    if (run.root / "labels" / "labels_by_location.csv").is_file():
+        targets = load_targets(run, run.records())
+    shown: dict[str, dict[str, dict[str, Any]]] = {}
+    for scan_id in scan_ids:
+        shown[scan_id] = {name: {"places": bits, "basis": "wherever it could lie"} for name, bits in possible.items()}
+        if targets is None or scan_id not in targets.rows:
+            continue
+        row = targets.rows[scan_id]
+        for name in names:
+            column = targets.names.index(name)
+            if targets.present[row, column]:
+                shown[scan_id][name] = {"places": targets.places[row, column].tolist(), "basis": "as reported"}
+    return shown
 
 
 def training_labels(run: Run, targets: RegionTargets, records: Sequence[ScanRecord]) -> tuple[str, ...]:
     """Names of the network's outputs: the wanted labels that enough training scans have.
 
     Raises:
-        ConfigError: for a name that no region label has.
+        ConfigError: for a name that no label has.
         OrganCamError: if no label is left.
     """
     settings = run.workflow.labels

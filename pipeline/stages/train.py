@@ -17,7 +17,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..catalogue.targets import possible_organs
 from ..config import InputConfig, MaskLossConfig, TrainConfig
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
@@ -28,7 +27,7 @@ from ..losses import ClassAndMaskLoss, MaskLoss
 from ..runner import Unit, WorkContext, fingerprint_value, make_executor, write_text_atomic
 from .grids import build_model, grids_of_models
 from .run import Run, StageSummary, summarise
-from .targets import load_targets, training_labels
+from .targets import load_targets, possible_organs, training_labels
 
 __all__ = ["AUROC_SLACK", "run_train"]
 
@@ -93,7 +92,6 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
             training_transforms(
                 shown,
                 grid_key(FeatureGrid.from_dict(payload["grid"])),
-                payload["threshold"],
                 augment=settings.augment and split == "train",
             ),
             settings,
@@ -183,7 +181,7 @@ def _training_data(run: Run) -> tuple[dict[str, Any], str]:
             "scan_id": record.scan_id,
             "split": record.split,
             "label": chosen.present[targets.rows[record.scan_id]].tolist(),
-            "organs": chosen.organs[targets.rows[record.scan_id]].tolist(),
+            "places": chosen.places[targets.rows[record.scan_id]].tolist(),
         }
         for record in usable
     ]
@@ -191,7 +189,7 @@ def _training_data(run: Run) -> tuple[dict[str, Any], str]:
         {
             **fact,
             "image": str(run.root / "volumes" / f"{fact['scan_id']}.b2nd"),
-            "occupancy": str(run.root / "regions" / f"{fact['scan_id']}.npz"),
+            "regions": str(run.root / "regions" / f"{fact['scan_id']}.npz"),
         }
         for fact in facts
     ]
@@ -207,12 +205,11 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: Mapping[str, 
         "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight"}) if mask_loss else None,
         "train": workflow.training_of(candidate.model).model_dump(mode="json", exclude={"parallel", "loader_workers"}),
         "input": workflow.input.model_dump(mode="json"),
-        "threshold": workflow.regions.threshold,
         "seed": workflow.seed,
         "grid": grid.to_dict(),
     }
     if mask_loss is not None and mask_loss.absent == "outside":
-        settings["possible_organs"] = [possible_organs(label) for label in data["labels"]]
+        settings["possible_organs"] = [possible_organs(workflow, label) for label in data["labels"]]
     key = fingerprint_value(settings)
     payload = {**data, **settings, "made_for": fingerprint_value([data_key, key])}
     return Unit(candidate.id, {"data": data_key, "settings": key}, payload)
@@ -250,10 +247,12 @@ def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[Cl
     return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
 
 
-def _as_tensors(item: Mapping[str, Any], possible_organs: Sequence[Sequence[int]] | None) -> dict[str, Any]:
-    """Label and organ bits of a scan; absent labels get the organs where they could lie, if those are given."""
+def _as_tensors(item: Mapping[str, Any], possible: Sequence[Sequence[int]] | None) -> dict[str, Any]:
+    """Label and place bits of a scan; absent labels get the organs where they could lie, if those are given."""
     label = torch.tensor(item["label"], dtype=torch.float32)
-    organs = torch.tensor(item["organs"], dtype=torch.uint8)
-    if possible_organs is not None:
-        organs = torch.where(label[:, None] > 0, organs, torch.tensor(possible_organs, dtype=torch.uint8))
-    return {**item, "label": label, "organs": organs}
+    places = torch.tensor(item["places"], dtype=torch.uint8)
+    if possible is not None:
+        anywhere = torch.zeros_like(places)
+        anywhere[:, :3] = torch.tensor(possible, dtype=torch.uint8)
+        places = torch.where(label[:, None] > 0, places, anywhere)
+    return {**item, "label": label, "places": places}

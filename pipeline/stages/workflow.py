@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from organcam.segmentation.external import read_value_table
+
 from ..config import STAGES, Workflow
 from ..errors import ConfigError, did_you_mean
 from ..runner import (
@@ -26,6 +28,7 @@ from ..runner import (
 )
 from .phantom import phantom_data
 from .run import Run, StageSummary
+from .targets import check_labels
 
 __all__ = ["EXIT_DONE", "EXIT_DONE_WITH_FAILURES", "PER_SCAN_STAGES", "Outcome", "run_workflow", "select_stages"]
 
@@ -98,6 +101,9 @@ def run_workflow(
     Raises:
         OrganCamError: when the run as a whole cannot go on; what is done stays and the same call goes on from there.
     """
+    check_labels(workflow)
+    if workflow.segment.external is not None:
+        read_value_table(workflow.segment.label_table)
     root = Path(out).absolute()
     summaries = []
     with (

@@ -12,16 +12,16 @@ from .augmentation import (
 )
 from .intensity import HUWindow, HUWindowD, HUWindowd, HUWindowDict
 from .loading import (
-    LoadOccupancy,
-    LoadOccupancyD,
-    LoadOccupancyd,
-    LoadOccupancyDict,
+    LoadRegions,
+    LoadRegionsD,
+    LoadRegionsd,
+    LoadRegionsDict,
     LoadStored,
     LoadStoredD,
     LoadStoredd,
     LoadStoredDict,
 )
-from .regions import AllowedRegions, AllowedRegionsD, AllowedRegionsd, AllowedRegionsDict
+from .regions import AllowedRegions, AllowedRegionsD, AllowedRegionsd, AllowedRegionsDict, expand_regions
 from .spatial import (
     PadOrCropAir,
     PadOrCropAirD,
@@ -46,10 +46,10 @@ __all__ = [
     "HUWindowD",
     "HUWindowDict",
     "HUWindowd",
-    "LoadOccupancy",
-    "LoadOccupancyD",
-    "LoadOccupancyDict",
-    "LoadOccupancyd",
+    "LoadRegions",
+    "LoadRegionsD",
+    "LoadRegionsDict",
+    "LoadRegionsd",
     "LoadStored",
     "LoadStoredD",
     "LoadStoredDict",
@@ -66,4 +66,5 @@ __all__ = [
     "SlabStackD",
     "SlabStackDict",
     "SlabStackd",
+    "expand_regions",
 ]

@@ -6,18 +6,18 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
+from ..data.region_store import read_regions
 from ..data.volume_store import read_stored
 
 __all__ = [
-    "LoadOccupancy",
-    "LoadOccupancyD",
-    "LoadOccupancyDict",
-    "LoadOccupancyd",
+    "LoadRegions",
+    "LoadRegionsD",
+    "LoadRegionsDict",
+    "LoadRegionsd",
     "LoadStored",
     "LoadStoredD",
     "LoadStoredDict",
@@ -37,8 +37,8 @@ class LoadStored(Transform):
         return torch.from_numpy(read_stored(Path(path)))[None]
 
 
-class LoadOccupancy(Transform):
-    """Read how much each organ covers each feature cell, uint8 ``[3, S, h, w]``, 255 where it fills the cell.
+class LoadRegions(Transform):
+    """Read the region bitmaps of a scan, bool ``[R, S, h, w]`` (`organcam.segmentation.REGION_NAMES`).
 
     Args:
         grid: key of the feature grid inside the file.
@@ -49,8 +49,7 @@ class LoadOccupancy(Transform):
 
     def __call__(self, path: str | Path) -> torch.Tensor:
         """Read the regions file at ``path``."""
-        with np.load(path, allow_pickle=False) as archive:
-            return torch.from_numpy(archive[self.grid])
+        return torch.from_numpy(read_regions(path, self.grid))
 
 
 class LoadStoredd(MapTransform):
@@ -68,12 +67,12 @@ class LoadStoredd(MapTransform):
         return result
 
 
-class LoadOccupancyd(MapTransform):
-    """Dictionary form of `LoadOccupancy`: replaces paths by occupancies."""
+class LoadRegionsd(MapTransform):
+    """Dictionary form of `LoadRegions`: replaces paths by region bitmaps."""
 
     def __init__(self, keys: KeysCollection, grid: str, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.load = LoadOccupancy(grid)
+        self.load = LoadRegions(grid)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the path of every key by its occupancy."""
@@ -84,4 +83,4 @@ class LoadOccupancyd(MapTransform):
 
 
 LoadStoredD = LoadStoredDict = LoadStoredd
-LoadOccupancyD = LoadOccupancyDict = LoadOccupancyd
+LoadRegionsD = LoadRegionsDict = LoadRegionsd

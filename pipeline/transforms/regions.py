@@ -1,34 +1,96 @@
-"""From organ occupancy and label-to-organ bits to the cells where each label's evidence may lie."""
+"""From the regions of a scan and the organs of each label to the cells where the label's evidence may lie."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
+from organcam.segmentation.bitmaps import ORGAN_SETS, REGION_NAMES, Registration, organ_regions
+
+from ..geometry import FeatureGrid
 from .spatial import plain_tensor
 
-__all__ = ["AllowedRegions", "AllowedRegionsD", "AllowedRegionsDict", "AllowedRegionsd"]
+__all__ = ["AllowedRegions", "AllowedRegionsD", "AllowedRegionsDict", "AllowedRegionsd", "expand_regions"]
+
+BITMAPS = (len(ORGAN_SETS), len(REGION_NAMES))
+"""Numbers of region bitmaps, without and with the thirds of the lungs."""
+
+
+def expand_regions(regions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Allowed cells of every label from a scan's region bitmaps; cheap enough to be done on the device, per batch.
+
+    A label is allowed where its organs cover the cell together. A lung with a stated third is narrowed to that third,
+    if the bitmaps hold thirds.
+
+    Args:
+        regions: bool ``[R, *grid]``, R = 7 or 13 (``organcam.segmentation.REGION_NAMES``), or ``[B, R, *grid]``.
+        places: 0/1 ``[M, 3]`` (right lung, left lung, heart and mediastinum) or ``[M, 9]`` with the six thirds behind,
+            or one of these for each item of a batch. A row of zeros (an absent label) is allowed nowhere.
+
+    Returns:
+        bool ``[M, *grid]`` or ``[B, M, *grid]``.
+
+    Raises:
+        ValueError: if the shapes do not fit or bits are not 0 and 1.
+    """
+    batched = places.ndim == 3
+    if regions.ndim < 2 + batched or regions.shape[batched] not in BITMAPS or places.shape[-1] not in (3, 9):
+        msg = (
+            f"expected region bitmaps [R, *grid] with R of {BITMAPS} and label bits [M, 3] or [M, 9], got "
+            f"{tuple(regions.shape)} and {tuple(places.shape)}"
+        )
+        raise ValueError(msg)
+    _validate_bits(places)
+    if batched:
+        return torch.stack([expand_regions(each, bits) for each, bits in zip(regions, places, strict=True)])
+    bits = places.to(device=regions.device, dtype=torch.int64)
+    organs, thirds = bits[:, :3].clone(), bits[:, 3:]
+    narrowed = None
+    if thirds.shape[1] and len(regions) == BITMAPS[1]:
+        own = thirds.view(-1, 2, 3) * organs[:, :2, None]
+        organs[:, :2] *= 1 - own.amax(dim=2)
+        narrowed = own.view(-1, 6)
+    nowhere = torch.zeros_like(regions[:1])
+    table = torch.cat([nowhere, regions]).bool()
+    allowed = table[organs @ torch.tensor([1, 2, 4], device=regions.device)]
+    if narrowed is not None:
+        for third in narrowed.any(dim=0).nonzero().flatten().tolist():
+            rows = narrowed[:, third].bool()
+            allowed[rows] |= table[1 + BITMAPS[0] + third]
+    return allowed
 
 
 class AllowedRegions(Transform):
     """Cells in which a label's evidence may lie: those that its organs cover to at least a fraction.
 
-    Computed when a scan is loaded, from three occupancy grids and three bits per label; the published code stores the
-    grids of all 80 labels. The organs of a label are taken together: a cell that the right lung covers to 15 %
-    and the left to 15 % is covered to 30 % for a label that may lie in both. The published code reads one voxel per
-    cell instead, at a corner of a tile that is not where the cell lies.
+    The organs of a label are taken together: a cell that the right lung covers to 15 % and the left to 15 % is covered
+    to 30 % for a label that may lie in both. The published code stores the grids of all 80 labels; here a label needs
+    three bits (nine with thirds), and the regions of a scan a few bitmaps.
+
+    What it takes as the organs of a scan:
+
+    * an **organ label map** (0 background, 1 right lung, 2 left lung, 3 heart and mediastinum), if ``grid`` is given.
+      Put it behind any spatial transforms of image and label map, which then agree by themselves;
+    * the stored **region bitmaps** (`LoadRegionsd`), bool ``[7, ...]`` or ``[13, ...]``;
+    * the **occupancy** of each organ, ``[3, ...]``.
 
     Args:
         threshold: least share of a cell's box that the label's organs must cover, in [0, 1]; 0 means any contact.
-            Defaults to 0.25, a choice, not a measured optimum.
+            Defaults to 0.25, a choice, not a measured optimum. Stored bitmaps have theirs built in.
+        grid: the network's feature grid, for organ label maps of its input shape.
+        registration: ``network`` lays the cells by stride and offset; ``reference`` shrinks label maps as the published
+            code does, reading tiles of the image that are not where the cells look.
+        mode: ``nearest`` (published), ``area`` or ``trilinear``; of ``reference`` only.
+        dilate: how often to grow the regions of a label map by a 3 x 3 x 3 box of cells.
 
     Raises:
-        ValueError: if the threshold is outside [0, 1].
+        ValueError: for an option outside its legal values.
 
     Example:
         >>> occupancy = torch.tensor([0.6, 0.1, 0.0, 0.0, 0.2, 0.1, 0.0, 0.0, 0.9]).view(3, 1, 1, 3)
@@ -39,67 +101,107 @@ class AllowedRegions(Transform):
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  (MONAI's own form)
 
-    def __init__(self, threshold: float = 0.25) -> None:
-        if not 0 <= threshold <= 1:
-            msg = f"threshold is a share of a cell and must lie in [0, 1], got {threshold}"
-            raise ValueError(msg)
+    def __init__(
+        self,
+        threshold: float = 0.25,
+        grid: FeatureGrid | None = None,
+        registration: Registration = "network",
+        mode: Literal["nearest", "area", "trilinear"] = "nearest",
+        dilate: int = 0,
+    ) -> None:
+        self.options: dict[str, Any] = {
+            "threshold": threshold,
+            "registration": registration,
+            "mode": mode,
+            "dilate": dilate,
+        }
+        organ_regions(np.zeros((1, 1, 1), np.uint8), _ONE_CELL, **self.options)  # refuses illegal options at once
         self.threshold = threshold
+        self.grid = grid
 
-    def __call__(self, occupancy: Any, organs: Any) -> Any:  # type: ignore[override]
+    def __call__(self, scan: Any, organs: Any) -> Any:  # type: ignore[override]
         """Allowed cells of one scan.
 
         Args:
-            occupancy: share of each cell that each organ covers, ``[3, S, h, w]`` (or any grid): floating 0 to 1,
-                bool, or uint8 in steps of 1/255. Organs: right lung, left lung, heart and mediastinum.
-            organs: 0/1 per label and organ, ``[M, 3]``; a row of zeros (an absent label) is allowed nowhere.
+            scan: organ label map ``[D, H, W]`` or ``[1, D, H, W]`` (integers, if ``grid`` was given); region bitmaps,
+                bool ``[7, S, h, w]`` or ``[13, S, h, w]``; or the share of each cell that each organ covers,
+                ``[3, S, h, w]`` (or any grid): floating 0 to 1, bool, or uint8 in steps of 1/255.
+            organs: 0/1 per label and organ, ``[M, 3]``, or ``[M, 9]`` with the stated thirds of the lungs; a row of
+                zeros (an absent label) is allowed nowhere.
 
         Returns:
-            bool ``[M, S, h, w]``, of the occupancy's kind (numpy or tensor), without metadata.
+            bool ``[M, S, h, w]``, of the kind of ``scan`` (numpy or tensor), without metadata.
 
         Raises:
             ValueError: if the numbers of organs differ, shares lie outside 0 to 1, or bits are not 0 and 1.
         """
-        shares = torch.as_tensor(plain_tensor(occupancy))
-        bits = torch.as_tensor(plain_tensor(organs)).to(shares.device)
-        _validate(shares, bits)
+        found = torch.as_tensor(plain_tensor(scan))
+        bits = torch.as_tensor(plain_tensor(organs)).to(found.device)
+        if self.grid is not None:
+            allowed = expand_regions(self._from_label_map(found, thirds=bits.shape[-1] == 9), bits)
+        elif found.dtype == torch.bool and found.shape[0] in BITMAPS:
+            allowed = expand_regions(found, bits)
+        else:
+            allowed = self._from_occupancy(found, bits)
+        return allowed if isinstance(scan, torch.Tensor) else allowed.numpy()
+
+    def _from_label_map(self, labels: torch.Tensor, thirds: bool) -> torch.Tensor:
+        array = labels[0] if labels.ndim == 4 and labels.shape[0] == 1 else labels
+        values = array.cpu().numpy()
+        if values.ndim != 3 or not np.isin(np.unique(values), (0, 1, 2, 3)).all():
+            msg = f"expected an organ label map [D, H, W] with values 0 to 3, got shape {tuple(labels.shape)}"
+            raise ValueError(msg)
+        assert self.grid is not None
+        regions = organ_regions(values.astype(np.uint8), self.grid, thirds=thirds, **self.options)
+        return torch.from_numpy(regions).to(labels.device)
+
+    def _from_occupancy(self, shares: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+        _validate_occupancy(shares, bits)
         as_share = shares.to(torch.float32) / (255 if shares.dtype == torch.uint8 else 1)
         covered = torch.einsum("mo,o...->m...", bits.to(torch.float32), as_share)
         # a share summed in float32 may miss the threshold by a rounding error
-        allowed = (covered >= self.threshold - 1e-6) & (covered > 0)
-        return allowed if isinstance(occupancy, torch.Tensor) else allowed.numpy()
+        return (covered >= self.threshold - 1e-6) & (covered > 0)
 
 
 class AllowedRegionsd(MapTransform):
     """Dictionary form of :class:`AllowedRegions`: adds the allowed cells of each label to the item.
 
     Args:
-        keys: the occupancy, ``[3, S, h, w]``.
-        organs_key: entry with the label-to-organ bits ``[M, 3]``. Defaults to ``"organs"``.
+        keys: the one entry with the scan's organs, in any of the three forms.
+        organs_key: entry with the label-to-organ bits ``[M, 3]`` or ``[M, 9]``. Defaults to ``"organs"``.
         output_key: where the bool ``[M, S, h, w]`` is put. Defaults to ``"allowed"``.
         threshold: see :class:`AllowedRegions`.
-        allow_missing_keys: whether an item may lack the occupancy; it then gets no allowed cells either.
+        grid: see :class:`AllowedRegions`.
+        registration: see :class:`AllowedRegions`.
+        mode: see :class:`AllowedRegions`.
+        dilate: see :class:`AllowedRegions`.
+        allow_missing_keys: whether an item may lack the entry; it then gets no allowed cells either.
 
     Raises:
-        ValueError: if more than one key is given.
+        ValueError: if more than one key is given, or for illegal options.
     """
 
     backend = AllowedRegions.backend
 
     def __init__(
         self,
-        keys: KeysCollection = "occupancy",
+        keys: KeysCollection = "regions",
         organs_key: Hashable = "organs",
         output_key: Hashable = "allowed",
         threshold: float = 0.25,
+        grid: FeatureGrid | None = None,
+        registration: Registration = "network",
+        mode: Literal["nearest", "area", "trilinear"] = "nearest",
+        dilate: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            msg = f"expected the key of one occupancy, got {self.keys}"
+            msg = f"expected the key of one scan's organs, got {self.keys}"
             raise ValueError(msg)
         self.organs_key = organs_key
         self.output_key = output_key
-        self.allowed_regions = AllowedRegions(threshold)
+        self.allowed_regions = AllowedRegions(threshold, grid, registration, mode, dilate)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the allowed cells to an item."""
@@ -109,7 +211,10 @@ class AllowedRegionsd(MapTransform):
         return d
 
 
-def _validate(shares: torch.Tensor, bits: torch.Tensor) -> None:
+_ONE_CELL = FeatureGrid((1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), (1, 1, 1))
+
+
+def _validate_occupancy(shares: torch.Tensor, bits: torch.Tensor) -> None:
     if bits.ndim != 2 or shares.ndim < 2 or bits.shape[1] != shares.shape[0]:
         msg = (
             f"occupancy [organs, *grid] and label bits [M, organs] must have the same organs, got "
@@ -122,6 +227,10 @@ def _validate(shares: torch.Tensor, bits: torch.Tensor) -> None:
     if not shares.is_floating_point() and shares.dtype not in (torch.uint8, torch.bool):
         msg = f"occupancy must be floating (0 to 1), bool or uint8 (steps of 1/255), got {shares.dtype}"
         raise ValueError(msg)
+    _validate_bits(bits)
+
+
+def _validate_bits(bits: torch.Tensor) -> None:
     if not ((bits == 0) | (bits == 1)).all():
         msg = f"label bits must hold 0 and 1 only, got {bits.min().item()} to {bits.max().item()}"
         raise ValueError(msg)

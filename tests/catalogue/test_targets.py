@@ -182,7 +182,8 @@ def test_own_labels_join_the_published_ones():
     assert len(targets.names) == 82
     mine = targets.columns(list(own))
     assert mine.present.tolist() == [[1, 1], [0, 0]]
-    assert mine.organs[0].tolist() == [[1, 1, 0], [0, 0, 1]]
+    assert mine.organs[0].tolist() == [[1, 0, 0], [0, 0, 1]]  # the stated side is kept
+    assert mine.thirds[0].tolist() == [[1, 0, 0, 0, 0, 0], [0] * 6]
     with pytest.raises(ConfigError, match="already in use: tuberculosis"):
         targets.join(custom_targets(cells, {"tuberculosis": own["tuberculosis"]}))
 
@@ -190,7 +191,7 @@ def test_own_labels_join_the_published_ones():
 @pytest.mark.parametrize(
     ("definition", "words"),
     [
-        ({"organs": ["right_lung"]}, "exactly the keys 'organs' and 'cells'"),
+        ({"organs": ["right_lung"]}, "needs 'cells'"),
         ({"organs": ["right_lungs"], "cells": ["nodule"]}, "did you mean 'right_lung'"),
         ({"organs": ["right_lung"], "cells": ["noduel"]}, "did you mean 'nodule'"),
         ({"organs": ["right_lung"], "cells": ["nodule*lungs"]}, "did you mean 'lung'"),

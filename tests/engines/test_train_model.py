@@ -9,11 +9,14 @@ from monai.data import DataLoader, Dataset, DistributedSampler
 from monai.transforms import Compose
 
 from organcam.config import InputConfig, TrainConfig
+from organcam.data.region_store import write_regions
 from organcam.data.volume_store import write_stored
 from organcam.engines import choose_device, judge_on_validation, loader, train_model, training_transforms
+from organcam.engines.loaders import prepare_batch
 from organcam.errors import ConfigError
 from organcam.losses import ClassAndMaskLoss, MaskLoss
 from organcam.networks import AxialNet
+from organcam.segmentation.bitmaps import bitmaps_of_occupancy
 
 SHAPE = (6, 16, 16)
 GRID = "2x2x2-test"
@@ -29,16 +32,17 @@ def make_items(folder: Path, count: int) -> list[dict]:
         if present:
             volume[2:4, 4:8, 2:6] = 100
         write_stored(folder / f"{number}.b2nd", volume)
-        occupancy = np.zeros((3, 2, 2, 2), np.uint8)
-        occupancy[0, ..., 0], occupancy[1, ..., 1] = 255, 255
-        np.savez(folder / f"{number}.npz", **{GRID: occupancy})
+        occupancy = np.zeros((3, 2, 2, 2), np.float32)
+        occupancy[0, ..., 0], occupancy[1, ..., 1] = 1, 1
+        with (folder / f"{number}.npz").open("wb") as stream:
+            write_regions(stream, {GRID: bitmaps_of_occupancy(occupancy, 0.25)})
         items.append(
             {
                 "scan_id": str(number),
                 "image": str(folder / f"{number}.b2nd"),
-                "occupancy": str(folder / f"{number}.npz"),
+                "regions": str(folder / f"{number}.npz"),
                 "label": torch.tensor([present, 0], dtype=torch.float32),
-                "organs": torch.tensor([[present, 0, 0], [0, 0, 0]], dtype=torch.uint8),
+                "places": torch.tensor([[present, 0, 0], [0, 0, 0]], dtype=torch.uint8),
             }
         )
     return items
@@ -51,7 +55,7 @@ def items(tmp_path) -> list[dict]:
 
 def build(items, settings: TrainConfig, seed: int = 0, cached: bool = True):
     shown = InputConfig(shape=SHAPE)
-    steps = training_transforms(shown, GRID, 0.25, augment=settings.augment)
+    steps = training_transforms(shown, GRID, augment=settings.augment)
     if not cached:
         settings = settings.model_copy(update={"cache_gb": 0.0})
     loaders = tuple(loader(items, steps, settings, 6 * 16 * 16, seed, shuffle) for shuffle in (True, False))
@@ -141,16 +145,17 @@ def test_cached_and_read_each_time_give_the_same_batches(items):
         strict=True,
     ):
         torch.testing.assert_close(a["image"], b["image"])
-        assert torch.equal(a["allowed"], b["allowed"])
+        assert torch.equal(a["regions"], b["regions"])
 
 
 def test_allowed_cells_of_an_item_are_where_its_organ_is(items):
     _, (_, batches) = build(items, TrainConfig(device="cpu", batch_size=2))
     batch = next(iter(batches))
     assert batch["image"].shape == (2, 2, 3, 16, 16)
-    assert batch["allowed"][1, 0, ..., 0].all()  # present, right lung
-    assert not batch["allowed"][1, 0, ..., 1].any()
-    assert not batch["allowed"][0].any()  # absent: nowhere
+    allowed = prepare_batch(batch, torch.device("cpu"))[1]["allowed"]
+    assert allowed[1, 0, ..., 0].all()  # present, right lung
+    assert not allowed[1, 0, ..., 1].any()
+    assert not allowed[0].any()  # absent: nowhere
 
 
 def test_a_gpu_that_is_not_there_is_told():

@@ -14,11 +14,12 @@ import pytest
 
 from organcam.config import Workflow, parse_workflow
 from organcam.data.network_input import grid_key, grid_on_scan, input_affine
+from organcam.data.region_store import write_regions
 from organcam.data.volume_store import write_stored
 from organcam.data.writers import write_nifti
 from organcam.geometry import FeatureGrid
 from organcam.runner import SilentProgress, make_executor, write_json_atomic
-from organcam.segmentation.regions import organ_occupancy
+from organcam.segmentation.bitmaps import organ_regions
 from organcam.stages.report import run_report
 from organcam.stages.run import Run
 
@@ -105,7 +106,7 @@ def _write_scans(root: Path, wanted: dict[str, Any]) -> None:
     for folder in ("organs", "volumes", "regions", *(f"attention/{model}" for model in MODELS)):
         (root / folder).mkdir(parents=True)
     grid = grid_on_scan(GRID, input_affine(affine, SHAPE, GRID.input_shape), affine, SHAPE)
-    occupancy = np.rint(organ_occupancy(labels, grid) * 255).astype(np.uint8)
+    regions = organ_regions(labels, grid)
     reports = wanted["reports"]
     rows = [
         {"scan_id": n, "image": f"{n}.nii.gz", "patient_id": n, "split": s, "report_id": n if reports else ""}
@@ -124,7 +125,8 @@ def _write_scans(root: Path, wanted: dict[str, Any]) -> None:
         write_json_atomic(root / "volumes" / f"{name}.json", sidecar)
         if wanted["organs"]:
             write_nifti(root / "organs" / f"{name}_organs.nii.gz", labels, affine)
-        np.savez(root / "regions" / f"{name}.npz", **{grid_key(GRID): occupancy})
+        with (root / "regions" / f"{name}.npz").open("wb") as stream:
+            write_regions(stream, {grid_key(GRID): regions})
         for shift, model in enumerate(MODELS):
             _write_attention(root / "attention" / model / f"{name}.npz", position + 10 * shift)
     if wanted["organs"]:

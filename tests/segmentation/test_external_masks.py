@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from organcam.errors import DataError
+from organcam.errors import ConfigError, DataError
 from organcam.segmentation import external_organs
+from organcam.segmentation.external import check_value_table, read_value_table
 
 AFFINE = np.diag([-8.0, -8.0, 8.0, 1.0])  # array axes (L, P, S): low index is the patient's left
 
@@ -54,3 +55,34 @@ def test_missing_lung_is_flagged():
 def test_wrong_table_or_grid_is_refused_in_words(arguments, error, words):
     with pytest.raises(error, match=words):
         external_organs(lobes(), affine=AFFINE, **arguments)
+
+
+def test_a_table_of_values_is_read_from_yaml(tmp_path):
+    file = tmp_path / "values.yaml"
+    file.write_text("right_lung: [3, 4]\nleft_lung: 1\n")
+    assert read_value_table(str(file)) == {"right_lung": (3, 4), "left_lung": (1,), "heart_mediastinum": ()}
+    assert read_value_table("lungmask")["left_lung"] == (2,)
+
+
+def test_all_mistakes_of_a_table_are_told_together():
+    with pytest.raises(ConfigError) as caught:
+        check_value_table({"rigth_lung": 1, "left_lung": [2, "x"], "heart_mediastinum": 2}, "values.yaml")
+    text = str(caught.value)
+    assert text.startswith("values.yaml: 4 problems")
+    for words in ("did you mean 'right_lung'", "found 'x'", "taken by left_lung", "both right_lung and left_lung"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("[1", "not readable"), ("5", "expected organs"), ("{}", "expected organs")]
+)
+def test_a_file_that_is_no_table_of_values_is_refused(tmp_path, text, words):
+    file = tmp_path / "values.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_value_table(str(file))
+
+
+def test_an_unknown_tool_is_told_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'totalsegmentator'"):
+        read_value_table("totalsegmentater")

@@ -1,8 +1,7 @@
-"""Occupancy of feature grids: hand-computed cells, a brute-force oracle, thirds, rough regions, bitmaps."""
+"""Occupancy of feature grids: hand-computed cells, a brute-force oracle, thirds, rough regions."""
 
 from __future__ import annotations
 
-import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,14 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organcam.geometry import FeatureGrid
-from organcam.segmentation.regions import (
-    lung_thirds,
-    organ_occupancy,
-    pack_bitmaps,
-    reference_regions,
-    rough_regions,
-    unpack_bitmaps,
-)
+from organcam.segmentation.regions import lung_thirds, organ_occupancy, rough_regions
+from organcam.segmentation.shrink import reference_regions
 
 
 def grid(shape, stride, offset, input_shape):
@@ -77,18 +70,6 @@ def test_rough_regions_are_the_published_boxes_on_the_published_grid():
     )
     empty = np.zeros((4, 4, 4), dtype=np.uint8)
     assert np.array_equal(rough_regions(tiles), reference_regions(empty))
-
-
-def test_bitmaps_come_back_and_are_small():
-    rng = np.random.default_rng(0)
-    masks = np.zeros((9, 135, 14, 14), dtype=bool)
-    masks[:, 20:110, 2:12, 3:11] = True
-    masks[:, 30:90, 4:9, 3:11] &= rng.random((9, 60, 5, 8)) < 0.95
-    packed = pack_bitmaps(masks)
-    assert np.array_equal(unpack_bitmaps(packed, masks.shape), masks)
-    file = io.BytesIO()
-    np.savez_compressed(file, regions=packed)
-    assert file.tell() < 10_000
 
 
 def test_unknown_mode_names_the_legal_ones():

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from monai.data import MetaTensor
+from monai.transforms import Flipd, Rotate90d
 
-from organcam.transforms import AllowedRegions, AllowedRegionsd
+from organcam.geometry import FeatureGrid
+from organcam.segmentation.bitmaps import bitmaps_of_occupancy, organ_regions
+from organcam.transforms import AllowedRegions, AllowedRegionsd, FlipRotate, expand_regions
 
 RIGHT, LEFT, HEART = np.eye(3, dtype=np.uint8)
 BOTH, NONE = RIGHT + LEFT, np.zeros(3, np.uint8)
@@ -85,10 +88,10 @@ def test_higher_threshold_allows_no_more(occupancy, one, other):
 
 def test_dictionary_form_adds_the_entry():
     item = {"occupancy": grid([1.0], [0], [0]), "organs": np.stack([RIGHT, HEART])}
-    out = AllowedRegionsd()(item)
+    out = AllowedRegionsd("occupancy")(item)
     assert out["allowed"].ravel().tolist() == [True, False]
     assert "allowed" not in item
-    assert "allowed" not in AllowedRegionsd(allow_missing_keys=True)({"organs": item["organs"]})
+    assert "allowed" not in AllowedRegionsd("occupancy", allow_missing_keys=True)({"organs": item["organs"]})
 
 
 @pytest.mark.parametrize(
@@ -108,5 +111,117 @@ def test_bad_input_says_what_is_wrong(occupancy, organs, words):
 def test_threshold_and_keys_are_checked():
     with pytest.raises(ValueError, match=r"\[0, 1\], got 25"):
         AllowedRegions(25)
-    with pytest.raises(ValueError, match="one occupancy"):
+    with pytest.raises(ValueError, match="one scan's organs"):
         AllowedRegionsd(keys=("a", "b"))
+
+
+# Region bitmaps: sets of organs by code, then the thirds of the lungs.
+
+
+def bitmaps(thirds: bool = True) -> torch.Tensor:
+    """Every bitmap its own cell: bitmap r allows cell r only."""
+    count = 13 if thirds else 7
+    return torch.eye(count, dtype=torch.bool).view(count, 1, 1, count)
+
+
+def cell_numbers(allowed: torch.Tensor) -> list[list[int]]:
+    return [row.flatten().nonzero().flatten().tolist() for row in allowed]
+
+
+def test_a_label_takes_the_bitmap_of_its_set_of_organs():
+    places = torch.from_numpy(np.stack([RIGHT, LEFT, BOTH, HEART, RIGHT + HEART, LEFT + HEART, BOTH + HEART, NONE]))
+    assert cell_numbers(expand_regions(bitmaps(), places)) == [[0], [1], [2], [3], [4], [5], [6], []]
+
+
+def test_a_stated_third_narrows_its_lung_only():
+    def bits(organs, *thirds):
+        return [*organs.tolist(), *(int(i in thirds) for i in range(6))]
+
+    rows = [
+        bits(RIGHT, 0),  # upper third of the right lung
+        bits(RIGHT, 0, 2),
+        bits(BOTH, 4),  # the whole right lung and the middle third of the left
+        bits(BOTH, 1, 5),
+        bits(BOTH + HEART, 1, 5),
+        bits(LEFT, 0),  # a third of a lung that the label is not in
+        bits(NONE, 0, 3),
+    ]
+    found = expand_regions(bitmaps(), torch.tensor(rows))
+    assert cell_numbers(found) == [[7], [7, 9], [0, 11], [8, 12], [3, 8, 12], [1], []]
+    without = expand_regions(bitmaps(thirds=False), torch.tensor(rows))
+    assert cell_numbers(without) == [[0], [0], [2], [2], [6], [1], []]
+
+
+def test_a_batch_is_the_same_as_its_items():
+    torch.manual_seed(0)
+    regions = torch.rand(3, 13, 2, 4, 4) > 0.5
+    places = (torch.rand(3, 5, 9) > 0.5).to(torch.uint8)
+    batch = expand_regions(regions, places)
+    assert batch.shape == (3, 5, 2, 4, 4)
+    for item in range(3):
+        assert torch.equal(batch[item], expand_regions(regions[item], places[item]))
+
+
+def test_bitmaps_give_what_the_occupancy_gives():
+    rng = np.random.default_rng(3)
+    occupancy = rng.random((3, 2, 3, 4)).astype(np.float32) / 3
+    places = np.stack([RIGHT, LEFT, BOTH, HEART, BOTH + HEART, NONE])
+    from_bitmaps = AllowedRegions()(bitmaps_of_occupancy(occupancy, 0.25), places)
+    assert np.array_equal(from_bitmaps, AllowedRegions(0.25)(occupancy, places))
+
+
+TILING = FeatureGrid((2, 4, 4), (3, 4, 4), (1, 1.5, 1.5), (1, 1, 1), (6, 16, 16))
+
+
+def scan() -> dict:
+    rng = np.random.default_rng(5)
+    labels = np.repeat(np.repeat(rng.integers(0, 4, (6, 8, 8)), 2, 1), 2, 2).astype(np.uint8)
+    image = torch.from_numpy(rng.random((1, 6, 16, 16)))
+    return {"image": image, "organs_map": torch.from_numpy(labels)[None], "organs": np.eye(3)}
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("registration", ["network", "reference"])
+def test_regions_of_a_flipped_label_map_are_the_flipped_regions(axis, registration):
+    mode = "area" if registration == "reference" else "nearest"
+    allow = AllowedRegionsd("organs_map", grid=TILING, registration=registration, mode=mode)
+    before = allow(Flipd(["image", "organs_map"], spatial_axis=axis)(scan()))
+    after = Flipd(["image", "allowed"], spatial_axis=axis)(allow(scan()))
+    assert before["allowed"].any()
+    assert torch.equal(before["allowed"], torch.as_tensor(np.asarray(after["allowed"])))
+    assert torch.equal(torch.as_tensor(before["image"]), torch.as_tensor(after["image"]))
+
+
+def test_regions_of_a_turned_label_map_are_the_turned_regions():
+    allow = AllowedRegionsd("organs_map", grid=TILING)
+    before = allow(Rotate90d(["organs_map"], k=1, spatial_axes=(1, 2))(scan()))
+    after = Rotate90d(["allowed"], k=1, spatial_axes=(1, 2))(allow(scan()))
+    assert torch.equal(before["allowed"], torch.as_tensor(np.asarray(after["allowed"])))
+
+
+def test_the_published_augmentation_turns_bitmaps_as_it_turns_allowed_cells():
+    regions = organ_regions(np.asarray(scan()["organs_map"][0]), TILING, thirds=True)
+    places = torch.tensor([[1, 1, 0, 1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0, 0]])
+    turn = FlipRotate(flip=2, turns=1)
+    one = expand_regions(torch.from_numpy(turn(regions)), places)
+    assert torch.equal(one, turn(expand_regions(torch.from_numpy(regions), places)))
+
+
+@pytest.mark.parametrize(
+    ("regions", "places", "words"),
+    [
+        (torch.zeros(5, 1, 1, 1), torch.zeros(2, 3), "R of"),
+        (torch.zeros(7, 1, 1, 1), torch.zeros(2, 4), r"\[M, 3\] or \[M, 9\]"),
+        (torch.zeros(7, 1, 1, 1), torch.full((2, 3), 3), "0 and 1 only"),
+    ],
+)
+def test_bitmaps_and_bits_that_do_not_fit_are_refused(regions, places, words):
+    with pytest.raises(ValueError, match=words):
+        expand_regions(regions, places)
+
+
+def test_a_label_map_with_other_values_is_refused():
+    with pytest.raises(ValueError, match="values 0 to 3"):
+        AllowedRegions(grid=TILING)(np.full((6, 16, 16), 9, np.uint8), np.eye(3))
+    with pytest.raises(ValueError, match="did you mean 'reference'"):
+        AllowedRegions(registration="refrence")

@@ -1,0 +1,159 @@
+"""Labels that a user defines: which organs each may lie in, and which reported findings make it present.
+
+A label table is YAML, one label a key::
+
+    lung_tumour:
+      organs: [right_lung, left_lung]
+      cells: [cancer, mass*right_upper]   # abnormality, or abnormality*location
+    pneumonia: [right_lung, left_lung]    # short: the label is an abnormality of the catalogue
+
+A stated side is kept: with both lungs among the organs, a finding stated on one side only is looked for in that lung.
+``sides: ignore`` turns that off for a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from organcam.errors import ConfigError, did_you_mean
+
+from .tables import OTHER_DISEASE, OTHER_LOCATION, abnormalities, locations, region_labels
+
+__all__ = ["OwnLabel", "check_label_table", "read_label_table"]
+
+ORGANS = ("right_lung", "left_lung", "heart_mediastinum")
+KEYS = ("organs", "cells", "sides")
+SIDES = ("keep", "ignore")
+
+
+@dataclass(frozen=True)
+class OwnLabel:
+    """One label of a user's table.
+
+    Attributes:
+        name: of the network's output.
+        organs: where it may lie.
+        cells: ``abnormality`` or ``abnormality*location`` entries, any of which makes it present.
+        keep_side: whether a side that the report states narrows two lungs to one.
+    """
+
+    name: str
+    organs: tuple[str, ...]
+    cells: tuple[str, ...]
+    keep_side: bool = True
+
+    @property
+    def bits(self) -> tuple[int, int, int]:
+        """0/1 for right lung, left lung, heart and mediastinum."""
+        right, left, heart = (int(organ in self.organs) for organ in ORGANS)
+        return right, left, heart
+
+
+def read_label_table(path: str | Path) -> dict[str, OwnLabel]:
+    """Read and check a label table.
+
+    Raises:
+        ConfigError: if the file is missing, is no YAML, or does not fit; all mistakes are named together.
+    """
+    file = Path(path)
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"label table {file}: {error.strerror or error}"
+        raise ConfigError(msg) from None
+    except UnicodeDecodeError:
+        msg = f"label table {file}: not a text file"
+        raise ConfigError(msg) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        msg = f"label table {file}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}"
+        raise ConfigError(msg) from None
+    return check_label_table(document, f"label table {file}")
+
+
+def check_label_table(document: Any, source: str = "label table") -> dict[str, OwnLabel]:
+    """Check a label table that is plain data already; ``source`` names it in the error.
+
+    Raises:
+        ConfigError: with every mistake, its label and key, and the nearest legal word.
+
+    Example:
+        >>> check_label_table({"pneumonia": ["left_lung"]})["pneumonia"].bits
+        (0, 1, 0)
+    """
+    if not isinstance(document, Mapping) or not document:
+        msg = f"{source}: expected labels with their organs, such as 'pneumonia: [right_lung, left_lung]'"
+        raise ConfigError(msg)
+    problems = [problem for name, entry in document.items() for problem in _problems(name, entry)]
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        msg = f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}{lines}"
+        raise ConfigError(msg)
+    return {name: _own_label(name, entry) for name, entry in document.items()}
+
+
+def _own_label(name: str, entry: Any) -> OwnLabel:
+    full = entry if isinstance(entry, Mapping) else {"organs": entry}
+    cells = tuple(full.get("cells", (name,)))
+    return OwnLabel(name, tuple(full["organs"]), cells, full.get("sides", "keep") == "keep")
+
+
+def _problems(name: Any, entry: Any) -> Iterator[str]:
+    """What is wrong with one label."""
+    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+        yield f"label '{name}': a name becomes a column and part of file names: use letters, digits, '_' and '-'"
+        return
+    if name in _taken():
+        yield f"label '{name}': is one of the catalogue's own region labels; choose another name"
+    full = entry if isinstance(entry, Mapping) else {"organs": entry}
+    for key in full:
+        if key not in KEYS:
+            yield f"label '{name}': no such key '{key}', {did_you_mean(str(key), KEYS)}"
+    yield from _list_problems(name, "organs", full.get("organs"), ORGANS)
+    if "cells" in full:
+        yield from _cell_problems(name, full["cells"])
+    elif not _is_abnormality(name):
+        yield f"label '{name}' needs 'cells', the findings that make it present: it is no abnormality of the catalogue"
+    if full.get("sides", "keep") not in SIDES:
+        yield f"label '{name}', sides: unknown '{full['sides']}'; {did_you_mean(str(full['sides']), SIDES)}"
+
+
+def _list_problems(name: str, key: str, values: Any, legal: Sequence[str]) -> Iterator[str]:
+    if not isinstance(values, (list, tuple)) or not values:
+        found = "nothing" if values in (None, [], ()) else f"'{values}'"
+        yield f"label '{name}': '{key}' must be a list with at least one entry, found {found}"
+        return
+    for value in values:
+        if value not in legal:
+            yield f"label '{name}', {key}: unknown '{value}'; {did_you_mean(str(value), legal)}"
+
+
+def _cell_problems(name: str, cells: Any) -> Iterator[str]:
+    if not isinstance(cells, (list, tuple)) or not cells:
+        found = "nothing" if cells in (None, [], ()) else f"'{cells}'"
+        yield f"label '{name}': 'cells' must be a list with at least one entry, found {found}"
+        return
+    for cell in cells:
+        abnormality, star, location = str(cell).partition("*")
+        legal = [entry.name for entry in abnormalities()]
+        if not _is_abnormality(abnormality):
+            yield f"label '{name}', cell '{cell}': unknown '{abnormality}'; {did_you_mean(abnormality, legal)}"
+        places = [entry.name for entry in locations()]
+        if star and location not in {*places, OTHER_LOCATION}:
+            yield f"label '{name}', cell '{cell}': unknown '{location}'; {did_you_mean(location, places)}"
+
+
+@cache
+def _taken() -> frozenset[str]:
+    return frozenset(label.name for label in region_labels())
+
+
+def _is_abnormality(name: str) -> bool:
+    return name in {OTHER_DISEASE, *(entry.name for entry in abnormalities())}
