@@ -51,7 +51,7 @@ def organ_regions(
     labels: LabelArray,
     grid: GridLike,
     *,
-    threshold: float = 0.25,
+    threshold: float = 0.1,
     registration: Registration = "network",
     mode: str = "nearest",
     dilate: int = 0,

@@ -1,3 +1,4 @@
+import inspect
 from pathlib import Path
 
 import pytest
@@ -5,8 +6,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organcam.config import Workflow, apply_overrides, load_workflow, parse_workflow
+from organcam.config import RegionsConfig, Workflow, apply_overrides, load_workflow, parse_workflow
 from organcam.errors import ConfigError
+from organcam.segmentation.bitmaps import organ_regions
+from organcam.transforms import AllowedRegions, AllowedRegionsd
 
 
 def problems_of(document) -> str:
@@ -125,3 +128,9 @@ def test_overrides_leave_the_document_alone():
     document = {"train": {"epochs": 1}}
     assert apply_overrides(document, ["train.epochs=2"])["train"]["epochs"] == 2
     assert document["train"]["epochs"] == 1
+
+
+def test_threshold_of_a_region_is_the_same_from_python_and_from_a_workflow():
+    functions = (organ_regions, AllowedRegions.__init__, AllowedRegionsd.__init__)
+    defaults = {inspect.signature(function).parameters["threshold"].default for function in functions}
+    assert defaults == {RegionsConfig().threshold}

@@ -103,7 +103,7 @@ class AllowedRegions(Transform):
 
     def __init__(
         self,
-        threshold: float = 0.25,
+        threshold: float = 0.1,
         grid: FeatureGrid | None = None,
         registration: Registration = "network",
         mode: Literal["nearest", "area", "trilinear"] = "nearest",
@@ -188,7 +188,7 @@ class AllowedRegionsd(MapTransform):
         keys: KeysCollection = "regions",
         organs_key: Hashable = "organs",
         output_key: Hashable = "allowed",
-        threshold: float = 0.25,
+        threshold: float = 0.1,
         grid: FeatureGrid | None = None,
         registration: Registration = "network",
         mode: Literal["nearest", "area", "trilinear"] = "nearest",

@@ -166,7 +166,7 @@ def test_bitmaps_give_what_the_occupancy_gives():
     rng = np.random.default_rng(3)
     occupancy = rng.random((3, 2, 3, 4)).astype(np.float32) / 3
     places = np.stack([RIGHT, LEFT, BOTH, HEART, BOTH + HEART, NONE])
-    from_bitmaps = AllowedRegions()(bitmaps_of_occupancy(occupancy, 0.25), places)
+    from_bitmaps = AllowedRegions(0.25)(bitmaps_of_occupancy(occupancy, 0.25), places)
     assert np.array_equal(from_bitmaps, AllowedRegions(0.25)(occupancy, places))
 
 

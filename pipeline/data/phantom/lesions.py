@@ -181,9 +181,9 @@ def _effusion(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     sides = [-1, 1] if rng.random() < 0.35 else [_side(rng)]
     lesions = []
     for side in sides:
-        grade = int(rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2]))
-        thickness = float(rng.uniform(*((22, 32), (34, 48), (52, 70))[grade]))
-        top = (0.55, 0.42, 0.30)[grade] + float(rng.uniform(-0.05, 0.05))
+        grade = int(rng.choice([0, 1, 2], p=[0.3, 0.4, 0.3]))
+        thickness = float(rng.uniform(*((24, 36), (44, 62), (70, 100))[grade]))
+        top = (0.52, 0.38, 0.22)[grade] + float(rng.uniform(-0.05, 0.05))
         lesions.append(Lesion("pleural_effusion", _name(side), axes=(thickness, top), grade=grade))
     return lesions
 
