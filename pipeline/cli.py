@@ -94,8 +94,8 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run a workflow. The same command goes on where a killed run stopped."""
-    from .config import load_workflow  # noqa: PLC0415
     from .stages.workflow import select_stages  # noqa: PLC0415
+    from .workflow_file import load_workflow  # noqa: PLC0415
 
     checked = load_workflow(workflow, settings)
     _run(checked, out, select_stages(checked, first, last), workers, executor, shard, quiet)
@@ -235,10 +235,10 @@ def phantom(
     quiet: Quiet = False,
 ) -> None:
     """Render phantom chest CT with reports and known truth: images/, scans.csv, reports.csv, truth/."""
-    from .config import load_workflow  # noqa: PLC0415
     from .runner import interruptible, make_executor, make_progress  # noqa: PLC0415
     from .stages.phantom import render_dataset  # noqa: PLC0415
     from .stages.run import Run  # noqa: PLC0415
+    from .workflow_file import load_workflow  # noqa: PLC0415
 
     workflow = load_workflow("phantom", [f"phantom.{setting}" for setting in settings])
     assert workflow.phantom is not None
@@ -260,7 +260,7 @@ def check(
 ) -> None:
     """Check a workflow and its data before hours of computing: what is there, what is missing, what it will take."""
     from .check import check_workflow  # noqa: PLC0415
-    from .config import load_workflow  # noqa: PLC0415
+    from .workflow_file import load_workflow  # noqa: PLC0415
 
     findings = check_workflow(load_workflow(workflow, settings))
     table = Table("", "what", "found", title=f"Check of {workflow}", title_justify="left")
@@ -326,7 +326,7 @@ def _with_section(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _workflow(document: dict[str, Any], settings: list[str], wanted: dict[str, Any] | None = None) -> Any:
-    from .config import apply_overrides, parse_workflow  # noqa: PLC0415
+    from .workflow_file import apply_overrides, parse_workflow  # noqa: PLC0415
 
     return parse_workflow(apply_overrides({**document, **(wanted or {})}, settings), "command line")
 
@@ -335,7 +335,7 @@ def _workflow_of(out: Path, workflow: str | None, settings: list[str], wanted: d
     """The workflow of a run directory or file, with a command's own options and the settings over it."""
     import json  # noqa: PLC0415
 
-    from .config import load_workflow  # noqa: PLC0415
+    from .workflow_file import load_workflow  # noqa: PLC0415
 
     source = workflow or str(out / "workflow.yaml")
     if workflow is None and not Path(source).is_file():

@@ -10,9 +10,10 @@ from importlib.resources import files
 from pydantic import BaseModel
 
 from .catalogue import region_labels
-from .config import STAGES, MaskLossConfig, ModelConfig, Workflow, load_workflow
+from .config import STAGES, MaskLossConfig, ModelConfig, Workflow
 from .data.phantom import PhantomSettings
 from .errors import ConfigError, did_you_mean
+from .workflow_file import load_workflow
 
 __all__ = ["TOPICS", "describe_topic"]
 

@@ -6,10 +6,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organcam.config import RegionsConfig, Workflow, apply_overrides, load_workflow, parse_workflow
+from organcam.config import RegionsConfig, Workflow
 from organcam.errors import ConfigError
 from organcam.segmentation.bitmaps import organ_regions
 from organcam.transforms import AllowedRegions, AllowedRegionsd
+from organcam.workflow_file import apply_overrides, load_workflow, parse_workflow
 
 
 def problems_of(document) -> str:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import spacy
 
-import organcam.nlp.spacy_components  # noqa: F401 (registers the factories)
 from organcam.nlp import ReportParser
 
 TEXT = "FINDINGS: 5 mm nodule in the right upper lobe. No pleural effusion.\nIMPRESSION: Nodule, possibly a metastasis."

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organcam.config import Workflow, parse_workflow
+from organcam.config import Workflow
 from organcam.data.network_input import grid_key, grid_on_scan, input_affine
 from organcam.data.region_store import write_regions
 from organcam.data.volume_store import write_stored
@@ -22,6 +22,7 @@ from organcam.runner import SilentProgress, make_executor, write_json_atomic
 from organcam.segmentation.bitmaps import organ_regions
 from organcam.stages.report import run_report
 from organcam.stages.run import Run
+from organcam.workflow_file import parse_workflow
 
 SHAPE, SPACING = (28, 66, 80), (8.0, 5.0, 4.5)
 GRID = FeatureGrid((10, 8, 8), (3.0, 8.0, 8.0), (1.0, 3.5, 3.5), (3, 31, 31), (30, 64, 64))

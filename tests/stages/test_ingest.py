@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organcam.config import parse_workflow
 from organcam.errors import ConfigError, OrganCamError
 from organcam.runner import read_failures
 from organcam.stages.workflow import run_workflow
+from organcam.workflow_file import parse_workflow
 
 
 def save(path: Path, array=None) -> Path:

@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from organcam.config import parse_workflow
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.data.region_store import read_regions
 from organcam.data.volume import Volume
 from organcam.errors import ConfigError
 from organcam.stages.regions import on_stored_grid
 from organcam.stages.targets import check_labels
+from organcam.workflow_file import parse_workflow
 
 
 def test_labels_go_to_the_nearest_voxel_of_the_stored_grid():

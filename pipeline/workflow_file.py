@@ -1,0 +1,144 @@
+"""Reading a workflow file, with every mistake told at once.
+
+A workflow is YAML read with ``yaml.safe_load``; it names components and never evaluates code. Mistakes are given with
+their dotted path and the nearest legal key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .config import Workflow
+from .errors import ConfigError, did_you_mean
+
+__all__ = ["apply_overrides", "load_workflow", "parse_workflow"]
+
+
+def load_workflow(path: str | Path, overrides: Iterable[str] = ()) -> Workflow:
+    """Read and check a workflow file.
+
+    Args:
+        path: a YAML file, or the name of a shipped workflow (``phantom``, ``folder``).
+        overrides: ``dotted.key=value`` settings, the value in YAML; any key of the file may be set.
+
+    Returns:
+        The checked workflow.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or does not fit; all mistakes are named together.
+    """
+    source = _find_workflow(str(path))
+    try:
+        document = yaml.safe_load(source[1])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        msg = f"{source[0]}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}"
+        raise ConfigError(msg) from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        msg = f"{source[0]}: a workflow is a mapping of sections, this file holds a {type(document).__name__}"
+        raise ConfigError(msg)
+    return parse_workflow(apply_overrides(document, overrides), source[0])
+
+
+def parse_workflow(document: Mapping[str, Any], source: str = "workflow") -> Workflow:
+    """Check plain data as a workflow; ``source`` names it in the error."""
+    try:
+        return Workflow.model_validate(dict(document))
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        msg = f"{source}: {len(lines)} problem{'s' if len(lines) > 1 else ''}\n" + "\n".join(f"  {x}" for x in lines)
+        raise ConfigError(msg) from None
+
+
+def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """``dotted.key=value`` settings over a document; the document itself stays as it is."""
+    result = deepcopy(document)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            msg = f"--set {override}: write it as dotted.key=value, such as train.epochs=5"
+            raise ConfigError(msg)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            msg = f"--set {override}: the value is not readable as YAML"
+            raise ConfigError(msg) from None
+        _assign(result, key.split("."), value, override)
+    return result
+
+
+def _assign(node: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        child = node.get(key)
+        if child is None:
+            child = node[key] = {}
+        if not isinstance(child, dict):
+            msg = f"--set {override}: '{key}' holds a value, not a section"
+            raise ConfigError(msg)
+        node = child
+    node[keys[-1]] = value
+
+
+def _find_workflow(path: str) -> tuple[str, str]:
+    file = Path(path)
+    if file.is_file():
+        try:
+            return str(file), file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            msg = f"{file}: not a text file"
+            raise ConfigError(msg) from None
+    folder = files("organcam.workflows")
+    shipped = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    name = file.name.removesuffix(".yaml")
+    if name in shipped and str(file.parent) in {".", "workflows"}:
+        return f"{name}.yaml (shipped)", (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    msg = f"no workflow file {path}. Shipped ones, by name: {did_you_mean(name, shipped)}"
+    raise ConfigError(msg)
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One mistake of a file: its dotted path, what is wrong, the nearest legal key or what was found."""
+    location = [str(part) for part in problem["loc"]]
+    path = ".".join(location)
+    if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        legal = _legal_keys(location[:-1])
+        return f"{path}: no such key" + (f", {did_you_mean(location[-1], legal)}" if legal else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    found = problem.get("input")
+    shown = f" (found {found!r})" if isinstance(found, (str, int, float, bool, list)) and len(repr(found)) < 80 else ""
+    return f"{path}: {message}{shown}" if path else f"{message}"
+
+
+def _legal_keys(location: list[str]) -> list[str]:
+    """Keys of the section at a path; names of models and positions in lists lead into their section."""
+    section: Any = Workflow
+    for part in location:
+        inner = _section_in(_annotations(section).get(part))
+        section = section if inner is None else inner
+    return sorted(_annotations(section))
+
+
+def _annotations(section: Any) -> dict[str, Any]:
+    if is_dataclass(section):
+        hints = get_type_hints(section)
+        return {entry.name: hints[entry.name] for entry in fields(section)}
+    return {name: entry.annotation for name, entry in getattr(section, "model_fields", {}).items()}
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section class inside an annotation such as ``PhantomSettings | None``."""
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
