@@ -224,6 +224,7 @@ class MaskLossConfig(Section):
         reduction: ``balanced``, ``mean`` (published code) or ``sum`` (paper).
         absent: whether absent labels are penalised everywhere (``forbidden``, published), outside the organs where
             they could lie (``outside``), or not at all (``ignored``).
+        smoothing: attention (in units of the logit) below which the absolute form lets go; 0 is the absolute value.
         weight: lambda; of a list the best on the validation split is taken.
         ramp: share of the epochs over which lambda rises from 0.
     """
@@ -231,8 +232,16 @@ class MaskLossConfig(Section):
     form: Literal["absolute", "softplus", "l2"] = "absolute"
     reduction: Literal["balanced", "mean", "sum"] = "balanced"
     absent: Literal["forbidden", "outside", "ignored"] = "forbidden"
+    smoothing: NonNegativeFloat = 0.0
     weight: NonNegativeFloat | list[NonNegativeFloat] = 10.0
     ramp: float = Field(default=0.3, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _smooth_absolute_only(self) -> MaskLossConfig:
+        if self.smoothing and self.form != "absolute":
+            msg = f"smoothing is for form: absolute only, not {self.form}"
+            raise ValueError(msg)
+        return self
 
 
 class TrainConfig(Section):

@@ -26,6 +26,7 @@ def mask_loss(
     form: str = "absolute",
     absent: str = "forbidden",
     reduction: str = "balanced",
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Penalise attention outside the allowed region of each label.
 
@@ -52,6 +53,9 @@ def mask_loss(
             half the mean over forbidden cells of present labels plus half the mean over absent ones (a half without
             cells is 0; with ``absent="ignored"`` the mean over present ones in full). The 2-norm is taken per scan, and
             for "balanced" of present and absent labels apart; mean over scans.
+        smoothing: for "absolute" ``sqrt(a^2 + s^2) - s`` instead of ``|a|``; s is in units of the logit. The slope of
+            ``|a|`` does not fade towards 0: it holds the weights of labels that have not been learned yet at 0,
+            where they stay. Attention above ``s`` is penalised as before.
 
     Returns:
         A scalar.
@@ -65,12 +69,12 @@ def mask_loss(
         >>> mask_loss(attention, allowed, torch.tensor([[1, 0]])).item()  # (|-1| + (0.5 + 0) / 2) / 2
         0.625
     """
-    _validate_options(form, absent, reduction)
+    _validate_options(form, absent, reduction, smoothing)
     _validate_shapes(attention, allowed, labels)
     with torch.autocast(attention.device.type, enabled=False):
         a = attention if attention.dtype == torch.float64 else attention.float()
         groups = _forbidden_groups(allowed, labels, absent, balanced=reduction == "balanced")
-        parts = [_penalty(a, forbidden, form, reduction) for forbidden in groups]
+        parts = [_penalty(a, forbidden, form, reduction, smoothing) for forbidden in groups]
         return torch.stack(parts).mean()
 
 
@@ -81,21 +85,26 @@ class MaskLoss(_Loss):
         form: "absolute", "softplus" or "l2".
         absent: "forbidden", "outside" or "ignored".
         reduction: "balanced", "mean" or "sum".
+        smoothing: 0 or more; "absolute" only.
 
     Raises:
         ValueError: if an option is not legal.
     """
 
-    def __init__(self, form: str = "absolute", absent: str = "forbidden", reduction: str = "balanced") -> None:
-        _validate_options(form, absent, reduction)
+    def __init__(
+        self, form: str = "absolute", absent: str = "forbidden", reduction: str = "balanced", smoothing: float = 0.0
+    ) -> None:
+        _validate_options(form, absent, reduction, smoothing)
         super().__init__()
         self.form = form
         self.absent = absent
         self.reduction = reduction
+        self.smoothing = smoothing
 
     def forward(self, attention: Tensor, allowed: Tensor, labels: Tensor) -> Tensor:
         """Scalar loss of ``[B, M, *grid]`` attention and allowed cells and ``[B, M]`` labels."""
-        return mask_loss(attention, allowed, labels, form=self.form, absent=self.absent, reduction=self.reduction)
+        options = {"form": self.form, "absent": self.absent, "reduction": self.reduction}
+        return mask_loss(attention, allowed, labels, **options, smoothing=self.smoothing)
 
 
 class ClassAndMaskLoss(_Loss):
@@ -159,21 +168,27 @@ def _forbidden_groups(allowed: Tensor, labels: Tensor, absent: str, balanced: bo
     return [of_present, of_absent] if balanced else [of_present | of_absent]
 
 
-def _penalty(a: Tensor, forbidden: Tensor, form: str, reduction: str) -> Tensor:
+def _penalty(a: Tensor, forbidden: Tensor, form: str, reduction: str, smoothing: float) -> Tensor:
     # Values of allowed cells are replaced before the penalty, so that an infinite one there cannot spoil the gradient.
     a = a.masked_fill(~forbidden, 0.0)
     if form == "l2":
         return torch.linalg.vector_norm(a.flatten(1), dim=1).mean()
-    cells = a.abs() if form == "absolute" else functional.softplus(a).masked_fill(~forbidden, 0.0)
+    if form == "softplus":
+        cells = functional.softplus(a).masked_fill(~forbidden, 0.0)
+    else:
+        cells = torch.hypot(a, a.new_tensor(smoothing)) - smoothing if smoothing else a.abs()
     count = len(a) if reduction == "sum" else forbidden.sum().clamp_min(1)
     return cells.sum() / count
 
 
-def _validate_options(form: str, absent: str, reduction: str) -> None:
+def _validate_options(form: str, absent: str, reduction: str, smoothing: float) -> None:
     for name, value, legal in (("form", form, FORMS), ("absent", absent, ABSENT), ("reduction", reduction, REDUCTIONS)):
         if value not in legal:
             msg = f"unknown {name} {value!r} of the mask loss: {did_you_mean(str(value), legal)}"
             raise ValueError(msg)
+    if smoothing < 0 or (smoothing and form != "absolute"):
+        msg = f"smoothing must be 0 or more, and 0 with any form but 'absolute', got {smoothing} with {form!r}"
+        raise ValueError(msg)
 
 
 def _validate_shapes(attention: Tensor, allowed: Tensor, labels: Tensor) -> None:

@@ -243,7 +243,7 @@ def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[Cl
     if mask_loss is None or weight is None:
         return ClassAndMaskLoss(), 0.0
     settings = MaskLossConfig.model_validate(mask_loss)
-    penalty = MaskLoss(form=settings.form, reduction=settings.reduction, absent=settings.absent)
+    penalty = MaskLoss(settings.form, settings.absent, settings.reduction, settings.smoothing)
     return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
 
 

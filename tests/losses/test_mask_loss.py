@@ -25,6 +25,7 @@ FORBIDDEN = torch.tensor([2.0, -4.0, 1.0, -1.0, 0.5, 0.0])
         ({"reduction": "mean", "absent": "ignored"}, 6 / 2),
         ({"form": "softplus", "reduction": "mean"}, functional.softplus(FORBIDDEN).mean().item()),
         ({"form": "softplus", "reduction": "sum"}, functional.softplus(FORBIDDEN).sum().item()),
+        ({"smoothing": 3.0, "absent": "ignored"}, (math.sqrt(13) - 3 + 5 - 3) / 2),
         ({"form": "l2", "reduction": "mean"}, math.sqrt(4 + 16 + 1 + 1 + 0.25)),
         ({"form": "l2", "reduction": "balanced"}, (math.sqrt(20) + math.sqrt(2.25)) / 2),
         ({"form": "l2", "absent": "ignored", "reduction": "sum"}, math.sqrt(20)),
@@ -153,6 +154,8 @@ def test_weight_can_be_changed_between_calls():
         (lambda: MaskLoss(form="abs"), "unknown form 'abs' of the mask loss: .*Legal: absolute, l2, softplus"),
         (lambda: MaskLoss(absent="forbiden"), "did you mean 'forbidden'"),
         (lambda: MaskLoss(reduction="none"), "Legal: balanced, mean, sum"),
+        (lambda: MaskLoss(smoothing=-0.1), "smoothing must be 0 or more"),
+        (lambda: MaskLoss(form="l2", smoothing=0.1), "0 with any form but 'absolute', got 0.1 with 'l2'"),
         (lambda: ClassAndMaskLoss(weight=-1), "0 or more, got -1"),
         (lambda: mask_loss(ATTENTION, ALLOWED[:, :1], LABELS), r"\[1, 2, 4\], \[1, 1, 4\] and \[1, 2\]"),
         (lambda: mask_loss(ATTENTION, ALLOWED, LABELS[:, :1]), r"labels \[B, M\]"),
@@ -170,3 +173,17 @@ def test_absent_labels_may_look_inside_the_organ_they_could_lie_in():
     assert mask_loss(attention, allowed, absent, reduction="mean", absent="outside").item() == pytest.approx(3)
     assert mask_loss(attention, allowed, absent, reduction="mean", absent="forbidden").item() == pytest.approx(13 / 3)
     assert mask_loss(attention, allowed, absent, reduction="mean", absent="ignored").item() == 0
+
+
+def test_smoothing_lets_small_attention_go_and_keeps_the_slope_of_large():
+    small = torch.full((1, 1, 4), 1e-4, requires_grad=True)
+    large = torch.full((1, 1, 4), -5.0, requires_grad=True)
+    for attention in (small, large):
+        mask_loss(attention, torch.zeros(1, 1, 4), torch.ones(1, 1), reduction="sum", smoothing=0.05).backward()
+    assert small.grad.abs().max() < 0.01
+    torch.testing.assert_close(large.grad, torch.full((1, 1, 4), -1.0), rtol=1e-3, atol=0)
+    cells = torch.zeros(1, 1, 4, requires_grad=True)
+    nothing = mask_loss(cells, torch.zeros(1, 1, 4), torch.ones(1, 1), smoothing=0.05)
+    nothing.backward()
+    assert nothing.item() == 0
+    assert torch.equal(cells.grad, torch.zeros(1, 1, 4))
