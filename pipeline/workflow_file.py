@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from .config import Workflow
 from .errors import ConfigError, did_you_mean
+from .yaml_file import parse_yaml, problems_error
 
 __all__ = ["apply_overrides", "load_workflow", "parse_workflow"]
 
@@ -36,13 +37,7 @@ def load_workflow(path: str | Path, overrides: Iterable[str] = ()) -> Workflow:
         ConfigError: if the file is missing, is not YAML, or does not fit; all mistakes are named together.
     """
     source = _find_workflow(str(path))
-    try:
-        document = yaml.safe_load(source[1])
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        msg = f"{source[0]}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}"
-        raise ConfigError(msg) from None
+    document = parse_yaml(source[1], source[0])
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -56,9 +51,7 @@ def parse_workflow(document: Mapping[str, Any], source: str = "workflow") -> Wor
     try:
         return Workflow.model_validate(dict(document))
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
-        msg = f"{source}: {len(lines)} problem{'s' if len(lines) > 1 else ''}\n" + "\n".join(f"  {x}" for x in lines)
-        raise ConfigError(msg) from None
+        raise problems_error(source, [_explain(problem) for problem in error.errors()]) from None
 
 
 def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

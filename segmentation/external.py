@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from organcam.errors import ConfigError, DataError, did_you_mean
+from organcam.yaml_file import problems_error, read_yaml
 
 from .grid import to_frame
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, ORGANS, RIGHT_LUNG, Flag, LabelArray, OrganSegmentation, Quality
@@ -106,12 +106,7 @@ def read_value_table(name_or_path: str) -> dict[str, tuple[int, ...]]:
             f"label table '{name_or_path}': neither a file nor a known one; {did_you_mean(name_or_path, LABEL_TABLES)}"
         )
         raise ConfigError(msg)
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError, OSError) as error:
-        msg = f"label table {path}: not readable as YAML: {' '.join(str(error).split())}"
-        raise ConfigError(msg) from None
-    return check_value_table(document, f"label table {path}")
+    return check_value_table(read_yaml(path, f"label table {path}"), f"label table {path}")
 
 
 def check_value_table(document: Any, source: str = "label table") -> dict[str, tuple[int, ...]]:
@@ -131,9 +126,7 @@ def check_value_table(document: Any, source: str = "label table") -> dict[str, t
         raise ConfigError(msg)
     problems = list(_table_problems(document))
     if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        msg = f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}{lines}"
-        raise ConfigError(msg)
+        raise problems_error(source, problems)
     given = {organ: (value,) if isinstance(value, int) else tuple(value) for organ, value in document.items()}
     return {organ: given.get(organ, ()) for organ in ORGANS}
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from organcam.catalogue.tables import ORGANS
+
 __all__ = [
     "BACKGROUND",
     "HEART_MEDIASTINUM",
@@ -28,9 +30,6 @@ FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.uint8]
 
 BACKGROUND, RIGHT_LUNG, LEFT_LUNG, HEART_MEDIASTINUM = 0, 1, 2, 3
-
-ORGANS: tuple[str, str, str] = ("right_lung", "left_lung", "heart_mediastinum")
-"""Organ order everywhere; the label of organ ``i`` is ``i + 1``."""
 
 
 @dataclass(frozen=True)

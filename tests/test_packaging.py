@@ -87,7 +87,7 @@ def test_light_parts_stay_light(module, absent):
 def test_floors_import_downwards_only():
     """cli > stages, report > engines > handlers, inferers > networks ... > nlp, segmentation > catalogue."""
     floors = [
-        {"catalogue", "errors", "version", "geometry"},
+        {"catalogue", "errors", "version", "geometry", "yaml_file"},
         {"nlp", "segmentation"},
         {"metrics", "attention", "runner", "data", "config", "workflow_file"},
         {"losses", "transforms", "networks"},

@@ -13,21 +13,19 @@ A stated side is kept: with both lungs among the organs, a finding stated on one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from organcam.errors import ConfigError, did_you_mean
+from organcam.yaml_file import problems_error, read_yaml
 
-from .tables import OTHER_DISEASE, OTHER_LOCATION, abnormalities, locations, region_labels
+from .tables import ORGANS, OTHER_DISEASE, OTHER_LOCATION, abnormalities, locations, region_labels
 
 __all__ = ["OwnLabel", "check_label_table", "read_label_table"]
 
-ORGANS = ("right_lung", "left_lung", "heart_mediastinum")
 KEYS = ("organs", "cells", "sides")
 SIDES = ("keep", "ignore")
 
@@ -61,21 +59,7 @@ def read_label_table(path: str | Path) -> dict[str, OwnLabel]:
     Raises:
         ConfigError: if the file is missing, is no YAML, or does not fit; all mistakes are named together.
     """
-    file = Path(path)
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"label table {file}: {error.strerror or error}"
-        raise ConfigError(msg) from None
-    except UnicodeDecodeError:
-        msg = f"label table {file}: not a text file"
-        raise ConfigError(msg) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        msg = f"label table {file}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}"
-        raise ConfigError(msg) from None
-    return check_label_table(document, f"label table {file}")
+    return check_label_table(read_yaml(path, f"label table {path}"), f"label table {path}")
 
 
 def check_label_table(document: Any, source: str = "label table") -> dict[str, OwnLabel]:
@@ -93,9 +77,7 @@ def check_label_table(document: Any, source: str = "label table") -> dict[str, O
         raise ConfigError(msg)
     problems = [problem for name, entry in document.items() for problem in _problems(name, entry)]
     if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        msg = f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}{lines}"
-        raise ConfigError(msg)
+        raise problems_error(source, problems)
     return {name: _own_label(name, entry) for name, entry in document.items()}
 
 
@@ -116,7 +98,9 @@ def _problems(name: Any, entry: Any) -> Iterator[str]:
     for key in full:
         if key not in KEYS:
             yield f"label '{name}': no such key '{key}', {did_you_mean(str(key), KEYS)}"
-    yield from _list_problems(name, "organs", full.get("organs"), ORGANS)
+    for organ in (yield from _entries(name, "organs", full.get("organs"))):
+        if organ not in ORGANS:
+            yield f"label '{name}', organs: unknown '{organ}'; {did_you_mean(str(organ), ORGANS)}"
     if "cells" in full:
         yield from _cell_problems(name, full["cells"])
     elif not _is_abnormality(name):
@@ -125,22 +109,17 @@ def _problems(name: Any, entry: Any) -> Iterator[str]:
         yield f"label '{name}', sides: unknown '{full['sides']}'; {did_you_mean(str(full['sides']), SIDES)}"
 
 
-def _list_problems(name: str, key: str, values: Any, legal: Sequence[str]) -> Iterator[str]:
-    if not isinstance(values, (list, tuple)) or not values:
-        found = "nothing" if values in (None, [], ()) else f"'{values}'"
-        yield f"label '{name}': '{key}' must be a list with at least one entry, found {found}"
-        return
-    for value in values:
-        if value not in legal:
-            yield f"label '{name}', {key}: unknown '{value}'; {did_you_mean(str(value), legal)}"
+def _entries(name: str, key: str, values: Any) -> Generator[str, None, Sequence[Any]]:
+    """The entries of a list; what is wrong with it as a list is yielded."""
+    if isinstance(values, (list, tuple)) and values:
+        return values
+    found = "nothing" if values in (None, [], ()) else f"'{values}'"
+    yield f"label '{name}': '{key}' must be a list with at least one entry, found {found}"
+    return ()
 
 
 def _cell_problems(name: str, cells: Any) -> Iterator[str]:
-    if not isinstance(cells, (list, tuple)) or not cells:
-        found = "nothing" if cells in (None, [], ()) else f"'{cells}'"
-        yield f"label '{name}': 'cells' must be a list with at least one entry, found {found}"
-        return
-    for cell in cells:
+    for cell in (yield from _entries(name, "cells", cells)):
         abnormality, star, location = str(cell).partition("*")
         legal = [entry.name for entry in abnormalities()]
         if not _is_abnormality(abnormality):

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Literal
 
 __all__ = [
+    "ORGANS",
     "OTHER_DISEASE",
     "OTHER_LOCATION",
     "REGION_LOCATIONS",
@@ -23,6 +24,9 @@ __all__ = [
     "locations",
     "region_labels",
 ]
+
+ORGANS: tuple[str, str, str] = ("right_lung", "left_lung", "heart_mediastinum")
+"""Order of the organ bits; in a label map the value of organ ``i`` is ``i + 1``."""
 
 OTHER_DISEASE = "other_disease"
 """Row of the label matrix for a disease outside the 83."""

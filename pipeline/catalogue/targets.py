@@ -25,6 +25,7 @@ from organcam.errors import ConfigError, DataError, did_you_mean
 
 from .label_table import OwnLabel, check_label_table
 from .tables import (
+    ORGANS,
     OTHER_DISEASE,
     OTHER_LOCATION,
     REGION_LOCATIONS,
@@ -46,9 +47,6 @@ __all__ = [
 ]
 
 Fidelity = Literal["default", "reference"]
-
-ORGANS: tuple[str, str, str] = ("right_lung", "left_lung", "heart_mediastinum")
-"""Order of the organ bits."""
 
 THIRDS: tuple[str, ...] = ("right_upper", "right_mid", "right_lower", "left_upper", "left_mid", "left_lower")
 """Locations that name a third of a lung, in the order of the third bits."""

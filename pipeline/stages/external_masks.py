@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,45 +13,57 @@ from organcam.segmentation import HEART_MEDIASTINUM, Flag, OrganSegmentation, Qu
 from ..data.readers import VOLUME_SUFFIXES, read_volume, volume_suffix
 from ..data.volume import Volume
 from ..errors import ConfigError, DataError
+from ..runner import fingerprint_value
 
-__all__ = ["find_mask", "mask_stamp", "organs_from_mask"]
-
+__all__ = ["MaskFolder", "mask_stamp", "organs_from_mask"]
 
 USUAL_ENDINGS = ("organs", "seg", "mask", "segmentation")
 
 
-def find_mask(folder: Path, scan_id: str) -> Path:
-    """The label map of a scan: ``<id>`` or ``<id>_<anything>`` with the suffix of a volume.
+class MaskFolder:
+    """The label maps of a folder, listed once.
+
+    Args:
+        folder: holds ``<id>`` or ``<id>_<anything>`` with the suffix of a volume for every scan.
 
     Raises:
         ConfigError: if the folder is not there.
-        DataError: if the scan has none, or more than one.
     """
-    if not folder.is_dir():
-        msg = f"segment.external: no such folder: {folder}"
-        raise ConfigError(msg)
-    volumes = [path for path in sorted(folder.iterdir()) if path.is_file() and volume_suffix(path) in VOLUME_SUFFIXES]
-    stems = {path: path.name[: -len(volume_suffix(path))] for path in volumes}
-    for wanted in (scan_id, *(f"{scan_id}_{word}" for word in USUAL_ENDINGS)):
-        found = [path for path, stem in stems.items() if stem == wanted]
-        if len(found) == 1:
-            return found[0]
-    found = [path for path, stem in stems.items() if stem == scan_id or stem.startswith(f"{scan_id}_")]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        msg = f"expected one label map '{scan_id}.*' or '{scan_id}_*.*' in {folder}, found {names}"
-        raise DataError(msg)
-    return found[0]
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            msg = f"segment.external: no such folder: {folder}"
+            raise ConfigError(msg)
+        self._folder = folder
+        self._by_stem: dict[str, list[Path]] = {}
+        for path in sorted(folder.iterdir()):
+            suffix = volume_suffix(path)
+            if suffix in VOLUME_SUFFIXES and path.is_file():
+                self._by_stem.setdefault(path.name[: -len(suffix)], []).append(path)
+
+    def find(self, scan_id: str) -> Path:
+        """The label map of a scan.
+
+        Raises:
+            DataError: if the scan has none, or more than one.
+        """
+        for wanted in (scan_id, *(f"{scan_id}_{word}" for word in USUAL_ENDINGS)):
+            found = self._by_stem.get(wanted, [])
+            if len(found) == 1:
+                return found[0]
+        stems = [stem for stem in self._by_stem if stem == scan_id or stem.startswith(f"{scan_id}_")]
+        found = [path for stem in stems for path in self._by_stem[stem]]
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found) or "none"
+            msg = f"expected one label map '{scan_id}.*' or '{scan_id}_*.*' in {self._folder}, found {names}"
+            raise DataError(msg)
+        return found[0]
 
 
-def mask_stamp(folder: Path, scan_id: str) -> str:
-    """Name, size and time of a scan's label map, or why there is none: what its segmentation depends on."""
-    try:
-        path = find_mask(folder, scan_id)
-    except DataError as error:
-        return str(error)
+def mask_stamp(path: Path) -> str:
+    """Name, size and time of a label map: what a segmentation made of it depends on."""
     stats = path.stat()
-    return hashlib.sha256(repr((path.name, stats.st_size, stats.st_mtime_ns)).encode()).hexdigest()
+    return fingerprint_value([path.name, stats.st_size, stats.st_mtime_ns])
 
 
 def organs_from_mask(volume: Volume, path: Path, table: Mapping[str, Sequence[int]]) -> OrganSegmentation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ..data.volume import Volume
 from ..data.writers import write_nifti
 from ..errors import DataError
 from ..runner import Unit, WorkContext, write_csv_atomic
-from .external_masks import find_mask, mask_stamp, organs_from_mask
+from .external_masks import MaskFolder, mask_stamp, organs_from_mask
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_segment"]
@@ -34,7 +34,8 @@ def run_segment(run: Run) -> StageSummary:
     units = run.scan_units()
     if settings.external is not None:
         parameters["table"] = read_value_table(settings.label_table)
-        units = _with_masks(units, settings.external.absolute())
+        masks = MaskFolder(settings.external.absolute())
+        units = [_with_mask(unit, masks) for unit in units]
     result = run.spread("segment", VERSION, run.folder("organs"), segment_scan, parameters, units, settings.timeout)
     sidecars = run.sidecars([record.scan_id for record in run.records()], "organs")
     rows = [_quality_row(name, sidecar) for name, sidecar in sidecars.items()]
@@ -46,7 +47,7 @@ def run_segment(run: Run) -> StageSummary:
 def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Segment one scan, or read its mask, and write the label map."""
     volume = read_volume(Path(payload["image"]))
-    organs = _organs(context.id, volume, payload, parameters)
+    organs = _organs(volume, payload, parameters)
     with context.output(f"{context.id}_organs.nii.gz") as path:
         write_nifti(path, organs.labels, volume.affine)
     if organs.parts is not None:
@@ -58,11 +59,11 @@ def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     return {"quality": organs.quality.to_dict(), "rough": organs.rough}
 
 
-def _organs(
-    scan_id: str, volume: Volume, payload: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> OrganSegmentation:
-    if "masks" in payload:
-        return organs_from_mask(volume, find_mask(Path(payload["masks"]), scan_id), parameters["table"])
+def _organs(volume: Volume, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> OrganSegmentation:
+    if "no_mask" in payload:
+        raise DataError(payload["no_mask"])
+    if "mask" in payload:
+        return organs_from_mask(volume, Path(payload["mask"]), parameters["table"])
     try:
         return segment_organs(
             volume.array,
@@ -75,16 +76,15 @@ def _organs(
         raise DataError(msg) from None
 
 
-def _with_masks(units: Sequence[Unit], folder: Path) -> list[Unit]:
-    """The same units with the masks' folder; a changed mask is read again."""
-    return [
-        replace(
-            unit,
-            inputs={**unit.inputs, "mask": mask_stamp(folder, unit.id)},
-            payload={**unit.payload, "masks": str(folder)},
-        )
-        for unit in units
-    ]
+def _with_mask(unit: Unit, masks: MaskFolder) -> Unit:
+    """The same unit with its scan's mask, or with why there is none; a changed mask is read again."""
+    try:
+        path = masks.find(unit.id)
+    except DataError as error:
+        stamp, found = str(error), {"no_mask": str(error)}
+    else:
+        stamp, found = mask_stamp(path), {"mask": str(path)}
+    return replace(unit, inputs={**unit.inputs, "mask": stamp}, payload={**unit.payload, **found})
 
 
 def _quality_row(scan_id: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..catalogue import region_labels
 from ..catalogue.label_table import OwnLabel, read_label_table
-from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
+from ..catalogue.targets import THIRDS, RegionTargets, custom_targets, region_targets, select_labels
 from ..catalogue.targets import possible_organs as possible_in_catalogue
 from ..config import Workflow
 from ..data.records import ScanRecord, in_split
@@ -80,14 +80,14 @@ def _nearest(name: str, legal: Sequence[str]) -> str:
     return f"{hint}All labels: organcam describe labels"
 
 
-def possible_organs(workflow: Workflow, name: str) -> tuple[int, int, int]:
-    """Bits of right lung, left lung, heart and mediastinum: where a label could lie, whatever a report says.
+def possible_organs(workflow: Workflow, names: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Bits of right lung, left lung, heart and mediastinum: where each label could lie, whatever a report says.
 
     Raises:
         ConfigError: for a name that is neither in the catalogue nor in the label table.
     """
     own = own_labels(workflow)
-    return own[name].bits if name in own else possible_in_catalogue(name)
+    return [own[name].bits if name in own else possible_in_catalogue(name) for name in names]
 
 
 def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -98,13 +98,14 @@ def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> d
     """
     if not names:
         return {}
-    possible = {name: [*possible_organs(run.workflow, name), *(0,) * 6] for name in names}
+    bits = possible_organs(run.workflow, names)
+    possible = {name: [*organs, *(0,) * len(THIRDS)] for name, organs in zip(names, bits, strict=True)}
     targets = None
     if (run.root / "labels" / "labels_by_location.csv").is_file():
         targets = load_targets(run, run.records())
     shown: dict[str, dict[str, dict[str, Any]]] = {}
     for scan_id in scan_ids:
-        shown[scan_id] = {name: {"places": bits, "basis": "wherever it could lie"} for name, bits in possible.items()}
+        shown[scan_id] = {name: {"places": at, "basis": "wherever it could lie"} for name, at in possible.items()}
         if targets is None or scan_id not in targets.rows:
             continue
         row = targets.rows[scan_id]

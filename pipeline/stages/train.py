@@ -209,7 +209,7 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: Mapping[str, 
         "grid": grid.to_dict(),
     }
     if mask_loss is not None and mask_loss.absent == "outside":
-        settings["possible_organs"] = [possible_organs(workflow, label) for label in data["labels"]]
+        settings["possible_organs"] = possible_organs(workflow, data["labels"])
     key = fingerprint_value(settings)
     payload = {**data, **settings, "made_for": fingerprint_value([data_key, key])}
     return Unit(candidate.id, {"data": data_key, "settings": key}, payload)

@@ -9,8 +9,10 @@ import pytest
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.data.volume import Volume
 from organcam.errors import ConfigError, DataError
+from organcam.runner import Unit
 from organcam.segmentation.external import LABEL_TABLES
-from organcam.stages.external_masks import find_mask, mask_stamp, organs_from_mask
+from organcam.stages.external_masks import MaskFolder, organs_from_mask
+from organcam.stages.segment import _with_mask
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +29,26 @@ def save(path, array, affine):
 def test_the_mask_of_a_scan_is_found_by_its_id(tmp_path):
     for name in ("a.nii.gz", "a_organs.nii.gz", "b_seg.mha", "c_left.nii.gz", "c_right.nii.gz", "d_x.nii", "ab.nrrd"):
         (tmp_path / name).touch()
-    assert find_mask(tmp_path, "a").name == "a.nii.gz"
-    assert find_mask(tmp_path, "b").name == "b_seg.mha"
-    assert find_mask(tmp_path, "d").name == "d_x.nii"
+    assert MaskFolder(tmp_path).find("a").name == "a.nii.gz"
+    assert MaskFolder(tmp_path).find("b").name == "b_seg.mha"
+    assert MaskFolder(tmp_path).find("d").name == "d_x.nii"
     with pytest.raises(DataError, match="found c_left.nii.gz, c_right.nii.gz"):
-        find_mask(tmp_path, "c")
+        MaskFolder(tmp_path).find("c")
     with pytest.raises(DataError, match="found none"):
-        find_mask(tmp_path, "e")
+        MaskFolder(tmp_path).find("e")
     with pytest.raises(ConfigError, match="no such folder"):
-        find_mask(tmp_path / "none", "a")
+        MaskFolder(tmp_path / "none")
 
 
 def test_a_changed_mask_has_another_stamp(tmp_path):
-    missing = mask_stamp(tmp_path, "a")
+    def stamp():
+        return _with_mask(Unit("a", {}, {}), MaskFolder(tmp_path)).inputs["mask"]
+
+    missing = stamp()
     (tmp_path / "a.nii.gz").write_bytes(b"1")
-    first = mask_stamp(tmp_path, "a")
+    first = stamp()
     (tmp_path / "a.nii.gz").write_bytes(b"22")
-    assert len({missing, first, mask_stamp(tmp_path, "a")}) == 3
+    assert len({missing, first, stamp()}) == 3
 
 
 def test_a_mask_stored_in_other_axes_is_put_on_the_scans(scan, tmp_path):
