@@ -18,7 +18,7 @@ from scipy import sparse
 
 from .types import FloatArray
 
-__all__ = ["AIR_HU", "WORKING_MM", "WorkingGrid", "make_working_grid", "to_frame"]
+__all__ = ["AIR_HU", "WORKING_MM", "WorkingGrid", "make_working_grid", "shear_degrees", "to_frame"]
 
 WORKING_MM = 2.0
 """Working spacing. 2.5 or 3 mm cost up to 0.04 Dice on noisy scans; 1.6 mm doubles the time for 0.001."""
@@ -79,6 +79,18 @@ def to_frame(
     order = np.argsort(change[:, 0])
     spacing = (float(sizes[order[0]]), float(sizes[order[1]]), float(sizes[order[2]]))
     return view, spacing
+
+
+def shear_degrees(affine: npt.ArrayLike) -> float:
+    """How far the axes of an affine are from right angles; a CT with a tilted gantry has up to 30.
+
+    Args:
+        affine: 4x4 from voxel to RAS+ millimetres.
+    """
+    matrix = np.asarray(affine, dtype=float)[:3, :3]
+    axes = matrix / np.linalg.norm(matrix, axis=0)
+    cosines = np.abs(axes.T @ axes)[np.triu_indices(3, 1)]
+    return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
 
 
 def make_working_grid(

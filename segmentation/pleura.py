@@ -25,7 +25,7 @@ from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 __all__ = ["add_leftovers", "fill_missing_side", "pleural_lungs"]
 
 DENSE_HU = -150.0
-FAT_HU = -25.0
+FAT_HU, PURE_FAT_HU = -25.0, -90.0
 PARTIAL_HU = -450.0
 
 EXCESS_MM = 7.0
@@ -48,7 +48,7 @@ def pleural_lungs(
         keep_out: bool, voxels that are never lung (airways).
     """
     dense = (volume > DENSE_HU) & body & (lungs == 0) & ~keep_out
-    free = dense & ~zone
+    free = dense & ~zone & (volume > PURE_FAT_HU)
     # Half a thick slice of air over half a slice of disease is as little dense as this.
     partial = (volume > PARTIAL_HU) & body & (lungs == 0) & ~keep_out & ~zone
     out, models = lungs.copy(), {}

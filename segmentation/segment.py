@@ -14,13 +14,14 @@ from .airways import Airways, airway_wall, find_airways
 from .body import inner_air, is_padded
 from .bowel import find_bowel_gas
 from .closing import close_lungs
-from .grid import WorkingGrid, make_working_grid, to_frame
+from .grid import WorkingGrid, make_working_grid, shear_degrees, to_frame
+from .heart_zone import central_zone, with_bulges
 from .lungs import find_lungs
-from .mediastinum import central_zone, find_mediastinum
+from .mediastinum import find_mediastinum
 from .midline import find_midline
 from .morphology import bounding_box
 from .parts import find_parts
-from .pleura import add_leftovers, fill_missing_side, pleural_lungs
+from .pleura import DENSE_HU, add_leftovers, fill_missing_side, pleural_lungs
 from .quality import Evidence, assess, measure, not_a_chest
 from .reference import reference_lungs, reference_organs
 from .refine import to_native
@@ -81,14 +82,16 @@ def segment_organs(
         return _segment_reference(native, native_spacing, out, frame)
     grid = make_working_grid(native, native_spacing)
     finer = np.zeros_like(out) if parts else None
-    quality, landmarks, rough = _segment_grid(grid, frame, None if finer is None else to_frame(finer, affine)[0])
+    geometry = {"shear_degrees": 0.0 if affine is None else shear_degrees(affine)}
+    seen_parts = None if finer is None else to_frame(finer, affine)[0]
+    quality, landmarks, rough = _segment_grid(grid, geometry, frame, seen_parts)
     aerated = (out >> 2).astype(np.uint8, copy=False)
     out &= 3
     return OrganSegmentation(out, quality, landmarks, aerated=aerated, rough=rough, parts=finer)
 
 
 def _segment_grid(
-    grid: WorkingGrid, frame: LabelArray, finer: LabelArray | None = None
+    grid: WorkingGrid, geometry: dict[str, float], frame: LabelArray, finer: LabelArray | None = None
 ) -> tuple[Quality, dict[str, Any], bool]:
     """Segment on the working grid: labels (bits 0, 1) and aerated lungs (2, 3) to ``frame``, parts to ``finer``."""
     volume, spacing = grid.volume, grid.spacing
@@ -112,7 +115,7 @@ def _segment_grid(
     labels = _organs(part, closed, trunk, thorax, wall)
     ends = (box[0].start == 0, box[0].stop == volume.shape[0])
     seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends)
-    quality = assess(measure(seen))
+    quality = assess(measure(seen) | geometry)
     full = [_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)]
     to_native(full[0], full[1], full[2], grid, frame)
     if finer is not None:
@@ -164,10 +167,11 @@ def _organs(
 ) -> LabelArray:
     """Pleural lungs and mediastinum from the closed lungs."""
     zone = central_zone(thorax, closed.shape)
+    zone = with_bulges(zone, (volume > DENSE_HU) & body & (closed == 0), closed, thorax)
     labels, models, floors = pleural_lungs(volume, closed, body, thorax, zone, airway)
     guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
     labels = np.where(labels == 0, guess, labels)
-    labels[find_mediastinum(volume, labels, body | airway, thorax, zone)] = HEART_MEDIASTINUM
+    labels[find_mediastinum(volume, labels, closed, body | airway, thorax, zone)] = HEART_MEDIASTINUM
     return add_leftovers(volume, labels, body, thorax, models, floors, airway)
 
 

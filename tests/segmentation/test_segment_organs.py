@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.errors import DataError
 from organcam.segmentation import montage, save_montage, segment_organs
 
@@ -31,6 +32,19 @@ def test_phantom_organs_are_found_and_nothing_is_flagged(phantom, result):
     heart, truth = result.labels == 3, phantom.organs == 3
     assert (heart & truth).sum() > 0.75 * truth.sum()
     assert (heart & truth).sum() > 0.6 * heart.sum()
+
+
+def test_a_large_heart_between_clear_lungs_is_heart_and_not_dense_lung():
+    prevalence = {finding: float(finding == "cardiomegaly") for finding in PhantomSettings().prevalence}
+    settings = PhantomSettings(
+        seed=2, shape=(60, 160, 160), scans={"test": 1}, interventions=0, confounders=(), prevalence=prevalence
+    )
+    scan = render_scan(settings, plan_dataset(settings)[0])
+    labels = segment_organs(scan.hu, affine=scan.affine).labels
+    truth = scan.organs == 3
+    assert ((labels == 1) | (labels == 2))[truth].mean() < 0.04
+    assert (labels == 3)[truth].mean() > 0.85
+    assert dice(labels == 1, scan.organs == 1) > 0.98
 
 
 def test_aerated_lung_lies_inside_the_pleural_lung_of_its_side(result):
@@ -161,6 +175,16 @@ def test_what_is_no_ct_is_refused_in_words(volume, words, error):
 def test_impossible_geometry_is_refused(phantom, geometry, words):
     with pytest.raises(ValueError, match=words):
         segment_organs(phantom.hu, **geometry)
+
+
+@pytest.mark.parametrize(("degrees", "names"), [(0.0, ()), (20.0, ("sheared",))])
+def test_tilted_gantry_is_noted_and_the_scan_still_used(phantom, degrees, names):
+    tilt = np.eye(4)
+    tilt[1, 2] = np.tan(np.radians(degrees))  # each slice further back than the one before
+    quality = segment_organs(phantom.hu, affine=tilt @ phantom.affine).quality
+    assert quality.names == names
+    assert quality.ok
+    assert quality.measures["shear_degrees"] == pytest.approx(degrees, abs=1e-3)
 
 
 def test_unknown_method_names_the_legal_ones(phantom):

@@ -1,0 +1,80 @@
+"""Where heart and mediastinum may be: a zone of an adult's chest scaled to this one, and what bulges out of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from .heart_floor import diaphragm_level
+from .thorax import Thorax
+from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
+
+__all__ = ["central_zone", "with_bulges"]
+
+AORTA_BEHIND_MM = 26.0
+"""How far behind the vertebral front the descending aorta reaches."""
+
+BULGE_RIGHT_MM, BULGE_LEFT_MM, BULGE_BEFORE_MM = 105.0, 145.0, 10.0
+"""How far from the midline a heart may reach where air-filled lung ends it, and how far before the spine it begins.
+Nearer to the spine more of a tumour at a real scan's hilum would be taken for heart."""
+
+BULGE_WIDTH_MM = 25.0
+"""Lower and shorter bumps on the heart's outline are airless lung that lies against it."""
+
+
+def central_zone(thorax: Thorax, shape: tuple[int, ...]) -> BoolArray:
+    """Where mediastinum may be at all, by distance from midline and spine, for an adult's chest scaled to this one.
+
+    Beside and just before the spine: 28 mm to the right (azygos vein, oesophagus), 48 mm to the left (aorta). Widening
+    forward to 75 and 115 mm (heart), above the hila to 45 and 55 mm only. What lies between the lungs but outside this
+    zone is dense lung or pleural fluid.
+    """
+    scale = thorax.scale
+    before = thorax.before_spine(shape[1])
+    across = thorax.from_midline(shape[2])
+    above = (thorax.carina - np.arange(shape[0])) * thorax.spacing[0]
+    high = np.clip((above - 20.0) / 30.0, 0.0, 1.0)[:, None, None].astype(np.float32)
+    forward = np.clip((before - 20.0) / 40.0, 0.0, 1.0)
+    right = 28.0 + forward * ((75.0 - 28.0) * (1 - high) + (45.0 - 28.0) * high)
+    left = 48.0 + forward * ((115.0 - 48.0) * (1 - high) + (55.0 - 48.0) * high)
+    zone = (across > -right * scale) & (across < left * scale)
+    body_of_vertebra = (before < 0) & (across < 13.0 * scale)
+    # Above its arch there is no aorta beside the spine.
+    behind = np.where(above > 25.0, 0.0, AORTA_BEHIND_MM * scale)[:, None, None]
+    return zone & ~body_of_vertebra & (before > -behind)
+
+
+def with_bulges(zone: BoolArray, dense: BoolArray, lungs: LabelArray, thorax: Thorax) -> BoolArray:
+    """The zone with what bulges out of it into air-filled lung: a large or low heart.
+
+    Row by row, between carina and diaphragm: dense tissue that goes on outwards from the zone's edge and ends in
+    air-filled lung. What goes on to the chest wall is fluid or airless lung and stays outside.
+
+    Args:
+        zone: ``central_zone``.
+        dense: bool, same shape, soft tissue that is not lung.
+        lungs: closed aerated lungs, 1 right and 2 left.
+        thorax: landmarks of the same grid.
+    """
+    out = zone.copy()
+    before = thorax.before_spine(zone.shape[1])[:, :, 0]
+    slices = np.arange(zone.shape[0])[:, None]
+    low = slices > thorax.carina
+    level = diaphragm_level(lungs == RIGHT_LUNG, lungs == LEFT_LUNG, thorax)
+    columns = np.arange(zone.shape[2])
+    across = thorax.from_midline(zone.shape[2])[:, 0]
+    size = tuple(2 * int(BULGE_WIDTH_MM / 2 / mm) + 1 for mm in thorax.spacing[:2])
+    for flip, limit in ((False, BULGE_LEFT_MM), (True, BULGE_RIGHT_MM)):
+        own, soft, air, wider = ((x[:, :, ::-1] if flip else x) for x in (zone, dense, lungs > 0, out))
+        edge = zone.shape[2] - 1 - own[:, :, ::-1].argmax(axis=2)
+        beyond = columns > edge[:, :, None]
+        stop = (beyond & ~soft).argmax(axis=2)
+        rim = np.minimum(stop + 1, zone.shape[2] - 1)
+        ends_in_air = np.take_along_axis(air, stop[:, :, None], 2) | np.take_along_axis(air, rim[:, :, None], 2)
+        away = np.abs(np.take_along_axis(across[:, ::-1] if flip else across, stop, 1))
+        accepted = ends_in_air[:, :, 0] & (away <= limit * thorax.scale) & (before > BULGE_BEFORE_MM) & low
+        outline = np.where(accepted, stop, edge + 1)
+        stop = np.minimum(stop, ndi.grey_opening(outline, size=size, mode="nearest"))
+        above = slices[:, :, None] <= (level[:, ::-1] if flip else level)[None]
+        wider |= beyond & (columns < stop[:, :, None]) & accepted[:, :, None] & above
+    return out
