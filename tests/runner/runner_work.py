@@ -32,6 +32,13 @@ def gated_square(context: WorkContext, payload, parameters):
     return square(context, payload, parameters)
 
 
+def resident_mb_after_freeing(mb: int) -> float:
+    """Memory of this process after an array of so many MB came and went."""
+    bytearray(mb * 2**20)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
 def wait_for(path: Path) -> None:
     end = time.monotonic() + PATIENCE
     while not path.exists():

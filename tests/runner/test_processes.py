@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
-from runner_work import number_units, square_stage
+from runner_work import number_units, resident_mb_after_freeing, square_stage
 from test_stage import attempts, listing, misbehaving, misbehaving_stage
 
 from organcam.errors import ConfigError
@@ -62,6 +63,14 @@ def test_workers_stay_warm_between_stages_and_have_one_thread(tmp_path, processe
     assert len(pids) <= 2
     assert os.getpid() not in pids
     assert {sidecar["details"]["threads"] for sidecar in first.done.values()} == {"1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_workers_keep_the_memory_of_freed_arrays(processes):
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("this C library has no mallopt")
+    ((_, kept_mb),) = processes.run(resident_mb_after_freeing, [256])
+    assert kept_mb > 200
 
 
 def test_worker_that_dies_while_idle_is_replaced(tmp_path):
