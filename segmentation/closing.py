@@ -9,7 +9,7 @@ import numpy as np
 from .morphology import bounding_box, close, component_sizes, components, fill_holes
 from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
-__all__ = ["close_lungs"]
+__all__ = ["close_lungs", "fill_small_holes"]
 
 CLOSING_MM = 9.0
 HOLE_MM2 = 500.0
@@ -33,14 +33,14 @@ def close_lungs(lungs: LabelArray, keep_out: BoolArray, spacing: Sequence[float]
         box = bounding_box(own, margin)
         part = own[box]
         closed = fill_holes(close(part, CLOSING_MM, spacing))
-        closed = _fill_slices(closed, spacing)
+        closed = fill_small_holes(closed, spacing)
         other = out[box]
         take = closed & (other == 0) & ~keep_out[box]
         other[take] = label
     return out
 
 
-def _fill_slices(mask: BoolArray, spacing: Sequence[float]) -> BoolArray:
+def fill_small_holes(mask: BoolArray, spacing: Sequence[float]) -> BoolArray:
     """Fill holes under 500 mm2 in every axial slice."""
     out = mask.copy()
     limit = HOLE_MM2 / (spacing[1] * spacing[2])

@@ -13,7 +13,7 @@ from organcam.errors import DataError, did_you_mean
 from .airways import Airways, airway_wall, find_airways
 from .body import inner_air, is_padded
 from .bowel import find_bowel_gas
-from .closing import close_lungs
+from .closing import close_lungs, fill_small_holes
 from .grid import WorkingGrid, make_working_grid, shear_degrees, to_frame
 from .heart_zone import central_zone, with_bulges
 from .lungs import find_lungs
@@ -27,7 +27,7 @@ from .reference import reference_lungs, reference_organs
 from .refine import to_native
 from .rough import rough_labels
 from .thorax import Thorax, measure_thorax
-from .types import HEART_MEDIASTINUM, BoolArray, Flag, LabelArray, OrganSegmentation, Quality
+from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, LabelArray, OrganSegmentation, Quality
 from .validate import check_array, check_geometry, check_hounsfield
 
 __all__ = ["METHODS", "segment_organs"]
@@ -172,7 +172,10 @@ def _organs(
     guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
     labels = np.where(labels == 0, guess, labels)
     labels[find_mediastinum(volume, labels, closed, body | airway, thorax, zone)] = HEART_MEDIASTINUM
-    return add_leftovers(volume, labels, body, thorax, models, floors, airway)
+    labels = add_leftovers(volume, labels, body, thorax, models, floors, airway)
+    for lung in (RIGHT_LUNG, LEFT_LUNG):
+        labels[fill_small_holes(labels == lung, thorax.spacing) & (labels == 0) & ~airway] = lung
+    return labels
 
 
 def _uncrop(labels: LabelArray, box: tuple[slice, ...], shape: tuple[int, ...]) -> LabelArray:

@@ -1,6 +1,6 @@
 """Quality, damage and speed tables of the segmentation; run by hand, prints, asserts nothing.
 
-python tests/benchmarks/bench_segmentation.py quality|damage|speed|phantom|failures [--data shared/data]
+python tests/benchmarks/bench_segmentation.py quality|damage|speed|phantom|failures|thickness [--data shared/data]
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ import SimpleITK as sitk
 from scipy import ndimage as ndi
 
 from organcam.data.phantom import PhantomSettings, ScanSpec, plan_dataset, render_scan
-from organcam.segmentation import montage, save_montage, segment_organs
+from organcam.geometry import FeatureGrid
+from organcam.segmentation import montage, organ_occupancy, save_montage, segment_organs
 
 Array = np.ndarray
+
+GRID = FeatureGrid((135, 14, 14), (3, 30, 30), (1, 14.5, 14.5), (3, 100, 100), (405, 420, 420))
+"""A network's feature grid at full size, for the time that occupancy takes."""
 
 
 def load(path: Path) -> tuple[Array, Array]:
@@ -258,17 +262,32 @@ def speed(data: Path) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         for method in ("organcam", "reference"):
             start = time.process_time()
-            segment_organs(fine, spacing=(mm, mm, mm), method=method)
+            labels = segment_organs(fine, spacing=(mm, mm, mm), method=method).labels
             cpu = time.process_time() - start
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"{name} {shape} at {mm} mm, {method}: {cpu:.2f} CPU s, peak {peak:.0f} MiB (before {before:.0f})")
+        if shape == GRID.input_shape:
+            start = time.process_time()
+            organ_occupancy(labels, GRID)
+            print(f"  occupancy of {GRID.shape} cells: {1000 * (time.process_time() - start):.0f} CPU ms")
+
+
+def thickness(data: Path) -> None:
+    """Each real scan brought to 1.25 mm, and the same averaged to slices of 5 mm: Dice between their organs."""
+    for name, volume, spacing in scans(data):
+        depth, height, width = (int(n * mm / 1.25) for n, mm in zip(volume.shape, spacing, strict=True))
+        fine = thin(volume, spacing, (depth // 4 * 4, height, width), 1.25)
+        coarse = fine.reshape(-1, 4, height, width).mean(axis=1).astype(np.int16)
+        labels = segment_organs(fine, spacing=(1.25, 1.25, 1.25)).labels
+        expected = np.repeat(segment_organs(coarse, spacing=(5.0, 1.25, 1.25)).labels, 4, axis=0)
+        scores = "  ".join(f"{dice(labels == k, expected == k):.3f}" for k in (1, 2, 3))
+        print(f"{name} at 1.25 mm {fine.shape} against 5 mm slices, right left heart: {scores}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", choices=("quality", "damage", "speed", "phantom", "failures"))
+    parser.add_argument("table", choices=("quality", "damage", "speed", "phantom", "failures", "thickness"))
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared/data")
     arguments = parser.parse_args()
-    {"quality": quality, "damage": damage, "speed": speed, "phantom": phantom, "failures": failures}[arguments.table](
-        arguments.data
-    )
+    tables = {f.__name__: f for f in (quality, damage, speed, phantom, failures, thickness)}
+    tables[arguments.table](arguments.data)
