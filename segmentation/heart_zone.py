@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage as ndi
 
 from .heart_floor import diaphragm_level
@@ -56,25 +57,43 @@ def with_bulges(zone: BoolArray, dense: BoolArray, lungs: LabelArray, thorax: Th
         lungs: closed aerated lungs, 1 right and 2 left.
         thorax: landmarks of the same grid.
     """
-    out = zone.copy()
-    before = thorax.before_spine(zone.shape[1])[:, :, 0]
+    air = lungs > 0
     slices = np.arange(zone.shape[0])[:, None]
-    low = slices > thorax.carina
-    level = diaphragm_level(lungs == RIGHT_LUNG, lungs == LEFT_LUNG, thorax)
-    columns = np.arange(zone.shape[2])
-    across = thorax.from_midline(zone.shape[2])[:, 0]
+    before = thorax.before_spine(zone.shape[1])[:, :, 0]
+    rows = (before > BULGE_BEFORE_MM) & (slices > thorax.carina)
+    reach = thorax.from_midline(zone.shape[2])[:, 0] / thorax.scale
     size = tuple(2 * int(BULGE_WIDTH_MM / 2 / mm) + 1 for mm in thorax.spacing[:2])
-    for flip, limit in ((False, BULGE_LEFT_MM), (True, BULGE_RIGHT_MM)):
-        own, soft, air, wider = ((x[:, :, ::-1] if flip else x) for x in (zone, dense, lungs > 0, out))
-        edge = zone.shape[2] - 1 - own[:, :, ::-1].argmax(axis=2)
-        beyond = columns > edge[:, :, None]
-        stop = (beyond & ~soft).argmax(axis=2)
-        rim = np.minimum(stop + 1, zone.shape[2] - 1)
-        ends_in_air = np.take_along_axis(air, stop[:, :, None], 2) | np.take_along_axis(air, rim[:, :, None], 2)
-        away = np.abs(np.take_along_axis(across[:, ::-1] if flip else across, stop, 1))
-        accepted = ends_in_air[:, :, 0] & (away <= limit * thorax.scale) & (before > BULGE_BEFORE_MM) & low
-        outline = np.where(accepted, stop, edge + 1)
-        stop = np.minimum(stop, ndi.grey_opening(outline, size=size, mode="nearest"))
-        above = slices[:, :, None] <= (level[:, ::-1] if flip else level)[None]
-        wider |= beyond & (columns < stop[:, :, None]) & accepted[:, :, None] & above
-    return out
+    left = _bulges(zone, dense, air, rows, reach < BULGE_LEFT_MM, size)
+    zone_r, dense_r, air_r = (x[:, :, ::-1] for x in (zone, dense, air))
+    right = _bulges(zone_r, dense_r, air_r, rows, reach[:, ::-1] > -BULGE_RIGHT_MM, size)[:, :, ::-1]
+    level = diaphragm_level(lungs == RIGHT_LUNG, lungs == LEFT_LUNG, thorax)
+    return zone | ((left | right) & (slices[:, :, None] <= level))
+
+
+def _bulges(
+    zone: BoolArray, dense: BoolArray, air: BoolArray, rows: BoolArray, near: BoolArray, size: tuple[int, ...]
+) -> BoolArray:
+    """What bulges from the zone towards higher columns.
+
+    Args:
+        zone: bool, [D, H, W].
+        dense: bool, same shape, soft tissue.
+        air: bool, same shape, air-filled lung.
+        rows: bool, [D, H], rows that may bulge.
+        near: bool, [D, W], columns within a heart's reach.
+        size: slices and rows that a bulge must span.
+    """
+    last = zone.shape[2] - 1
+    edge = last - zone[:, :, ::-1].argmax(axis=2)
+    beyond = np.arange(last + 1) > edge[:, :, None]
+    stop = (beyond & ~dense).argmax(axis=2)
+    # A voxel half lung, half heart is neither: the air may begin after it.
+    ends_in_air = _at(air, stop) | _at(air, np.minimum(stop + 1, last))
+    accepted = rows & ends_in_air & np.take_along_axis(near, stop, axis=1)
+    smooth = ndi.grey_opening(np.where(accepted, stop, edge + 1), size=size, mode="nearest")
+    return beyond & (np.arange(last + 1) < np.minimum(stop, smooth)[:, :, None]) & accepted[:, :, None]
+
+
+def _at(values: BoolArray, columns: npt.NDArray[np.intp]) -> BoolArray:
+    """The value at one column of every (slice, row)."""
+    return np.take_along_axis(values, columns[:, :, None], axis=2)[:, :, 0]
