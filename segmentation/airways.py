@@ -16,6 +16,10 @@ __all__ = ["Airways", "find_airways"]
 TRACHEA_MM2 = (40.0, 800.0)
 MAX_ML = 110.0
 LEAK_FACTOR = 1.5
+MAIN_BRONCHI_MM = 45.0
+
+BRONCHUS_MM2, PARTED_MM = 25.0, 14.0
+"""Least section of a main bronchus, and how far from each other or from the trachea's line two of them lie."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Airways:
     Attributes:
         mask: bool [D, H, W], lumen of trachea and central bronchi; empty when nothing was found.
         found: whether a trachea was found.
-        carina: slice (axis 0) in which the trachea ends, NaN when not found.
+        carina: first slice (axis 0) below the trachea, NaN when not found.
+        parted: whether the trachea was seen to part in two there; else it was lost from sight, maybe further up.
         length_mm: length of the tracheal column.
         top: its first slice, NaN when not found.
     """
@@ -33,6 +38,7 @@ class Airways:
     mask: BoolArray
     found: bool
     carina: float
+    parted: bool
     length_mm: float
     top: float
 
@@ -48,11 +54,13 @@ def find_airways(volume: FloatArray, air: BoolArray, midline: Midline, spacing: 
     """
     seed = _trachea(volume, air, midline, spacing)
     if not seed.any():
-        return Airways(np.zeros_like(air), found=False, carina=float("nan"), length_mm=0.0, top=float("nan"))
+        nowhere = float("nan")
+        return Airways(np.zeros_like(air), found=False, carina=nowhere, parted=False, length_mm=0.0, top=nowhere)
     slices = np.flatnonzero(seed.any(axis=(1, 2)))
+    top, length = int(slices[0]), float((slices[-1] - slices[0] + 1) * spacing[0])
     mask = _grow(volume, air, seed, spacing)
-    length = float((slices[-1] - slices[0] + 1) * spacing[0])
-    return Airways(mask, found=True, carina=float(slices[-1] + 1), length_mm=length, top=float(slices[0]))
+    carina, parted = _carina(mask, top, spacing)
+    return Airways(mask, found=True, carina=float(carina), parted=parted, length_mm=length, top=float(top))
 
 
 def _trachea(volume: FloatArray, air: BoolArray, midline: Midline, spacing: Sequence[float]) -> BoolArray:
@@ -114,11 +122,33 @@ def _grow(volume: FloatArray, air: BoolArray, seed: BoolArray, spacing: Sequence
     return out
 
 
-def airway_wall(airways: Airways, spacing: Sequence[float]) -> BoolArray:
-    """Lumen and wall: the airways grown by 2.5 mm, which is what is taken out of the lungs."""
+def _carina(mask: BoolArray, top: int, spacing: Sequence[float]) -> tuple[int, bool]:
+    """The first slice under the trachea's top without it, and whether the airway parts there or leaves for one side."""
+    path: list[float] = []
+    for k in range(top, mask.shape[0]):
+        labels, count = components(mask[k], connectivity=4)
+        sizes = component_sizes(labels, count) * spacing[1] * spacing[2]
+        pieces = np.flatnonzero(sizes > BRONCHUS_MM2)
+        if pieces.size == 0:
+            return k, False
+        places = [float(np.nonzero(labels == piece)[1].mean()) * spacing[2] for piece in pieces]
+        main = places[int(sizes[pieces].argmax())]
+        if max(places) - min(places) > PARTED_MM or (path and abs(main - np.median(path)) > PARTED_MM):
+            return k, True
+        path.append(main)
+    return mask.shape[0], False
+
+
+def airway_wall(airways: Airways, midline: Midline, spacing: Sequence[float]) -> BoolArray:
+    """Lumen and wall of trachea and main bronchi, which are taken out of the lungs: the airways grown by 2.5 mm.
+
+    Bronchi further than 45 mm from the midline are those of the lobes and lie inside the lung.
+    """
     if not airways.found:
         return airways.mask
     box = bounding_box(airways.mask, tuple(int(5.0 / s) + 1 for s in spacing))
-    out = airways.mask.copy()
-    out[box] = dilate(airways.mask[box], 2.5, spacing)
+    columns = np.arange(airways.mask.shape[2])
+    central = np.abs(columns - midline.column[:, None]) * spacing[2] < MAIN_BRONCHI_MM
+    out = airways.mask & central[:, None]
+    out[box] = dilate(out[box], 2.5, spacing)
     return out

@@ -13,7 +13,9 @@ from .types import BoolArray, FloatArray, LabelArray
 __all__ = ["diaphragm_floors", "lowest_slices"]
 
 SIDE, BACK, FRONT = (-0.5, 0.5), (1.1, 2.2), -1.3
-"""Angles of the rays that meet the lateral and the posterior recess, and of the first that are given a floor."""
+BESIDE_SPINE, LAST = 2.5, 2.8
+"""Angles (radians, 0 to the side, growing backwards) of the rays that meet the lateral and the posterior recess, of
+the first and the last that are given a floor, and of those beside the spine, where a lung's edge varies most."""
 
 DOME_PERCENT = 65.0
 
@@ -21,8 +23,9 @@ SEEN_FALL_MM, LEAST_FALL_MM, MOST_FALL_MM = 30.0, 57.0, 110.0
 """Fall of the diaphragm from dome to posterior recess (adult) that shows a recess with air (33 to 97 in three real
 scans), the one taken where neither side shows any, and the largest that one side takes over from the other."""
 
-TRUSTED_FALL = 0.5
-"""A recess with air and at least this share of the other side's fall is normal: only gaps of twice the height count."""
+TRUSTED_FALL, FULL_FALL_MM = 0.5, 75.0
+"""A recess with air and at least this share of the other side's fall, or of a usual deep one (adult), is normal: only
+gaps of twice the height count."""
 
 FLOOR_MISSING_MM, FLOOR_NEAR_MM = 16.0, 4.0
 FLOOR_MISSING_STEP, FLOOR_NEAR_STEP = 1.3, 0.25
@@ -63,22 +66,34 @@ def diaphragm_floors(
     for label, model in models.items():
         share, (dome, lateral, own) = shares[label], seen[label]
         behind = min(base - dome, MOST_FALL_MM / dz)
-        trusted = own >= max(usual, TRUSTED_FALL * behind)
+        trusted = own >= max(usual, TRUSTED_FALL * min(behind, FULL_FALL_MM * thorax.scale / dz))
         behind = own if trusted else behind
         fall = np.interp(model.angles, (0.0, BACK[0]), (min(np.fmax(lateral, 0.0), behind), behind))[model.ray]
         level = dome + fall * share**2
-        level[(share > 1.05) | ~((model.angles > FRONT) & (model.angles < 2.8))[model.ray]] = -1.0
+        level[(share > 1.05) | ~((model.angles > FRONT) & (model.angles < LAST))[model.ray]] = -1.0
         missing = (level - lowest[label]) * dz
-        short = _cut_short(missing, lowest[label] >= 0, thorax, 2.0 if trusted else 1.0)
+        footprint = lowest[label] >= 0
+        telling = footprint | ((share <= 1.0) & (model.angles < BESIDE_SPINE)[model.ray])
+        short = _cut_short(missing, footprint, telling, thorax, 2.0 if trusted else 1.0)
         floors[label] = np.where(short, level + 0.5, lowest[label])
     return floors
 
 
-def _cut_short(missing: FloatArray, footprint: BoolArray, thorax: Thorax, strict: float) -> BoolArray:
-    """Columns, [H, W], in which the lung ends well above the expected floor, over an area and volume that matter."""
+def _cut_short(
+    missing: FloatArray, footprint: BoolArray, telling: BoolArray, thorax: Thorax, strict: float
+) -> BoolArray:
+    """Columns, [H, W], in which the lung ends well above the expected floor, over an area and volume that matter.
+
+    Args:
+        missing: millimetres from the lung's lowest point to the expected floor.
+        footprint: columns with air-filled lung.
+        telling: columns that may show that a lung is cut short; the others only go with them.
+        thorax: landmarks of the same grid.
+        strict: factor on all limits.
+    """
     dz, pixel = thorax.spacing[0], thorax.spacing[1] * thorax.spacing[2]
     near = missing > strict * max(FLOOR_NEAR_MM, FLOOR_NEAR_STEP * dz)
-    seeds = missing > max(strict * FLOOR_MISSING_MM, FLOOR_MISSING_STEP * dz)
+    seeds = telling & (missing > max(strict * FLOOR_MISSING_MM, FLOOR_MISSING_STEP * dz))
     labels, count = components(near, connectivity=4)
     counts = np.bincount(labels[seeds], minlength=count + 1)
     depth = np.where(footprint, missing, np.minimum(missing, 30.0))

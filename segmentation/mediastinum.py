@@ -13,6 +13,9 @@ from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
 __all__ = ["find_mediastinum"]
 
+ABOVE_CARINA_MM = 110.0
+"""How far above the carina the mediastinum begins: there is the thoracic inlet of an adult."""
+
 SIDE_MARGIN_MM, SPINE_MARGIN_MM = 12.0, 4.0
 """What is not lung belongs to the mediastinum a little outside the zone that tells it from dense lung, too."""
 
@@ -46,7 +49,7 @@ def find_mediastinum(
     strip = (before < 20.0) & (across > -10.0) & (across < 40.0)
     strip &= slices[:, None, None] <= float(np.median(floor)) + 70.0 * thorax.scale / spacing[0]
     mask &= over | strip
-    mask[: max(thorax.top, int(thorax.carina - 80.0 * thorax.scale / spacing[0]))] = False
+    mask[: max(thorax.top, int(thorax.carina - ABOVE_CARINA_MM * thorax.scale / spacing[0]))] = False
     mask[thorax.bottom + 1 :] = False
     mask &= ~(lungs > 0)
     mask &= body & ~_wall_bones(volume, thorax)

@@ -16,6 +16,7 @@ from .bowel import find_bowel_gas
 from .closing import close_lungs, fill_small_holes
 from .grid import WorkingGrid, make_working_grid, shear_degrees, to_frame
 from .heart_zone import central_zone, with_bulges
+from .hilum import without_hilum
 from .lungs import find_lungs
 from .mediastinum import find_mediastinum
 from .midline import find_midline
@@ -105,13 +106,14 @@ def _segment_grid(
     box = bounding_box(air, tuple(int(mm / s) + 1 for mm, s in zip(MARGIN_MM, spacing, strict=True)))
     part, air, trunk, inner = np.ascontiguousarray(volume[box]), air[box].copy(), body[box].copy(), midline.crop(box)
     airways = find_airways(part, air, inner, spacing)
-    wall = airway_wall(airways, spacing)
+    wall = airway_wall(airways, inner, spacing)
     air &= ~find_bowel_gas(part, air & ~wall, spacing)
     aerated = find_lungs(part, air, wall, inner, spacing)
     closed = close_lungs(aerated, wall, spacing)
     if not closed.any():
         return _write_rough(body, grid, frame, float(air.sum()) * grid.voxel_ml)
     thorax = measure_thorax(part, closed, inner, airways, spacing)
+    closed = without_hilum(part, closed, aerated, trunk, thorax)
     labels = _organs(part, closed, trunk, thorax, wall)
     ends = (box[0].start == 0, box[0].stop == volume.shape[0])
     seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends)
@@ -156,7 +158,7 @@ def _landmarks(thorax: Thorax, airways: Airways, box: tuple[slice, ...]) -> dict
         "top_mm": (z + thorax.top) * dz,
         "bottom_mm": (z + thorax.bottom) * dz,
         "carina_mm": (z + thorax.carina) * dz,
-        "carina_seen": airways.found,
+        "carina_seen": airways.parted,
         "spine_front_mm": ((y + thorax.spine[lungs]) * dy).round(1).tolist(),
         "midline_mm": ((x + thorax.midline[lungs]) * dx).round(1).tolist(),
     }

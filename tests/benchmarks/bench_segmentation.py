@@ -81,10 +81,13 @@ def quality(data: Path) -> None:
             inside[i0 : i1 + 1, j0 : j1 + 1, box["k"]] = True
         result = segment_organs(volume, affine=affine)
         lung = np.isin(result.labels, (1, 2))
-        air = (result.aerated > 0)[inside].mean()
+        shares = [
+            f"pleural lung {lung[where].mean():.3f}, lung or mediastinum {(result.labels > 0)[where].mean():.3f}"
+            for where in (inside, inside & (volume < 200))
+        ]
         print(
-            f"{name}  tumour boxes: pleural lung {lung[inside].mean():.3f}, lung or mediastinum "
-            f"{(result.labels > 0)[inside].mean():.3f}, aerated lung only {air:.3f}; flags {result.quality.names}"
+            f"{name}  tumour boxes: {shares[0]} (without bone: {shares[1]}), "
+            f"aerated lung only {(result.aerated > 0)[inside].mean():.3f}; flags {result.quality.names}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -45,6 +46,15 @@ def test_a_large_heart_between_clear_lungs_is_heart_and_not_dense_lung():
     assert ((labels == 1) | (labels == 2))[truth].mean() < 0.04
     assert (labels == 3)[truth].mean() > 0.85
     assert dice(labels == 1, scan.organs == 1) > 0.98
+
+
+def test_a_high_left_dome_in_a_healthy_chest_is_no_dense_lung():
+    settings = PhantomSettings(seed=900, shape=(60, 160, 160), scans={"test": 3}, interventions=0, confounders=())
+    scan = render_scan(settings, replace(plan_dataset(settings)[2], findings=()))
+    labels = segment_organs(scan.hu, affine=scan.affine).labels
+    for lung in (1, 2):
+        assert dice(labels == lung, scan.organs == lung) > 0.99
+        assert ((labels == lung) & (scan.organs == 0)).sum() < 0.008 * (scan.organs == lung).sum()
 
 
 def test_aerated_lung_lies_inside_the_pleural_lung_of_its_side(result):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from organcam.segmentation.airways import find_airways
+from organcam.segmentation.airways import Airways, airway_wall, find_airways
 from organcam.segmentation.body import body_mask, inner_air, is_padded
 from organcam.segmentation.bowel import find_bowel_gas
 from organcam.segmentation.closing import close_lungs
 from organcam.segmentation.grid import make_working_grid
+from organcam.segmentation.hilum import without_hilum
 from organcam.segmentation.left_right import split_component
 from organcam.segmentation.midline import Midline, find_midline
 from organcam.segmentation.quality import assess, flag_rules
 from organcam.segmentation.rough import rough_labels
+from organcam.segmentation.thorax import Thorax, measure_thorax
 
 SPACING = (4.0, 4.0, 4.0)
 
@@ -90,6 +92,40 @@ def test_no_trachea_is_said_so(chest):
     assert np.isnan(airways.carina)
 
 
+def test_carina_is_where_the_airway_parts_however_far_one_bronchus_is_seen(chest):
+    chest[:15, 24:28, 48:52] = -980
+    chest[14:17, 25:28, 42:48] = -980
+    chest[14:20, 25:28, 52:55] = -980
+    body = body_mask(chest, SPACING)
+    air = (chest < -420) & (chest > -999) & (chest != -850)
+    airways = find_airways(chest, air, find_midline(chest, body, SPACING), SPACING)
+    assert airways.parted
+    assert airways.carina == 15
+    closed = np.where(chest == -850, 1, 0).astype(np.uint8)
+    assert measure_thorax(chest, closed, find_midline(chest, body, SPACING), airways, SPACING).carina == 15
+
+
+def test_a_trachea_lost_from_sight_leaves_the_carina_at_its_usual_height(chest):
+    chest[:8, 24:28, 48:52] = -980
+    body = body_mask(chest, SPACING)
+    midline = find_midline(chest, body, SPACING)
+    airways = find_airways(chest, (chest < -420) & (chest > -999) & (chest != -850), midline, SPACING)
+    assert (airways.found, airways.parted, airways.carina) == (True, False, 8)
+    closed = np.where(chest == -850, 1, 0).astype(np.uint8)
+    thorax = measure_thorax(chest, closed, midline, airways, SPACING)
+    assert thorax.carina == pytest.approx(thorax.top + 0.34 * (thorax.bottom - thorax.top))
+
+
+def test_bronchi_of_the_lobes_are_left_to_the_lung():
+    lumen = np.zeros((10, 20, 60), dtype=bool)
+    lumen[4:6, 9:11, 10:50] = True  # 80 mm to either side of a midline in column 30
+    middle = np.full(10, 30.0)
+    wall = airway_wall(Airways(lumen, True, 5.0, True, 20.0, 0.0), Midline(middle, middle, 1.0), SPACING)
+    assert wall[4:6, 9:11, 20:41].all()
+    assert not wall[:, :, :18].any()
+    assert not wall[:, :, 43:].any()
+
+
 def test_stomach_gas_is_gas_and_emphysema_is_not(chest):
     stomach = ball(chest.shape, (37, 20, 62), (2.6, 5, 5))
     chest[30:, :, :][chest[30:] == -850] = 40
@@ -124,6 +160,34 @@ def test_closing_fills_a_vessel_but_not_the_dome_under_the_lung():
     closed = close_lungs(lungs, np.zeros(lungs.shape, dtype=bool), SPACING)
     assert (closed[vessel] == 1).all()
     assert (closed[dome] == 1).mean() < 0.25
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "radius", "stays"),
+    [
+        (15, (21, 37), 6.0, False),
+        (15, (21, 37), 2.0, True),
+        (15, (29, 37), 6.0, True),
+        (15, (46, 62), 6.0, True),
+        (32, (21, 37), 6.0, True),
+    ],
+    ids=["thick at the root", "thin at the root", "nodule at the root", "thick far out", "thick below the root"],
+)
+def test_thick_vessels_at_the_lungs_root_are_no_lung(row, columns, radius, stays):
+    spacing, shape = (4.0, 2.0, 2.0), (40, 40, 60)
+    lungs = np.zeros(shape, dtype=np.uint8)
+    lungs[2:38, 2:38, 22:58] = 2
+    grids = np.ogrid[tuple(slice(n) for n in shape)]
+    vessel = sum(((g - c) * mm) ** 2 for g, c, mm in zip(grids[:2], (row, 20), spacing, strict=False)) <= radius**2
+    vessel = vessel & (grids[2] >= columns[0]) & (grids[2] < columns[1])
+    volume = np.where(lungs > 0, -850, 40).astype(np.float32)
+    volume[vessel] = 40
+    air = np.where(volume < -420, lungs, 0).astype(np.uint8)
+    thorax = Thorax(np.full(40, 15.0), np.full(40, 38.0), np.full(40, 2.0), 2, 37, 8.0, 1.0, 1.0, spacing)
+    found = without_hilum(volume, lungs, air, np.ones(shape, dtype=bool), thorax)
+    inside = vessel & (lungs > 0) & (grids[2] >= 26)  # what lies against the mediastinum itself may go with it
+    assert (found[inside] == 2).mean() == pytest.approx(float(stays), abs=0.1)
+    assert np.array_equal(found[air > 0], air[air > 0])
 
 
 def test_working_grid_keeps_the_mean_and_leaves_coarse_axes_alone():
