@@ -19,9 +19,10 @@ the first and the last that are given a floor, and of those beside the spine, wh
 
 DOME_PERCENT = 65.0
 
-SEEN_FALL_MM, LEAST_FALL_MM, MOST_FALL_MM = 30.0, 57.0, 110.0
+SEEN_FALL_MM, LEAST_FALL_MM, MOST_FALL_MM, MOST_OWN_FALL_MM = 30.0, 57.0, 110.0, 90.0
 """Fall of the diaphragm from dome to posterior recess (adult) that shows a recess with air (33 to 97 in three real
-scans), the one taken where neither side shows any, and the largest that one side takes over from the other."""
+scans), the one taken where neither side shows any, and the largest that one side takes over from the other or that
+is believed of a side which shows its recess."""
 
 TRUSTED_FALL, FULL_FALL_MM = 0.5, 75.0
 """A recess with air and at least this share of the other side's fall, or of a usual deep one (adult), is normal: only
@@ -67,7 +68,7 @@ def diaphragm_floors(
         share, (dome, lateral, own) = shares[label], seen[label]
         behind = min(base - dome, MOST_FALL_MM / dz)
         trusted = own >= max(usual, TRUSTED_FALL * min(behind, FULL_FALL_MM * thorax.scale / dz))
-        behind = own if trusted else behind
+        behind = min(own, MOST_OWN_FALL_MM / dz) if trusted else behind
         fall = np.interp(model.angles, (0.0, BACK[0]), (min(np.fmax(lateral, 0.0), behind), behind))[model.ray]
         level = dome + fall * share**2
         level[(share > 1.05) | ~((model.angles > FRONT) & (model.angles < LAST))[model.ray]] = -1.0
