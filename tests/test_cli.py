@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 
@@ -72,8 +73,13 @@ def test_segmenting_good_and_bad_files_ends_with_3_and_keeps_the_good(tmp_path, 
     done = organcam("segment", scan, tmp_path / "broken.nii.gz", "--out", tmp_path / "out", "--executor", "serial")
     assert done.returncode == 3, done.stderr
     assert "broken" in done.stderr
-    labels = np.asarray(nib.load(tmp_path / "out" / "organs" / "ct-64_organs.nii.gz").dataobj)
+    image = nib.load(tmp_path / "out" / "organs" / "ct-64_organs.nii.gz")
+    labels, voxel_ml = np.asarray(image.dataobj), float(np.prod(image.header.get_zooms())) / 1000
     assert {1, 2, 3} <= set(np.unique(labels))
+    quality = pd.read_csv(tmp_path / "out" / "organs" / "quality.csv")
+    first = ["scan_id", "ok", "flags", "right_lung_ml", "left_lung_ml", "heart_ml", "ratio", "height_mm", "seconds"]
+    assert list(quality.columns[:9]) == first
+    assert quality.loc[0, "right_lung_ml"] == pytest.approx((labels == 1).sum() * voxel_ml, rel=0.01)
 
 
 def test_phantom_data_set_is_written_where_asked(tmp_path: Path):

@@ -22,7 +22,10 @@ from .run import Run, StageSummary, summarise
 
 __all__ = ["run_segment"]
 
-VERSION = 1
+VERSION = 2
+
+MAIN_MEASURES = ("right_lung_ml", "left_lung_ml", "heart_ml", "ratio", "height_mm")
+"""The columns of ``quality.csv`` that come first; a scan without lungs has no ratio and no height."""
 
 
 def run_segment(run: Run) -> StageSummary:
@@ -89,12 +92,13 @@ def _with_mask(unit: Unit, masks: MaskFolder) -> Unit:
 
 def _quality_row(scan_id: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
     quality = sidecar["details"]["quality"]
-    flags = quality["flags"]
+    flags, measures = quality["flags"], quality["measures"]
     return {
         "scan_id": scan_id,
         "ok": quality["ok"],
         "flags": " ".join(flag["name"] for flag in flags),
-        **quality["measures"],
+        **{name: measures.get(name) for name in MAIN_MEASURES},
         "seconds": sidecar["seconds"],
+        **{name: value for name, value in measures.items() if name not in MAIN_MEASURES},
         "explanation": " ".join(flag["sentence"] for flag in flags),
     }
