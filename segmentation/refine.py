@@ -14,7 +14,9 @@ __all__ = ["to_native"]
 BORDER_HU = -400.0
 
 
-def to_native(labels: LabelArray, closed: LabelArray, aerated: LabelArray, grid: WorkingGrid, out: LabelArray) -> None:
+def to_native(
+    labels: LabelArray, closed: LabelArray, aerated: LabelArray, grid: WorkingGrid, out: LabelArray, *, redraw: bool
+) -> None:
     """Write working labels to the native grid with the border of the aerated lung redrawn at -400 HU.
 
     Within one working voxel of that border a native voxel is lung if it is air; elsewhere it keeps its label. The
@@ -26,10 +28,11 @@ def to_native(labels: LabelArray, closed: LabelArray, aerated: LabelArray, grid:
         aerated: working labels of the air in the lungs before closing, 0 to 2.
         grid: the working grid.
         out: uint8 zeros, native shape in the frame (I, P, L); written in place.
+        redraw: whether the border needs it; not where the labels were made on this very grid.
     """
     iz, iy, ix = (grid.lookup(axis) for axis in range(3))
     code = labels | (np.where(labels == closed, closed, 0).astype(np.uint8) << 2)
-    band = np.zeros(labels.shape, dtype=bool) if grid.is_native else _border_band(labels, aerated)
+    band = _border_band(labels, aerated) if redraw else np.zeros(labels.shape, dtype=bool)
     side = _side_of_band(band, aerated, labels)
     # What a border voxel is when it is not air: heart where the heart is next to it, else background.
     code = np.where(band, np.where(labels == side, 0, labels), code).astype(np.uint8) | (side << 4)

@@ -28,6 +28,7 @@ from .reference import reference_lungs, reference_organs
 from .refine import to_native
 from .rough import rough_labels
 from .thorax import Thorax, measure_thorax
+from .turned import LEAST_TURN_DEGREES, MOST_TURN_DEGREES, trunk_angle, turn
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, LabelArray, OrganSegmentation, Quality
 from .validate import check_array, check_geometry, check_hounsfield
 
@@ -102,6 +103,12 @@ def _segment_grid(
         raise DataError(msg)
     if not air.any():
         return _write_rough(body, grid, frame, 0.0)
+    angle = trunk_angle(body | air, air, spacing)
+    geometry = geometry | {"turned_degrees": abs(angle)}
+    angle = angle if LEAST_TURN_DEGREES < abs(angle) < MOST_TURN_DEGREES else 0.0
+    if angle:
+        volume = turn(volume, angle, spacing)
+        air, body, cut = inner_air(volume, spacing)
     midline = find_midline(volume, body, spacing)
     box = bounding_box(air, tuple(int(mm / s) + 1 for mm, s in zip(MARGIN_MM, spacing, strict=True)))
     part, air, trunk, inner = np.ascontiguousarray(volume[box]), air[box].copy(), body[box].copy(), midline.crop(box)
@@ -119,9 +126,12 @@ def _segment_grid(
     seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends)
     quality = assess(measure(seen) | geometry)
     full = [_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)]
-    to_native(full[0], full[1], full[2], grid, frame)
+    if angle:
+        full = [turn(x, -angle, spacing) for x in full]
+    to_native(full[0], full[1], full[2], grid, frame, redraw=bool(angle) or not grid.is_native)
     if finer is not None:
         inside = _uncrop(find_parts(part, labels, airways, thorax), box, volume.shape)
+        inside = turn(inside, -angle, spacing) if angle else inside
         finer[...] = inside[np.ix_(*(grid.lookup(axis) for axis in range(3)))]
     return quality, _landmarks(thorax, airways, box), False
 
@@ -132,7 +142,7 @@ def _write_rough(
     """The fallback for a scan without lungs."""
     labels = rough_labels(body)
     nothing = np.zeros_like(labels)
-    to_native(labels, nothing, nothing, grid, frame)
+    to_native(labels, nothing, nothing, grid, frame, redraw=False)
     return not_a_chest(air_ml), {}, True
 
 
@@ -150,7 +160,7 @@ def _segment_reference(
 
 
 def _landmarks(thorax: Thorax, airways: Airways, box: tuple[slice, ...]) -> dict[str, Any]:
-    """Levels and curves in mm from the centre of the first voxel of the frame (I, P, L)."""
+    """Levels and curves in mm from the centre of the first voxel of the frame (I, P, L), turned upright."""
     z, y, x = ((float(s) + 0.5) for s in (box[0].start, box[1].start, box[2].start))
     dz, dy, dx = thorax.spacing
     lungs = slice(thorax.top, thorax.bottom + 1)

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -215,6 +216,11 @@ def damages(volume: Array, labels: Array) -> dict[str, Callable[[], tuple[Array,
         out[k] += 150 * np.sin(24 * angles)
         return np.clip(out, -1024, 3071).astype(np.int16), labels
 
+    def turned(degrees: float) -> tuple[Array, Array]:
+        outside = int(volume[0, 0, 0])
+        turn = partial(ndi.rotate, angle=degrees, axes=(1, 2), reshape=False)
+        return turn(volume, order=1, cval=outside), turn(labels, order=0)
+
     span = slices[-1] - slices[0]
     return {
         "as it is": lambda: (volume, labels),
@@ -229,6 +235,8 @@ def damages(volume: Array, labels: Array) -> dict[str, Callable[[], tuple[Array,
         "front cut": lambda: cut(1, int(rows[0] + 0.2 * len(rows)), height),
         "back cut": lambda: cut(1, 0, int(rows[-1] - 0.2 * len(rows))),
         "circular field of view": circle,
+        "turned 10 degrees": lambda: turned(10),
+        "turned 20 degrees": lambda: turned(20),
         "head-foot flip": lambda: (volume[::-1], labels[::-1]),
         "left-right flip": lambda: (volume[:, :, ::-1], np.array([0, 2, 1, 3])[labels[:, :, ::-1]]),
         "front-back flip": lambda: (volume[:, ::-1], labels[:, ::-1]),

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage as ndi
 
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.errors import DataError
@@ -55,6 +56,28 @@ def test_a_high_left_dome_in_a_healthy_chest_is_no_dense_lung():
     for lung in (1, 2):
         assert dice(labels == lung, scan.organs == lung) > 0.99
         assert ((labels == lung) & (scan.organs == 0)).sum() < 0.008 * (scan.organs == lung).sum()
+
+
+@pytest.mark.parametrize("degrees", [-20, 20])
+def test_a_patient_lying_turned_is_segmented_upright(degrees):
+    settings = PhantomSettings(seed=5, shape=(60, 160, 160), scans={"test": 1}, interventions=0, confounders=())
+    scan = render_scan(settings, replace(plan_dataset(settings)[0], findings=()))
+    volume = ndi.rotate(scan.hu, degrees, axes=(1, 2), reshape=False, order=1, cval=-1000)
+    truth = ndi.rotate(scan.organs, degrees, axes=(1, 2), reshape=False, order=0)
+    result = segment_organs(volume, affine=scan.affine, parts=True)
+    assert result.quality.names == ("turned",)
+    assert result.quality.measures["turned_degrees"] == pytest.approx(20, abs=2)
+    straight = segment_organs(scan.hu, affine=scan.affine).labels
+    for organ in (1, 2, 3):
+        expected = dice(straight == organ, scan.organs == organ)
+        assert dice(result.labels == organ, truth == organ) > expected - 0.02
+    assert ((result.parts > 0) & (truth > 0)).sum() > 0.9 * (result.parts > 0).sum()
+
+
+def test_a_trunk_on_its_side_is_flagged(phantom, phantom_mm):
+    quality = segment_organs(np.swapaxes(phantom.hu, 1, 2), spacing=phantom_mm).quality
+    assert "on_its_side" in quality.names
+    assert not quality.ok
 
 
 def test_aerated_lung_lies_inside_the_pleural_lung_of_its_side(result):

@@ -16,6 +16,7 @@ from organcam.segmentation.midline import Midline, find_midline
 from organcam.segmentation.quality import assess, flag_rules
 from organcam.segmentation.rough import rough_labels
 from organcam.segmentation.thorax import Thorax, measure_thorax
+from organcam.segmentation.turned import trunk_angle, turn
 
 SPACING = (4.0, 4.0, 4.0)
 
@@ -64,6 +65,26 @@ def test_padding_is_told_from_room_air(chest):
     assert not is_padded(chest)
     chest[:, :8] = chest[:, -8:] = chest[:, :, :3] = chest[:, :, -3:] = -1024
     assert is_padded(chest)
+
+
+@pytest.mark.parametrize("degrees", [-30.0, 0.0, 12.0])
+def test_angle_of_an_elliptic_trunk_is_found_and_undone(degrees):
+    spacing = (5.0, 2.0, 3.0)
+    y, x = ((np.arange(n) - n / 2) * mm for n, mm in zip((160, 140), spacing[1:], strict=True))
+    tilt = np.radians(degrees)
+    along = np.cos(tilt) * x[None] + np.sin(tilt) * y[:, None]
+    across = np.cos(tilt) * y[:, None] - np.sin(tilt) * x[None]
+    trunk = np.broadcast_to((along / 150) ** 2 + (across / 100) ** 2 < 1, (4, 160, 140))
+    assert trunk_angle(trunk, trunk, spacing) == pytest.approx(degrees, abs=0.5)
+    upright = turn(trunk.astype(np.uint8), degrees, spacing)
+    assert trunk_angle(upright > 0, upright > 0, spacing) == pytest.approx(0.0, abs=0.5)
+    back = turn(upright, -degrees, spacing)
+    assert (back != trunk).mean() < 0.01
+
+
+def test_a_round_trunk_shows_no_angle():
+    trunk = np.broadcast_to(ball((1, 60, 60), (0, 30, 30), (1, 25, 25)), (4, 60, 60))
+    assert trunk_angle(trunk, trunk, SPACING) == 0.0
 
 
 def test_midline_is_the_spine_and_not_the_image_centre(chest):
