@@ -101,14 +101,19 @@ def _segment_grid(
     if not body.any():
         msg = "no body was found: nothing denser than -400 HU is thicker than 6 mm"
         raise DataError(msg)
-    if not air.any():
-        return _write_rough(body, grid, frame, 0.0)
     angle = trunk_angle(body | air, air, spacing)
     geometry = geometry | {"turned_degrees": abs(angle)}
     angle = angle if LEAST_TURN_DEGREES < abs(angle) < MOST_TURN_DEGREES else 0.0
+    lying = body
     if angle:
         volume = turn(volume, angle, spacing)
         air, body, cut = inner_air(volume, spacing)
+    if not air.any():
+        return _write_rough(lying, grid, frame, 0.0)
+
+    def turned_back(labels: LabelArray) -> LabelArray:
+        return turn(labels, -angle, spacing) if angle else labels
+
     midline = find_midline(volume, body, spacing)
     box = bounding_box(air, tuple(int(mm / s) + 1 for mm, s in zip(MARGIN_MM, spacing, strict=True)))
     part, air, trunk, inner = np.ascontiguousarray(volume[box]), air[box].copy(), body[box].copy(), midline.crop(box)
@@ -118,20 +123,17 @@ def _segment_grid(
     aerated = find_lungs(part, air, wall, inner, spacing)
     closed = close_lungs(aerated, wall, spacing)
     if not closed.any():
-        return _write_rough(body, grid, frame, float(air.sum()) * grid.voxel_ml)
+        return _write_rough(lying, grid, frame, float(air.sum()) * grid.voxel_ml)
     thorax = measure_thorax(part, closed, inner, airways, spacing)
     closed = without_hilum(part, closed, aerated, trunk, thorax)
     labels = _organs(part, closed, trunk, thorax, wall)
     ends = (box[0].start == 0, box[0].stop == volume.shape[0])
     seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends)
     quality = assess(measure(seen) | geometry)
-    full = [_uncrop(x, box, volume.shape) for x in (labels, closed, aerated)]
-    if angle:
-        full = [turn(x, -angle, spacing) for x in full]
+    full = [turned_back(_uncrop(x, box, volume.shape)) for x in (labels, closed, aerated)]
     to_native(full[0], full[1], full[2], grid, frame, redraw=bool(angle) or not grid.is_native)
     if finer is not None:
-        inside = _uncrop(find_parts(part, labels, airways, thorax), box, volume.shape)
-        inside = turn(inside, -angle, spacing) if angle else inside
+        inside = turned_back(_uncrop(find_parts(part, labels, airways, thorax), box, volume.shape))
         finer[...] = inside[np.ix_(*(grid.lookup(axis) for axis in range(3)))]
     return quality, _landmarks(thorax, airways, box), False
 

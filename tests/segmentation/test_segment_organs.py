@@ -14,6 +14,8 @@ from scipy import ndimage as ndi
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.errors import DataError
 from organcam.segmentation import montage, save_montage, segment_organs
+from organcam.segmentation.body import body_mask
+from organcam.segmentation.rough import rough_labels
 
 
 def dice(a, b):
@@ -72,6 +74,14 @@ def test_a_patient_lying_turned_is_segmented_upright(degrees):
         expected = dice(straight == organ, scan.organs == organ)
         assert dice(result.labels == organ, truth == organ) > expected - 0.02
     assert ((result.parts > 0) & (truth > 0)).sum() > 0.9 * (result.parts > 0).sum()
+
+
+def test_a_turned_scan_without_lungs_gets_its_boxes_where_the_body_lies(phantom, phantom_mm):
+    airless = np.where(np.isin(phantom.organs, (1, 2)), 40, phantom.hu)
+    lying = ndi.rotate(airless, 25, axes=(1, 2), reshape=False, order=1, cval=-1000)
+    result = segment_organs(lying, spacing=phantom_mm)
+    assert result.rough
+    assert np.array_equal(result.labels, rough_labels(body_mask(lying.astype(np.float32), phantom_mm)))
 
 
 def test_a_trunk_on_its_side_is_flagged(phantom, phantom_mm):
