@@ -25,6 +25,7 @@ from typing import Any
 
 from ..errors import OrganCamError
 from .executors import Item, Lost, Result
+from .signals import held_back
 
 __all__ = ["ProcessExecutor"]
 
@@ -41,6 +42,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
 START_POLL = 0.05
 """Seconds between looks at a worker that is still starting; its unit's time runs from when it is up."""
+SIGNAL_POLL = 0.2
+"""Seconds after which a signal held back while waiting ends the wait."""
 START_ATTEMPTS = 2
 
 
@@ -71,29 +74,32 @@ class ProcessExecutor:
         try:
             while True:
                 for item in islice(waiting, len(idle)):
-                    worker = idle.pop()
-                    busy[worker.submit(function, item)] = (worker, item)
+                    with held_back():
+                        worker = idle.pop()
+                        busy[worker.submit(function, item)] = (worker, item)
                 if not busy:
                     return
-                for future, lost in _wait(busy, timeout):
-                    worker, item = busy.pop(future)
-                    idle.append(worker)
-                    if lost is None:
-                        result = worker.result(future)
-                        yield item, result
-                    else:
-                        yield item, lost
+                with held_back():
+                    ended = _wait(busy, timeout)
+                for future, lost in ended:
+                    with held_back():
+                        worker, item = busy.pop(future)
+                        idle.append(worker)
+                        result = worker.result(future) if lost is None else lost
+                    yield item, result
         finally:
-            for worker in self._workers:
-                if worker not in idle:
-                    worker.kill()
+            with held_back():
+                for worker in self._workers:
+                    if worker not in idle:
+                        worker.kill()
 
     def __enter__(self) -> ProcessExecutor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for worker in self._workers:
-            worker.kill()
+        with held_back():
+            for worker in self._workers:
+                worker.kill()
 
 
 class _RecordingContext(SpawnContext):
@@ -178,11 +184,11 @@ class _Worker:
 def _wait(
     busy: dict[Future[Result], tuple[_Worker, Any]], timeout: float | None
 ) -> list[tuple[Future[Result], Lost | None]]:
-    """Futures that are ready, and those whose time is over with what to say about it."""
-    patience = None
+    """Futures that are ready, and those whose time is over with what to say about it; none after `SIGNAL_POLL`."""
+    patience = SIGNAL_POLL
     if timeout is not None:
         left = [START_POLL if worker.starting else timeout - worker.elapsed for worker, _ in busy.values()]
-        patience = max(0.0, min(left))
+        patience = max(0.0, min(patience, *left))
     done = wait(busy, timeout=patience, return_when=FIRST_COMPLETED).done
     ended: list[tuple[Future[Result], Lost | None]] = [(future, None) for future in done]
     if timeout is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "interruptible"]
+__all__ = ["Interrupted", "held_back", "interruptible"]
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
@@ -31,6 +31,40 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"stopped by {signal.Signals(number).name}; the same command goes on from here")
         self.number = number
         self.exit_code = 128 + number
+
+
+class _Hold:
+    """How many blocks of the main thread hold signals back, and the signal that came in them."""
+
+    depth = 0
+    number: int | None = None
+
+
+_hold = _Hold()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let a signal that comes inside the block raise at its end.
+
+    For code that takes locks: an exception between a lock's taking and its ``with`` block leaves it locked for ever.
+    Nothing changes outside `interruptible`, or outside the main thread.
+
+    Raises:
+        Interrupted: at the end of the outermost block.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _hold.depth += 1
+    try:
+        yield
+    finally:
+        _hold.depth -= 1
+        number = _hold.number
+        if number is not None and not _hold.depth:
+            _hold.number = None
+            raise Interrupted(number)
 
 
 @contextmanager
@@ -54,8 +88,12 @@ def interruptible() -> Iterator[None]:
             for child in multiprocessing.active_children():
                 child.kill()
             os._exit(128 + number)
-        raise Interrupted(number)
+        if _hold.depth:
+            _hold.number = number
+        else:
+            raise Interrupted(number)
 
+    _hold.number = None
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from organcam.runner import Interrupted, interruptible
+from organcam.runner.signals import held_back
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of unix")
 
@@ -63,3 +64,22 @@ def test_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_a_signal_held_back_raises_at_the_end_of_the_outermost_block():
+    done = []
+
+    def nested():
+        with interruptible(), held_back():
+            with held_back():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(Interrupted) as caught:
+        nested()
+    assert done == ["inner", "outer"]
+    assert caught.value.exit_code == 143
+    with interruptible(), held_back():
+        done.append("nothing is left over")
+    assert len(done) == 3
