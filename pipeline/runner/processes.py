@@ -82,11 +82,14 @@ class ProcessExecutor:
                 with held_back():
                     ended = _wait(busy, timeout)
                 for future, lost in ended:
-                    with held_back():
-                        worker, item = busy.pop(future)
-                        idle.append(worker)
-                        result = worker.result(future) if lost is None else lost
-                    yield item, result
+                    worker, item = busy.pop(future)
+                    idle.append(worker)
+                    if lost is None:
+                        with held_back():
+                            result = worker.result(future)
+                        yield item, result
+                    else:
+                        yield item, lost
         finally:
             with held_back():
                 for worker in self._workers:
