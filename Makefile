@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow bench docs lint types wheel clean
+.PHONY: demo test slow soak bench docs lint types wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ test: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow -q
+
+# Attacks by the hundred: kills, signals, damaged files. Their counts are in docs/reliability.md; short forms are in `test`.
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/soak -q
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_parser.py
