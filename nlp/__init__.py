@@ -6,6 +6,7 @@ from .outputs import check_labels, write_outputs
 from .parser import ReportParser
 from .policy import cells
 from .profiles import Profile, builtin_profiles, load_profile
+from .spreading import Spread
 from .tables import findings_table, labels_by_location_table, labels_table
 from .tabular import find_columns, parse_table, read_label_table, read_rows
 from .vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary, vocabulary_files
@@ -17,6 +18,7 @@ __all__ = [
     "ParsedReport",
     "Profile",
     "ReportParser",
+    "Spread",
     "Vocabulary",
     "builtin_profiles",
     "builtin_vocabularies",

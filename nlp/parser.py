@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache, partial
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import isnan
 from pathlib import Path
-from typing import NamedTuple
-
-from organcam.errors import ConfigError
 
 from .conflicts import find_conflicts
 from .cues import load_cues
 from .findings import Finding, ParsedReport
 from .sections import Sentence, load_sections, split_sentences
 from .sentence import Mention, SentenceReader
+from .spreading import Spread, spread_reports
 from .text import Tokens, same_length_lower
 from .vocabulary import Vocabulary, load_vocabulary
 
@@ -38,7 +34,6 @@ _LANGUAGES = {"en": "English"}
 # a finding have 0.5 and more).
 _FEW_WORDS, _KNOWN_SHARE, _SAMPLE = 5, 0.35, 5_000
 _CACHED_SENTENCES = 20_000
-_BATCH = 200
 
 
 class ReportParser:
@@ -75,8 +70,8 @@ class ReportParser:
         self._read = lru_cache(maxsize=size)(self._reader.read)
         self._is_topic = lru_cache(maxsize=min(size, 2_000))(self._reader.is_topic)
 
-    def __reduce__(self) -> tuple[type[ReportParser], tuple[str | Path | Vocabulary]]:
-        return type(self), (self._source,)
+    def __reduce__(self) -> tuple[Callable[..., ReportParser], tuple[str | Path | Vocabulary]]:
+        return _kept_parser, (self._source,)
 
     def parse(self, text: object, section: str = "") -> ParsedReport:
         """Findings of one report.
@@ -108,27 +103,18 @@ class ReportParser:
             reason = f"hardly a word is known; only {_LANGUAGES.get(self.vocabulary.language, 'one language')} is read"
         return ParsedReport("\n\n".join(texts), tuple(findings), reason, find_conflicts(findings))
 
-    def parse_many(self, texts: Iterable[object], workers: int = 1) -> Iterator[ParsedReport]:
+    def parse_many(self, texts: Iterable[object], spread: Spread | None = None) -> Iterator[ParsedReport]:
         """Parsed reports in the order of the texts, streamed: the input is not held in memory.
 
         Args:
             texts: any iterable of reports; an item may also be a list of (section, text) pairs.
-            workers: processes; 1 parses in this one.
+            spread: ``Executor.run`` of :mod:`organcam.runner`, which parses in its processes; None parses in this one.
+                A report under which a process dies twice gives no findings, and the reason.
         """
-        if workers < 1:
-            msg = f"workers must be at least 1, got {workers}"
-            raise ConfigError(msg)
-        if workers == 1:
-            yield from map(self._any, texts)
-            return
-        stream = iter(texts)
-        with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(self,)) as pool:
-            pending = [pool.submit(_parse_batch, batch) for batch in _batches(stream, 2 * workers)]
-            while pending:
-                yield from pending.pop(0).result()
-                pending += [pool.submit(_parse_batch, batch) for batch in _batches(stream, 1)]
+        return map(self.parse_any, texts) if spread is None else spread_reports(self, texts, spread)
 
-    def _any(self, item: object) -> ParsedReport:
+    def parse_any(self, item: object) -> ParsedReport:
+        """Findings of a report given as one text or as a list of (section, text) pairs."""
         if isinstance(item, (list, tuple)):
             return self.parse_parts(item)
         return self.parse(item)
@@ -228,25 +214,11 @@ def _clean(value: object) -> tuple[str, str]:
     return value, ""
 
 
-class _Worker(NamedTuple):
-    parser: ReportParser
+_kept: list[tuple[str | Path | Vocabulary, ReportParser]] = []
 
 
-_worker: list[_Worker] = []
-
-
-def _start_worker(parser: ReportParser) -> None:
-    _worker[:] = [_Worker(parser)]
-
-
-def _parse_batch(batch: list[object]) -> list[ParsedReport]:
-    return [_worker[0].parser._any(item) for item in batch]
-
-
-def _batches(stream: Iterator[object], count: int) -> Iterator[list[object]]:
-    read = partial(islice, stream, _BATCH)
-    for _ in range(count):
-        batch = list(read())
-        if not batch:
-            return
-        yield batch
+def _kept_parser(source: str | Path | Vocabulary) -> ReportParser:
+    """A parser that came from another process: one for all that come, so that it keeps what it has read."""
+    if not _kept or _kept[0][0] != source:
+        _kept[:] = [(source, ReportParser(source))]
+    return _kept[0][1]

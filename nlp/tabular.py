@@ -17,6 +17,7 @@ from organcam.errors import ConfigError, DataError, did_you_mean
 from .findings import ParsedReport
 from .parser import ReportParser
 from .sections import load_sections
+from .spreading import Spread
 from .vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def parse_table(
     text_columns: Sequence[str] | None = None,
     *,
     vocabulary: str | Path | Vocabulary | ReportParser = "chest_ct",
-    workers: int = 1,
+    spread: Spread | None = None,
 ) -> Iterator[tuple[str, ParsedReport]]:
     """Parsed reports of a table, in its order; no row is lost.
 
@@ -77,14 +78,14 @@ def parse_table(
         text_columns: columns of the text, joined by blank lines in this order; a column named as a section
             ("Impressions_EN", "indication") is read as that section.
         vocabulary: name, path, loaded vocabulary, or a parser.
-        workers: processes.
+        spread: ``Executor.run`` of :mod:`organcam.runner`, which parses in its processes; None parses in this one.
 
     Yields:
         ``(report_id, parsed report)``.
 
     Raises:
         DataError: if the file cannot be read or a column is missing.
-        ConfigError: for a bad vocabulary or number of workers.
+        ConfigError: for a bad vocabulary.
     """
     parser = vocabulary if isinstance(vocabulary, ReportParser) else ReportParser(vocabulary)
     rows = iter(read_rows(source))
@@ -102,7 +103,7 @@ def parse_table(
             names.append(known.name(row.get(identity)))
             yield [(section, _text(row.get(column))) for section, column in zip(sections, texts, strict=True)]
 
-    for report in parser.parse_many(parts(), workers):
+    for report in parser.parse_many(parts(), spread):
         name, reason = names.popleft()
         yield name, report.with_reason(reason) if reason else report
 

@@ -208,8 +208,7 @@ def parse(
 ) -> None:
     """Parse report text into abnormality x location labels: labels/."""
     if text is not None:
-        _print_findings(text, vocabulary, html)
-        return
+        raise typer.Exit(_print_findings(text, vocabulary, html))
     if html is not None:
         msg = "--html shows one report: give its --text"
         raise ConfigError(msg)
@@ -298,11 +297,15 @@ def compare(
     _print_results(runs)
 
 
-def _print_findings(text: str, vocabulary: str, html: Path | None) -> None:
+def _print_findings(text: str, vocabulary: str, html: Path | None) -> int:
+    """Show what one report says; the exit code is that of a table with this report alone."""
     from organcam.nlp import ReportParser, render_html  # noqa: PLC0415
 
     from .runner import write_text_atomic  # noqa: PLC0415
 
+    if not text.strip():
+        msg = "--text is empty: give the words of a report"
+        raise ConfigError(msg)
     table = Table(box=None)
     for column in ("abnormality", "location", "status", "words", "cue", "rule"):
         table.add_column(column, no_wrap=column in {"abnormality", "location", "status"}, overflow="fold")
@@ -311,9 +314,15 @@ def _print_findings(text: str, vocabulary: str, html: Path | None) -> None:
         words = text[finding.start : finding.end]
         row = (finding.abnormality, finding.location, finding.status, words, finding.cue or "", finding.rule)
         table.add_row(*map(escape, row))
-    out_console.print(table)
+    if parsed.findings:
+        out_console.print(table)
+    else:
+        out_console.print("no findings")
     if html is not None:
         write_text_atomic(html, render_html(parsed))
+    if parsed.reason:
+        err_console.print(f"parse: {parsed.reason}", markup=False, highlight=False, soft_wrap=True)
+    return 3 if parsed.reason else 0
 
 
 def _images(scans: list[Path]) -> dict[str, Any]:

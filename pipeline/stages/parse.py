@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from organcam.nlp import (
+    Spread,
     check_labels,
     find_columns,
     load_vocabulary,
@@ -37,9 +39,10 @@ def run_parse(run: Run) -> StageSummary:
         files = enumerate(vocabulary_files(settings.vocabulary))
         inputs |= {f"vocabulary {number}": fingerprint_file(path) for number, path in files}
     parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": list(texts)}
-    unit = Unit("reports", inputs, {"reports": str(data.reports.absolute()), "workers": run.executor.workers})
-    with make_executor("serial") as here:  # the parser spreads the reports itself
-        result = run.spread("parse", VERSION, run.folder("labels"), parse_reports, parameters, [unit], executor=here)
+    unit = Unit("reports", inputs, {"reports": str(data.reports.absolute())})
+    work = partial(parse_reports, spread=run.executor.run) if run.executor.workers > 1 else parse_reports
+    with make_executor("serial") as here:  # one table is one unit; its reports are what the processes share
+        result = run.spread("parse", VERSION, run.folder("labels"), work, parameters, [unit], executor=here)
     if result.failed:
         raise DataError(result.failed[0].reason)
     details = result.done["reports"]["details"]
@@ -75,15 +78,17 @@ def _checked_columns(run: Run) -> tuple[str, tuple[str, ...]]:
         raise ConfigError(msg) from error
 
 
-def parse_reports(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse one table of reports, streamed, and write the label tables."""
+def parse_reports(
+    context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any], spread: Spread | None = None
+) -> dict[str, Any]:
+    """Parse one table of reports, streamed and ``spread`` over processes, and write the label tables."""
     vocabulary = parameters["vocabulary"]
     reports = parse_table(
         payload["reports"],
         parameters["id_column"],
         parameters["text_columns"],
         vocabulary=vocabulary,
-        workers=payload["workers"],
+        spread=spread,
     )
     written = context.scratch / "labels"
     counts = write_outputs(

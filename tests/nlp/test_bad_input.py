@@ -130,3 +130,23 @@ def test_an_id_with_commas_and_quotes_stays_one_cell(tmp_path):
         "nodule*left_lung",
         "nodule*lung",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("", 2, "--text is empty"),
+        (" \n", 2, "--text is empty"),
+        ("Keine Rundherde, kein Pleuraerguss, Herz normal gro\u00df und unauff\u00e4llig.", 3, "only English is read"),
+    ],
+)
+def test_one_text_that_cannot_be_read_is_told_as_in_a_table(tmp_path, text, code, words):
+    done = organcam("parse", "--text", text, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_text_without_findings_says_so(tmp_path):
+    done = organcam("parse", "--text", "Comparison with the examination of last year.", cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "no findings")

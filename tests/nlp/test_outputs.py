@@ -174,14 +174,6 @@ def test_bad_label_files(tmp_path, text, message):
         read_label_table(write(tmp_path, text))
 
 
-def test_workers_change_nothing_but_time(parser):
-    texts = [f"{size} mm nodule in the right lung. No effusion." for size in range(1, 40)] + [None, 7]
-    alone = list(parser.parse_many(texts))
-    assert list(parser.parse_many(texts, workers=2)) == alone
-    with pytest.raises(ConfigError, match="workers must be at least 1"):
-        list(parser.parse_many(texts, workers=0))
-
-
 def test_parse_many_does_not_wait_for_the_end(parser):
     def endless():
         while True:
