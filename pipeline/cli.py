@@ -5,20 +5,25 @@ torch and MONAI are imported inside commands only, so that ``organcam --help`` a
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .errors import ConfigError, OrganCamError
+from .console import (
+    configure_logging,
+    end_of,
+    err_console,
+    out_console,
+    print_results,
+    show_outcome,
+    show_stage,
+    stoppable,
+)
+from .errors import ConfigError
 from .version import __version__
 
 __all__ = ["app", "main"]
@@ -31,8 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out_console = Console(width=None if sys.stdout.isatty() else 120)
-err_console = Console(stderr=True)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; made if needed.")]
 Set = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the workflow file; repeatable.")]
@@ -43,27 +46,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def main() -> NoReturn:
-    """Entry point: every foreseen error is one message and an exit code, never a traceback."""
-    try:
-        app()
-    except OrganCamError as error:
-        err_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of a pipe has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM become one line and exit code 130 or 143; typer would say "Aborted!" and 1."""
-    from .runner import Interrupted  # noqa: PLC0415
-
-    try:
-        yield
-    except Interrupted as stopped:
-        err_console.print(str(stopped), markup=False, highlight=False)
-        raise typer.Exit(stopped.exit_code) from None
+    """Entry point of the command."""
+    end_of(app)
 
 
 def _version(wanted: bool) -> None:
@@ -243,7 +227,7 @@ def phantom(
     assert workflow.phantom is not None
     folder = out.absolute()
     with (
-        _stoppable(),
+        stoppable(),
         interruptible(),
         make_executor("processes" if workers > 1 else "serial", workers) as pool,
         make_progress(err_console, quiet=quiet) as shown,
@@ -294,7 +278,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories that have been evaluated.")],
 ) -> None:
     """Print the results of several runs side by side."""
-    _print_results(runs)
+    print_results(runs)
 
 
 def _print_findings(text: str, vocabulary: str, html: Path | None) -> int:
@@ -366,19 +350,8 @@ def _run(
     from .runner import make_progress, parse_shard  # noqa: PLC0415
     from .stages.workflow import run_workflow  # noqa: PLC0415
 
-    _configure_logging(quiet)
-
-    def tell(summary: Any, seconds: float) -> None:
-        if not quiet:
-            failed = f", {len(summary.failures)} failed" if summary.failures else ""
-            err_console.print(
-                f"{summary.stage:<9} {summary.done} done, {summary.skipped} up to date{failed}  ({seconds:.1f} s)",
-                highlight=False,
-            )
-            for note in summary.notes:
-                err_console.print(f"          {note}", markup=False, highlight=False, soft_wrap=True)
-
-    with _stoppable():
+    configure_logging(quiet)
+    with stoppable():
         outcome = run_workflow(
             workflow,
             out,
@@ -388,49 +361,7 @@ def _run(
             shard=parse_shard(shard) if shard else None,
             progress=make_progress(err_console, quiet=quiet),
             command=sys.argv,
-            tell=tell,
+            tell=None if quiet else show_stage,
         )
-    _show_outcome(out, outcome, stages)
+    show_outcome(out, outcome, stages)
     raise typer.Exit(outcome.exit_code)
-
-
-def _show_outcome(out: Path, outcome: Any, stages: list[str] | tuple[str, ...]) -> None:
-    failures = [failure for summary in outcome.summaries for failure in summary.failures]
-    for failure in failures[:5]:
-        err_console.print(f"{failure.stage}: {failure.id}: {failure.reason}", markup=False, soft_wrap=True)
-    if len(failures) > 5:
-        err_console.print(f"... and {len(failures) - 5} more in {out / 'failures.csv'}", markup=False)
-    summary = out / "evaluation" / "summary.json"
-    if "evaluate" in stages and summary.is_file():
-        _print_results([out])
-    page = out / "report" / "index.html"
-    if "report" in stages and page.is_file():
-        out_console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
-
-
-class _ConsoleHandler(logging.Handler):
-    """Log lines above the progress bar, one line each."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        err_console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_results(runs: list[Path]) -> None:
-    from .compare import interventions_table, results_table  # noqa: PLC0415
-
-    out_console.print(results_table(runs))
-    moved = interventions_table(runs)
-    if moved is not None:
-        out_console.print(moved)
-
-
-def _configure_logging(quiet: bool) -> None:
-    import warnings  # noqa: PLC0415
-
-    # MONAI's import warns about torch internals, which a user can do nothing about
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(monai|torch|ignite)\.?.*")
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(monai|torch|ignite)\.?.*")
-    logger = logging.getLogger("organcam")
-    logger.handlers[:] = [_ConsoleHandler()]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False

@@ -93,7 +93,7 @@ def test_floors_import_downwards_only():
         {"losses", "transforms", "networks"},
         {"handlers", "inferers"},
         {"engines"},
-        {"stages", "report", "compare", "check", "describe"},
+        {"stages", "report", "compare", "check", "console", "describe"},
         {"cli", "__main__"},
     ]
     height = {name: floor for floor, names in enumerate(floors) for name in names}

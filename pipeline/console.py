@@ -1,0 +1,161 @@
+"""What a command shows on the terminal, and how it ends: one message and an exit code, whatever went wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from rich.console import Console
+
+from .errors import OrganCamError
+
+if TYPE_CHECKING:
+    from .stages.run import StageSummary
+    from .stages.workflow import Outcome
+
+__all__ = [
+    "configure_logging",
+    "end_of",
+    "err_console",
+    "out_console",
+    "print_results",
+    "show_outcome",
+    "show_stage",
+    "stoppable",
+]
+
+SHOWN_FAILURES = 5
+
+
+def _is_terminal(stream: object) -> bool:
+    return getattr(stream, "isatty", lambda: False)()  # a closed stream is None
+
+
+out_console = Console(width=None if _is_terminal(sys.stdout) else 120)
+err_console = Console(stderr=True)
+
+
+def end_of(command: Callable[[], object]) -> NoReturn:
+    """Run a command to its end; every foreseen error is one message and an exit code, never a traceback.
+
+    What the system refuses (no permission, a folder in place of a file, a full or read-only disk, no memory) is caught
+    here once, so that no command needs to. Other exceptions are mistakes of ours and keep their traceback.
+    """
+    _replace_unprintable()
+    try:
+        command()
+        code = 0
+    except SystemExit as end:  # of typer
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OrganCamError as error:
+        code = _tell(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader of a pipe has gone
+        code = 0
+    except OSError as error:
+        code = _tell(_sentence(error), 1)
+    except MemoryError:
+        code = _tell("out of memory", 1)
+    sys.exit(_flushed(code))
+
+
+def _tell(message: str, code: int) -> int:
+    err_console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+def _sentence(error: OSError) -> str:
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _replace_unprintable() -> None:
+    """Names of files and reports hold characters that not every terminal can show."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flushed(code: int) -> int:
+    """The exit code once everything printed has left; what cannot be printed is told, if anybody listens."""
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again on its way out
+        if not isinstance(error, BrokenPipeError):
+            return _tell(f"cannot print: {_sentence(error)}", 1)
+    return code
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM become one line and exit code 130 or 143; typer would say "Aborted!" and 1."""
+    from .runner import Interrupted  # noqa: PLC0415
+
+    try:
+        yield
+    except Interrupted as stopped:
+        err_console.print(str(stopped), markup=False, highlight=False)
+        raise typer.Exit(stopped.exit_code) from None
+
+
+def show_stage(summary: StageSummary, seconds: float) -> None:
+    """The line of a finished stage."""
+    failed = f", {len(summary.failures)} failed" if summary.failures else ""
+    err_console.print(
+        f"{summary.stage:<9} {summary.done} done, {summary.skipped} up to date{failed}  ({seconds:.1f} s)",
+        highlight=False,
+    )
+    for note in summary.notes:
+        err_console.print(f"          {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_outcome(out: Path, outcome: Outcome, stages: Sequence[str]) -> None:
+    """The first failures of a run, its results and where its page lies."""
+    failures = [failure for summary in outcome.summaries for failure in summary.failures]
+    for failure in failures[:SHOWN_FAILURES]:
+        err_console.print(f"{failure.stage}: {failure.id}: {failure.reason}", markup=False, soft_wrap=True)
+    if len(failures) > SHOWN_FAILURES:
+        err_console.print(f"... and {len(failures) - SHOWN_FAILURES} more in {out / 'failures.csv'}", markup=False)
+    summary = out / "evaluation" / "summary.json"
+    if "evaluate" in stages and summary.is_file():
+        print_results([out])
+    page = out / "report" / "index.html"
+    if "report" in stages and page.is_file():
+        out_console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_results(runs: Sequence[Path]) -> None:
+    """The result tables of evaluated runs."""
+    from .compare import interventions_table, results_table  # noqa: PLC0415
+
+    out_console.print(results_table(runs))
+    moved = interventions_table(runs)
+    if moved is not None:
+        out_console.print(moved)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log lines above the progress bar, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err_console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def configure_logging(quiet: bool) -> None:
+    """Send the project's log lines to the terminal; none but warnings when quiet."""
+    # MONAI's import warns about torch internals, which a user can do nothing about
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(monai|torch|ignite)\.?.*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(monai|torch|ignite)\.?.*")
+    logger = logging.getLogger("organcam")
+    logger.handlers[:] = [_ConsoleHandler()]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
