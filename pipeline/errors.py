@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "DataError", "OrganCamError", "did_you_mean"]
+__all__ = ["ConfigError", "DataError", "OrganCamError", "did_you_mean", "is_out_of_memory"]
 
 
 class OrganCamError(Exception):
@@ -22,6 +22,15 @@ class ConfigError(OrganCamError, ValueError):
 
 class DataError(OrganCamError, ValueError):
     """A scan, report or table cannot be used; the message names it (exit code 1, or a row of failures.csv)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is a want of memory: NumPy raises MemoryError, ITK and torch RuntimeError."""
+    text = str(error)
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "can't allocate memory", "Cannot allocate memory")
 
 
 def did_you_mean(word: str, legal: Iterable[str]) -> str:

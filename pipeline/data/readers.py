@@ -4,57 +4,87 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, is_out_of_memory
+from .formats import dicom, itk, nifti, npz
+from .formats.layout import Header, read_voxels
+from .limits import MAX_VOXELS
 from .volume import Volume
 
-__all__ = ["VOLUME_SUFFIXES", "is_dicom_folder", "read_volume", "volume_suffix"]
+__all__ = [
+    "VOLUME_SUFFIXES",
+    "is_dicom_folder",
+    "read_geometry",
+    "read_volume",
+    "source_files",
+    "volume_suffix",
+]
+
+Found = TypeVar("Found")
 
 RAD_CHESTCT_SPACING_MM = 0.8
 SMALLEST_AXIS = 2  # a single slice is no volume
+SPACING_MM = (0.01, 100.0)
+LARGEST_MM = 1e5
+"""How far from the scanner's origin a voxel may lie: 100 m."""
+SHEARED = 0.02
+"""Cosine between two axes (1.1 degrees off a right angle) above which the grid is no box."""
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read one CT volume.
+def read_volume(path: str | Path, max_voxels: int = MAX_VOXELS) -> Volume:
+    """Read one CT volume, to the end of its streams: a checksum that does not fit is an error.
 
     Args:
-        path: ``.nii``/``.nii.gz`` (nibabel), ``.nrrd``/``.mha``/``.mhd`` (SimpleITK), ``.npz`` with key ``ct`` as in
-            RAD-ChestCT (axes I, P, L; 0.8 mm; an optional ``affine`` key overrides that), or a folder that holds DICOM
-            slices, of which the series with most slices is taken.
+        path: ``.nii``/``.nii.gz``, ``.nrrd``, ``.mha``/``.mhd``, ``.npz`` with key ``ct`` as in RAD-ChestCT (axes I, P,
+            L; 0.8 mm; an optional ``affine`` key overrides that), or a folder that holds the DICOM slices of one
+            series; localizers beside it are passed over.
+        max_voxels: a file that declares more is refused before memory is taken for it.
 
     Returns:
         Finite values in HU, ``int16`` where the file holds integers without a fractional scale, else ``float32``.
 
     Raises:
-        DataError: if the file is missing, unreadable, truncated, not 3D, holds NaN, or has no usable geometry; the
-            message names the file.
+        DataError: if the file is missing, damaged, cut short, not 3D, too large, holds NaN, has no usable geometry, or
+            a series lacks slices; the message names the file.
+        MemoryError: if the machine has not the memory for it.
     """
     path = Path(path)
-    if not path.exists():
-        msg = f"{path}: no such file"
-        raise DataError(msg)
-    reader = _READERS.get(volume_suffix(path)) if path.is_file() else _read_dicom
-    if reader is None:
-        msg = f"{path}: not a volume file. Legal: {', '.join(VOLUME_SUFFIXES)}, or a folder of DICOM slices"
-        raise DataError(msg)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array, affine = reader(path)
-    except DataError:
-        raise
-    except MemoryError:
-        msg = f"{path}: does not fit into memory"
-        raise DataError(msg) from None
-    except Exception as error:  # libraries raise anything from EOFError to zlib.error for a broken file
-        msg = f"{path}: unreadable or truncated ({type(error).__name__}: {_one_line(error)})"
-        raise DataError(msg) from None
-    return _checked(array, affine, path)
+    return _guarded(path, lambda: _checked(*_format(path).read(path, max_voxels), path))
+
+
+def read_geometry(path: str | Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Shape and affine (voxel index to RAS+ millimetres) of a scan, by its header alone.
+
+    Raises:
+        DataError: as `read_volume`, for what a header tells.
+    """
+    path = Path(path)
+
+    def read() -> tuple[tuple[int, ...], NDArray[np.float64]]:
+        shape, affine = _format(path).geometry(path)
+        shape = _three_axes(shape, path)
+        return shape, _checked_affine(affine, shape, path)
+
+    return _guarded(path, read)
+
+
+def source_files(path: Path) -> list[Path]:
+    """All files that a scan consists of: those of a DICOM folder, or the file and the data file its header names.
+
+    Raises:
+        DataError: if the header cannot be read, or names a file that is not there or must not be followed.
+    """
+    if path.is_dir():
+        return dicom.dicom_files(path)
+    if volume_suffix(path) in (".mhd", ".nrrd", ".mha"):
+        return sorted({path, _guarded(path, lambda: itk.read_layout(path)).file})
+    return [path]
 
 
 def volume_suffix(path: str | Path) -> str:
@@ -65,126 +95,142 @@ def volume_suffix(path: str | Path) -> str:
 
 def is_dicom_folder(path: Path) -> bool:
     """Whether a folder itself (not its sub-folders) holds DICOM files, told by their preamble."""
-    return any(_has_dicom_preamble(file) for file in sorted(path.iterdir()) if file.is_file())
+    return any(dicom.has_preamble(file) for file in sorted(path.iterdir()) if file.is_file())
 
 
-def _has_dicom_preamble(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+@dataclass(frozen=True)
+class _Format:
+    """How a format is read, and what its header alone tells."""
+
+    read: Callable[[Path, int], tuple[NDArray, NDArray]]
+    geometry: Callable[[Path], tuple[tuple[int, ...], NDArray]]
 
 
-def _read_nifti(path: Path) -> tuple[NDArray, NDArray]:
-    image = nib.load(path)
-    slope, inter = image.dataobj.slope, image.dataobj.inter  # type: ignore[attr-defined]
-    if (slope, inter) == (1, 0) or (float(slope).is_integer() and float(inter).is_integer()):
-        raw = np.asanyarray(image.dataobj.get_unscaled())  # type: ignore[attr-defined]
-        scaled = raw if (slope, inter) == (1, 0) else raw.astype(np.int32) * int(slope) + int(inter)
-        return scaled, image.affine  # type: ignore[attr-defined]
-    return image.dataobj.get_scaled(np.float32), image.affine  # type: ignore[attr-defined]
+def _by_header(read_header: Callable[[Path], Header]) -> _Format:
+    def read(path: Path, max_voxels: int) -> tuple[NDArray, NDArray]:
+        header = read_header(path)
+        return _scaled(read_voxels(header.layout, path, max_voxels), header.slope, header.intercept), header.affine
+
+    def geometry(path: Path) -> tuple[tuple[int, ...], NDArray]:
+        header = read_header(path)
+        return header.layout.shape, header.affine
+
+    return _Format(read, geometry)
 
 
-def _read_itk(path: Path) -> tuple[NDArray, NDArray]:
-    import SimpleITK as sitk  # noqa: PLC0415 - 0.3 s that NIfTI users need not pay
-
-    return _from_itk(sitk.ReadImage(str(path)))
-
-
-def _read_dicom(path: Path) -> tuple[NDArray, NDArray]:
-    import SimpleITK as sitk  # noqa: PLC0415
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
-    files = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), name) for name in series]
-    if not files:
-        msg = f"{path}: a folder without a readable DICOM series"
-        raise DataError(msg)
-    reader = sitk.ImageSeriesReader()
-    slices = max(files, key=len)
-    reader.SetFileNames(slices)
-    image = reader.Execute()
-    _check_slice_gaps(path, slices)
-    return _from_itk(image)
+def _scaled(array: NDArray, slope: float, intercept: float) -> NDArray:
+    if (slope, intercept) == (1, 0) or array.dtype.kind not in "iuf":
+        return array
+    whole = array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
+    if whole and max(abs(slope), abs(intercept)) < 2**15:
+        return array.astype(np.int64 if array.dtype.itemsize > 2 else np.int32) * int(slope) + int(intercept)
+    return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
-def _check_slice_gaps(path: Path, files: tuple[str, ...]) -> None:
-    """Refuse a series with missing slices: ITK would stack what is left as if it were evenly spaced."""
-    import SimpleITK as sitk  # noqa: PLC0415
-
-    positions = []
-    for file in files:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(file)
-        reader.ReadImageInformation()
-        positions.append(reader.GetOrigin())
-    gaps = np.linalg.norm(np.diff(np.asarray(positions), axis=0), axis=1)
-    if len(gaps) and gaps.max() > 1.5 * np.median(gaps):
-        msg = f"{path}: slices are missing (gap of {gaps.max():.2f} mm where {np.median(gaps):.2f} mm is usual)"
-        raise DataError(msg)
+def _read_npz(path: Path, max_voxels: int) -> tuple[NDArray, NDArray]:
+    arrays = npz.read_npz(path, ["ct"], optional=["affine"], limit=max_voxels)
+    return arrays["ct"], _npz_affine(arrays)
 
 
-def _from_itk(image: object) -> tuple[NDArray, NDArray]:
-    import SimpleITK as sitk  # noqa: PLC0415
-
-    assert isinstance(image, sitk.Image)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        msg = f"holds {image.GetNumberOfComponentsPerPixel()} values a voxel; a CT has one"
-        raise DataError(msg)
-    array = sitk.GetArrayFromImage(image)
-    dimensions = image.GetDimension()
-    if dimensions != 3:
-        return array.transpose(), np.eye(4)
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return array.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # ITK's world is LPS
+def _npz_geometry(path: Path) -> tuple[tuple[int, ...], NDArray]:
+    return npz.array_header(path, "ct"), _npz_affine(npz.read_npz(path, [], optional=["affine"]))
 
 
-def _read_npz(path: Path) -> tuple[NDArray, NDArray]:
-    with np.load(path, allow_pickle=False) as archive:
-        if "ct" not in archive:
-            msg = f"{path}: no array 'ct' inside, found {', '.join(archive.files) or 'nothing'}"
-            raise DataError(msg)
-        array = archive["ct"]
-        affine = archive["affine"].astype(np.float64) if "affine" in archive else None
-    if affine is None:
-        step = RAD_CHESTCT_SPACING_MM
-        affine = np.array([[0, 0, -step, 0], [0, -step, 0, 0], [-step, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
-    return array, affine
+def _npz_affine(arrays: dict[str, NDArray]) -> NDArray[np.float64]:
+    if "affine" in arrays:
+        return arrays["affine"].astype(np.float64)
+    step = RAD_CHESTCT_SPACING_MM
+    return np.array([[0, 0, -step, 0], [0, -step, 0, 0], [-step, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 
 
-_READERS: dict[str, Callable[[Path], tuple[NDArray, NDArray]]] = {
-    ".nii": _read_nifti,
-    ".nii.gz": _read_nifti,
-    ".nrrd": _read_itk,
-    ".mha": _read_itk,
-    ".mhd": _read_itk,
-    ".npz": _read_npz,
+_DICOM = _Format(dicom.read_series, dicom.read_geometry)
+_FORMATS: dict[str, _Format] = {
+    ".nii": _by_header(nifti.read_header),
+    ".nii.gz": _by_header(nifti.read_header),
+    ".nrrd": _by_header(itk.read_header),
+    ".mha": _by_header(itk.read_header),
+    ".mhd": _by_header(itk.read_header),
+    ".npz": _Format(_read_npz, _npz_geometry),
 }
 
-VOLUME_SUFFIXES = tuple(_READERS)
+VOLUME_SUFFIXES = tuple(_FORMATS)
 """File name endings that `read_volume` knows."""
 
 
+def _format(path: Path) -> _Format:
+    if not path.exists():
+        msg = f"{path}: no such file"
+        raise DataError(msg)
+    found = _FORMATS.get(volume_suffix(path)) if path.is_file() else _DICOM
+    if found is None:
+        msg = f"{path}: not a volume file. Legal: {', '.join(VOLUME_SUFFIXES)}, or a folder of DICOM slices"
+        raise DataError(msg)
+    return found
+
+
+def _guarded(path: Path, read: Callable[[], Found]) -> Found:
+    """What a reader returns, with everything that libraries raise for a damaged file turned into one message."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # libraries raise anything from EOFError to zlib.error for a broken file
+        if is_out_of_memory(error):
+            raise MemoryError from error
+        msg = f"{path}: unreadable or truncated ({type(error).__name__}: {_one_line(error)})"
+        raise DataError(msg) from None
+
+
 def _checked(array: NDArray, affine: NDArray, path: Path) -> Volume:
-    while array.ndim > 3 and array.shape[-1] == 1:  # NIfTI writers often append a time axis of one
-        array = array[..., 0]
-    if array.ndim != 3:
-        msg = f"{path}: a CT volume has 3 axes, this file has {array.ndim} ({' x '.join(map(str, array.shape))})"
-        raise DataError(msg)
-    if min(array.shape) < SMALLEST_AXIS:
-        msg = f"{path}: {' x '.join(map(str, array.shape))} voxels; at least {SMALLEST_AXIS} along each axis are needed"
-        raise DataError(msg)
-    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+    shape = _three_axes(array.shape, path)
+    array = array.reshape(shape)
+    if array.dtype.kind not in "iuf":
         msg = f"{path}: holds values of type {array.dtype}, not numbers in HU"
         raise DataError(msg)
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        msg = f"{path}: holds {int((~np.isfinite(array)).sum())} voxels that are NaN or infinite"
+    affine = _checked_affine(affine, shape, path)
+    with np.errstate(over="ignore"):  # what does not fit into float32 becomes infinite and is told
+        compact = _compact(array)
+    if compact.dtype.kind == "f" and not np.isfinite(compact).all():
+        msg = f"{path}: holds {int((~np.isfinite(compact)).sum())} voxels that are NaN or infinite"
         raise DataError(msg)
+    return Volume(compact, affine)
+
+
+def _three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    while len(shape) > 3 and shape[-1] == 1:  # NIfTI writers often append a time axis of one
+        shape = shape[:-1]
+    told = " x ".join(map(str, shape))
+    if len(shape) != 3:
+        msg = f"{path}: a CT volume has 3 axes, this file has {len(shape)} ({told})"
+        raise DataError(msg)
+    if min(shape) < SMALLEST_AXIS:
+        msg = f"{path}: {told} voxels; at least {SMALLEST_AXIS} along each axis are needed"
+        raise DataError(msg)
+    return shape
+
+
+def _checked_affine(affine: NDArray, shape: tuple[int, ...], path: Path) -> NDArray[np.float64]:
+    """An affine that gives every voxel a place a patient could lie at, in a grid of right angles."""
     affine = np.asarray(affine, dtype=np.float64)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        msg = f"{path}: its affine does not give every voxel a place (zero spacing or singular directions)"
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not (affine[3] == (0, 0, 0, 1)).all():
+        msg = f"{path}: its affine does not give every voxel a place (not a finite 4 x 4 matrix)"
         raise DataError(msg)
-    return Volume(_compact(array), affine)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    told = " x ".join(f"{step:.3g}" for step in spacing)
+    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
+        msg = f"{path}: its affine gives voxels of {told} mm; {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm are possible"
+        raise DataError(msg)
+    axes = affine[:3, :3] / spacing
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SHEARED:
+        msg = f"{path}: its affine is singular or sheared (axes not at right angles); resample the scan first"
+        raise DataError(msg)
+    corners = np.array([[0, 0, 0], shape]) @ affine[:3, :3].T + affine[:3, 3]
+    if np.abs(corners).max() > LARGEST_MM:
+        msg = f"{path}: its affine puts voxels {np.abs(corners).max():.3g} mm from the origin"
+        raise DataError(msg)
+    return affine
 
 
 def _compact(array: NDArray) -> NDArray:

@@ -1,11 +1,14 @@
 import gzip
+import tracemalloc
+import zipfile
+import zlib
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from organcam.data.readers import read_volume
+from organcam.data.readers import read_geometry, read_volume, source_files
 from organcam.errors import DataError
 
 
@@ -122,16 +125,158 @@ def test_npz_with_a_pickle_inside_is_refused_not_loaded(tmp_path):
         read_volume(tmp_path / "x.npz")
 
 
-def test_dicom_series_equals_its_nifti(shared_data):
-    folder = shared_data / "lung_pet_ct_dx"
-    dicom, nifti = read_volume(folder / "A0002_dicom").reoriented(), read_volume(folder / "A0002.nii.gz").reoriented()
-    np.testing.assert_array_equal(dicom.array, nifti.array)
-    np.testing.assert_allclose(dicom.affine, nifti.affine, atol=1e-3)
+def test_arrays_of_objects_and_arrays_that_lie_about_their_size_are_refused(tmp_path):
+    header = b"{'descr': '<i2', 'fortran_order': False, 'shape': (900, 900, 900), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
+        archive.writestr("ct.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(2000))
+    with pytest.raises(DataError, match=r"lie.npz: the array 'ct' declares 1,458,000,\d+ bytes, the archive holds"):
+        read_volume(tmp_path / "lie.npz")
+    np.savez(tmp_path / "named.npz", ct=np.zeros((3, 3, 3), np.int16), affine=np.array([None]))
+    with pytest.raises(DataError, match="'affine' holds Python objects"):
+        read_volume(tmp_path / "named.npz")
 
 
-def test_dicom_series_with_a_missing_slice_is_refused(shared_data, tmp_path):
-    for file in sorted((shared_data / "lung_pet_ct_dx" / "A0002_dicom").iterdir()):
-        if "1-10" not in file.name:
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(DataError, match="slices are missing"):
-        read_volume(tmp_path)
+BOMB = (3000, 3000, 3000)
+
+
+def write_bomb(folder, name):
+    """A small file whose header declares 27 thousand million voxels, or whose stream holds far more than declared."""
+    path = folder / name
+    if name == "declared.nii.gz":
+        header = nib.Nifti1Header()
+        header.set_data_shape(BOMB)
+        header.set_data_dtype(np.int16)
+        header["magic"], header["vox_offset"] = b"n+1", 352
+        path.write_bytes(gzip.compress(header.binaryblock + bytes(100_000)))
+    elif name == "inflated.nii.gz":
+        image = nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), AFFINE).to_bytes()
+        path.write_bytes(gzip.compress(image + bytes(300_000_000), compresslevel=1))
+    elif name.endswith(".nrrd"):
+        shape = BOMB if name.startswith("declared") else (4, 4, 4)
+        text = (
+            f"NRRD0004\ntype: short\ndimension: 3\nsizes: {' '.join(map(str, shape))}\nencoding: gzip\nendian: little\n"
+        )
+        place = "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\n\n"
+        path.write_bytes((text + place).encode() + gzip.compress(bytes(300_000_000), compresslevel=1))
+    else:
+        shape = BOMB if name.startswith("declared") else (4, 4, 4)
+        text = f"NDims = 3\nCompressedData = True\nDimSize = {' '.join(map(str, shape))}\nElementType = MET_SHORT\n"
+        path.write_bytes((text + "ElementDataFile = LOCAL\n").encode() + zlib.compress(bytes(300_000_000), 1))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "nrrd", "mha"])
+@pytest.mark.parametrize("kind", ["declared", "inflated"])
+def test_a_bomb_is_refused_before_memory_is_taken(tmp_path, ending, kind):
+    path = write_bomb(tmp_path, f"{kind}.{ending}")
+    tracemalloc.start()
+    words = (
+        "3000 x 3000 x 3000 voxels, more than the .* of data.max_voxels" if kind == "declared" else "holds more than"
+    )
+    with pytest.raises(DataError, match=f"{kind}.{ending}: .*{words}"):
+        read_volume(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_the_limit_can_be_set(tmp_path, ramp):
+    path = save_nifti(tmp_path / "scan.nii.gz", ramp)
+    assert read_volume(path, max_voxels=120).array.shape == (4, 5, 6)
+    with pytest.raises(DataError, match="scan.nii.gz: declares 4 x 5 x 6 voxels, more than the 119 of data.max_voxels"):
+        read_volume(path, max_voxels=119)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/etc/hostname", "outside"),
+        ("../scan.raw", "outside"),
+        ("sub/../../scan.raw", "outside"),
+        ("LIST", "several files"),
+        ("slice%03d.raw 1 4 1", "several files"),
+        ("absent.raw", "not there"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["mhd", "nrrd"])
+def test_headers_that_point_elsewhere_are_not_followed(tmp_path, ramp, name, words, ending):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / f"scan.{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(ramp), str(folder / f"scan.{'mhd' if ending == 'mhd' else 'nhdr'}"))
+    if ending == "nrrd":
+        (folder / "scan.nhdr").rename(path)
+    text = path.read_text()
+    data = next(file.name for file in folder.iterdir() if file != path)
+    (folder / data).replace(folder / "scan.raw")
+    path.write_text(text.replace(data, "scan.raw"))
+    assert read_volume(path).array.shape == (6, 5, 4)
+    assert source_files(path) == sorted([path, folder / "scan.raw"])
+    (folder / "scan.raw").replace(tmp_path / "scan.raw")
+    path.write_text(text.replace(data, name))
+    with pytest.raises(DataError, match=f"scan.{ending}: .*{words}"):
+        read_volume(path)
+
+
+ABSURD = {
+    "nan": np.full((4, 4), np.nan),
+    "singular": np.diag([1.0, 1.0, 0.0, 1.0]),
+    "huge voxels": np.diag([1e9, 1e9, 1e9, 1.0]),
+    "tiny voxels": np.diag([1e-5, 1.0, 1.0, 1.0]),
+    "far away": np.array([[1, 0, 0, 1e9], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    "sheared": np.array([[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    "no affine": np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1.0]]),
+    "3 x 3": np.eye(3),
+}
+
+
+@pytest.mark.parametrize("kind", ABSURD)
+def test_absurd_affines_are_refused(tmp_path, ramp, kind):
+    np.savez(tmp_path / "scan.npz", ct=ramp, affine=ABSURD[kind])
+    with pytest.raises(DataError, match=r"scan\.npz: its affine"):
+        read_volume(tmp_path / "scan.npz")
+
+
+def test_turned_scans_are_not_sheared(tmp_path, ramp):
+    angle = np.deg2rad(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([0.7, 0.7, 5.0])
+    np.savez(tmp_path / "scan.npz", ct=ramp, affine=affine)
+    np.testing.assert_allclose(read_volume(tmp_path / "scan.npz").affine, affine)
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.nrrd", "scan.mha", "scan.npz"])
+def test_the_header_alone_tells_shape_and_place(tmp_path, ramp, name):
+    path = tmp_path / name
+    if ".nii" in name:
+        save_nifti(path, ramp)
+    elif name.endswith(".npz"):
+        np.savez(path, ct=ramp, affine=AFFINE)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(ramp), str(path))
+    shape, affine = read_geometry(path)
+    volume = read_volume(path)
+    assert shape == volume.array.shape
+    np.testing.assert_array_equal(affine, volume.affine)
+
+
+def test_a_fourth_axis_of_one_keeps_the_place_of_the_other_three(tmp_path, ramp):
+    image = sitk.GetImageFromArray(ramp[None], isVector=False)
+    image.SetSpacing((0.7, 0.8, 2.5, 1.0))
+    image.SetOrigin((-10, -20, -30, 0))
+    with_time = tmp_path / "scan.nrrd"
+    sitk.WriteImage(sitk.JoinSeries([image[:, :, :, 0]]), str(with_time))
+    assert read_volume(with_time).spacing == pytest.approx((0.7, 0.8, 2.5))
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4", ">f4", "u1", "<i4", "<f8"])
+def test_byte_orders_and_types_are_read_as_nibabel_reads_them(tmp_path, ramp, dtype):
+    values = np.abs(ramp) % 200
+    image = nib.Nifti1Image(values.astype(dtype), AFFINE, nib.Nifti1Header(endianness=dtype[0].replace("u", "<")))
+    image.header.set_slope_inter(0.5, 3)
+    nib.save(image, tmp_path / "scan.nii")
+    found = read_volume(tmp_path / "scan.nii").array
+    np.testing.assert_allclose(found, nib.load(tmp_path / "scan.nii").get_fdata(), rtol=1e-6)
+    assert found.dtype == np.float32
+    assert found.dtype.isnative
