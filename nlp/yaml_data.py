@@ -1,4 +1,4 @@
-"""YAML data files: safe loading with duplicate keys refused, and the one place where allowed keys are checked."""
+"""YAML data files of the parser, and the one place where their allowed keys are checked."""
 
 from __future__ import annotations
 
@@ -6,47 +6,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from organcam.errors import ConfigError, did_you_mean
+from organcam.yaml_file import read_yaml
 
 __all__ = ["check_keys", "load_yaml", "string_list"]
-
-# libyaml reads the vocabularies in a tenth of the time; the pure Python loader is the fallback.
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _UniqueKeyLoader(_Base):
-    """Safe loader that refuses a mapping with the same key twice (YAML would silently keep the last)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                msg = f"line {key_node.start_mark.line + 1}: the key {key_node.value!r} appears twice"
-                raise ConfigError(msg)
-            seen.add(key_node.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: if the file cannot be read, is not YAML, repeats a key, or is not a mapping.
+        ConfigError: if the file cannot be read, is not valid YAML, repeats a key, or is not a mapping.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read ({error})"
-        raise ConfigError(msg) from error
-    except yaml.YAMLError as error:
-        msg = f"{path}: not valid YAML ({' '.join(str(error).split())})"
-        raise ConfigError(msg) from error
-    except ConfigError as error:
-        msg = f"{path}: {error}"
-        raise ConfigError(msg) from error
+    content = read_yaml(path, str(path))
     if not isinstance(content, dict):
         msg = f"{path}: must be a mapping of keys to values, got {type(content).__name__}"
         raise ConfigError(msg)

@@ -1,6 +1,6 @@
 """Reading a workflow file, with every mistake told at once.
 
-A workflow is YAML read with ``yaml.safe_load``; it names components and never evaluates code. Mistakes are given with
+A workflow is plain YAML data; it names components and never evaluates code. Mistakes are given with
 their dotted path and the nearest legal key.
 """
 
@@ -13,14 +13,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from .config import Workflow
 from .errors import ConfigError, did_you_mean
-from .yaml_file import parse_yaml, problems_error
+from .yaml_file import DEEPEST, parse_yaml, problems_error, read_text
 
 __all__ = ["apply_overrides", "load_workflow", "parse_workflow"]
+
+SHOWN = 60
+"""Characters of a setting that are enough to know it by."""
 
 
 def load_workflow(path: str | Path, overrides: Iterable[str] = ()) -> Workflow:
@@ -62,12 +64,11 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[
         if not equals or not key:
             msg = f"--set {override}: write it as dotted.key=value, such as train.epochs=5"
             raise ConfigError(msg)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            msg = f"--set {override}: the value is not readable as YAML"
-            raise ConfigError(msg) from None
-        _assign(result, key.split("."), value, override)
+        keys = key.split(".")
+        if len(keys) > DEEPEST:
+            msg = f"--set {key[:SHOWN]}...: a key of {len(keys)} parts"
+            raise ConfigError(msg)
+        _assign(result, keys, parse_yaml(text, f"--set {override[:SHOWN]}"), override)
     return result
 
 
@@ -86,11 +87,7 @@ def _assign(node: dict[str, Any], keys: list[str], value: Any, override: str) ->
 def _find_workflow(path: str) -> tuple[str, str]:
     file = Path(path)
     if file.is_file():
-        try:
-            return str(file), file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            msg = f"{file}: not a text file"
-            raise ConfigError(msg) from None
+        return str(file), read_text(file, str(file))
     folder = files("organcam.workflows")
     shipped = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     name = file.name.removesuffix(".yaml")

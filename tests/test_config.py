@@ -87,7 +87,7 @@ def test_one_seed_serves_data_and_training_unless_the_phantom_names_its_own():
         (b"train: [1", "line 1"),
         (b"- a\n- b", "mapping of sections"),
         (b"\xff\xfe\x00", "not a text file"),
-        (b"train: !!python/object/apply:os.system ['true']", "not readable as YAML"),
+        (b"train: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_workflow_is_refused(tmp_path, content, words):
