@@ -83,7 +83,11 @@ def _across(width: int, thorax: Thorax) -> npt.NDArray[np.float64]:
 def _row_levels(
     lowest: npt.NDArray[np.float64], percent: float, height: int, thorax: Thorax
 ) -> npt.NDArray[np.float64]:
-    """Percentile of the diaphragm's level in each row, smooth along the rows, held behind the heart."""
+    """Percentile of the diaphragm's level in each row, smooth along the rows, held behind the heart.
+
+    All NaN where the band holds no lung, or lies outside a cropped image."""
+    if lowest.shape[1] == 0:
+        return np.full(height, np.nan)
     counts = (~np.isnan(lowest)).sum(axis=1)
     ranked = np.sort(lowest, axis=1)  # NaN last
     place = np.clip((counts - 1) * percent / 100.0, 0, None).astype(np.intp)
