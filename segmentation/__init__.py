@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .bitmaps import REGION_NAMES, organ_regions, pack_bitmaps, unpack_bitmaps
+from .anatomy.parts import PARTS
 from .external import LABEL_TABLES, external_organs
-from .montage import montage, save_montage
-from .parts import PARTS
-from .regions import lung_thirds, organ_occupancy, rough_regions
+from .pictures.montage import montage, save_montage
+from .regions.bitmaps import REGION_NAMES, organ_regions, pack_bitmaps, unpack_bitmaps
+from .regions.occupancy import lung_thirds, organ_occupancy, rough_regions
+from .regions.shrink import reference_regions
 from .segment import METHODS, segment_organs
-from .shrink import reference_regions
 from .types import BACKGROUND, HEART_MEDIASTINUM, LEFT_LUNG, ORGANS, RIGHT_LUNG, Flag, OrganSegmentation, Quality
 
 __all__ = [

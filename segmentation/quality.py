@@ -12,9 +12,9 @@ from importlib.resources import files
 
 import numpy as np
 
-from .airways import Airways
+from .anatomy.airways import Airways
+from .anatomy.thorax import Thorax
 from .morphology import component_sizes, components, open_mask
-from .thorax import Thorax
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, FloatArray, LabelArray, Quality
 
 __all__ = ["Evidence", "FlagRule", "assess", "flag_rules", "measure", "not_a_chest"]

@@ -10,25 +10,25 @@ import numpy.typing as npt
 
 from organcam.errors import DataError, did_you_mean
 
-from .airways import Airways, airway_wall, find_airways
-from .body import inner_air, is_padded
-from .bowel import find_bowel_gas
-from .closing import close_lungs, fill_small_holes
+from .anatomy.airways import Airways, airway_wall, find_airways
+from .anatomy.body import inner_air, is_padded
+from .anatomy.bowel import find_bowel_gas
+from .anatomy.closing import close_lungs, fill_small_holes
+from .anatomy.heart_zone import central_zone, with_bulges
+from .anatomy.hilum import without_hilum
+from .anatomy.lungs import find_lungs
+from .anatomy.mediastinum import find_mediastinum
+from .anatomy.midline import find_midline
+from .anatomy.parts import find_parts
+from .anatomy.pleura import DENSE_HU, add_leftovers, fill_missing_side, pleural_lungs
+from .anatomy.rough import rough_labels
+from .anatomy.thorax import Thorax, measure_thorax
+from .anatomy.turned import LEAST_TURN_DEGREES, MOST_TURN_DEGREES, trunk_angle, turn
 from .grid import WorkingGrid, make_working_grid, shear_degrees, to_frame
-from .heart_zone import central_zone, with_bulges
-from .hilum import without_hilum
-from .lungs import find_lungs
-from .mediastinum import find_mediastinum
-from .midline import find_midline
 from .morphology import bounding_box
-from .parts import find_parts
-from .pleura import DENSE_HU, add_leftovers, fill_missing_side, pleural_lungs
 from .quality import Evidence, assess, measure, not_a_chest
 from .reference import reference_lungs, reference_organs
 from .refine import to_native
-from .rough import rough_labels
-from .thorax import Thorax, measure_thorax
-from .turned import LEAST_TURN_DEGREES, MOST_TURN_DEGREES, trunk_angle, turn
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, LabelArray, OrganSegmentation, Quality
 from .validate import check_array, check_geometry, check_hounsfield
 

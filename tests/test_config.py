@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from organcam.config import RegionsConfig, Workflow
 from organcam.errors import ConfigError
-from organcam.segmentation.bitmaps import organ_regions
+from organcam.segmentation.regions.bitmaps import organ_regions
 from organcam.transforms import AllowedRegions, AllowedRegionsd
 from organcam.workflow_file import apply_overrides, load_workflow, parse_workflow
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from organcam.segmentation.bitmaps import pack_bitmaps, unpack_bitmaps
+from organcam.segmentation.regions.bitmaps import pack_bitmaps, unpack_bitmaps
 
 from ..errors import DataError
 

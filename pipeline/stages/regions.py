@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organcam.segmentation import save_montage
-from organcam.segmentation.bitmaps import organ_regions, rough_bitmaps
-from organcam.segmentation.cells_picture import ALLOWED_RGB, cells_picture
+from organcam.segmentation.pictures.cells_picture import ALLOWED_RGB, cells_picture
+from organcam.segmentation.regions.bitmaps import organ_regions, rough_bitmaps
 
 from ..data.network_input import grid_key, grid_on_scan, input_affine
 from ..data.readers import read_volume

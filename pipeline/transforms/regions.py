@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
-from organcam.segmentation.bitmaps import ORGAN_SETS, REGION_NAMES, Registration, organ_regions
+from organcam.segmentation.regions.bitmaps import ORGAN_SETS, REGION_NAMES, Registration, organ_regions
 
 from ..geometry import FeatureGrid
 from .spatial import plain_tensor

@@ -135,14 +135,7 @@ def main() -> None:
                 row["silent"] = min(row["right"], row["left"]) < SILENT_DICE and not row["flags"]
                 rows.append(row)
                 if given.each:
-                    extra = (
-                        "" if row["vessel"] is None else f" aorta {row['vessel']:.2f} as lung {row['vessel_lung']:.2f}"
-                    )
-                    covered = "" if row["covered"] is None else f" covered {row['covered']:.2f}"
-                    print(
-                        f"    {scan.name:8s} {row['right']:.3f} {row['left']:.3f} heart {row['heart']:.3f}{covered}{extra}"
-                        f" other {row['other_ml']:.0f} ml {'SILENT ' if row['silent'] else ''}{' '.join(row['flags'])}"
-                    )
+                    print(_scan_line(scan.name, row))
                 if given.pictures and row["silent"]:
                     given.pictures.mkdir(parents=True, exist_ok=True)
                     both = [
@@ -157,6 +150,15 @@ def main() -> None:
         print(_line(group.upper(), rows))
     every = [row for rows in groups.values() for row in rows]
     print(_line("ALL", every), f" CPU s {sum(row['seconds'] for row in every):.0f}")
+
+
+def _scan_line(name: str, row: dict) -> str:
+    parts = [f"    {name:8s} {row['right']:.3f} {row['left']:.3f} heart {row['heart']:.3f}"]
+    if row["covered"] is not None:
+        parts.append(f"covered {row['covered']:.2f}")
+    if row["vessel"] is not None:
+        parts.append(f"aorta {row['vessel']:.2f}, as lung {row['vessel_lung']:.2f}")
+    return " ".join([*parts, f"other {row['other_ml']:.0f} ml", "SILENT" if row["silent"] else "", *row["flags"]])
 
 
 def _line(name: str, rows: list[dict]) -> str:

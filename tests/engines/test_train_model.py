@@ -16,7 +16,7 @@ from organcam.engines.loaders import prepare_batch
 from organcam.errors import ConfigError
 from organcam.losses import ClassAndMaskLoss, MaskLoss
 from organcam.networks import AxialNet
-from organcam.segmentation.bitmaps import bitmaps_of_occupancy
+from organcam.segmentation.regions.bitmaps import bitmaps_of_occupancy
 
 SHAPE = (6, 16, 16)
 GRID = "2x2x2-test"

@@ -19,7 +19,7 @@ from organcam.data.volume_store import write_stored
 from organcam.data.writers import write_nifti
 from organcam.geometry import FeatureGrid
 from organcam.runner import SilentProgress, make_executor, write_json_atomic
-from organcam.segmentation.bitmaps import organ_regions
+from organcam.segmentation.regions.bitmaps import organ_regions
 from organcam.stages.report import run_report
 from organcam.stages.run import Run
 from organcam.workflow_file import parse_workflow

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organcam.geometry import FeatureGrid
-from organcam.segmentation.bitmaps import (
+from organcam.segmentation.regions.bitmaps import (
     REGION_NAMES,
     bitmaps_of_occupancy,
     organ_regions,
@@ -19,7 +19,7 @@ from organcam.segmentation.bitmaps import (
     rough_bitmaps,
     unpack_bitmaps,
 )
-from organcam.segmentation.shrink import dilate_cells, reference_regions
+from organcam.segmentation.regions.shrink import dilate_cells, reference_regions
 
 TILES = FeatureGrid((3, 2, 2), (3, 2, 2), (1, 0.5, 0.5), (1, 1, 1), (9, 4, 4))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from organcam.geometry import FeatureGrid
-from organcam.segmentation.cells_picture import ALLOWED_RGB, cells_picture
+from organcam.segmentation.pictures.cells_picture import ALLOWED_RGB, cells_picture
 
 GRID = FeatureGrid((4, 2, 2), (3, 10, 10), (1, 4.5, 4.5), (1, 1, 1), (12, 20, 20))
 

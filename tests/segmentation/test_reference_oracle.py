@@ -15,7 +15,7 @@ from organcam.segmentation.reference import (
     reference_organs,
     two_largest_per_slice,
 )
-from organcam.segmentation.shrink import pad_or_crop, reference_regions
+from organcam.segmentation.regions.shrink import pad_or_crop, reference_regions
 
 RIGHT, LEFT, HEART = 1, 2, 3
 

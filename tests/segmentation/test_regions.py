@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from organcam.geometry import FeatureGrid
 from organcam.segmentation.regions import lung_thirds, organ_occupancy, rough_regions
-from organcam.segmentation.shrink import reference_regions
+from organcam.segmentation.regions.shrink import reference_regions
 
 
 def grid(shape, stride, offset, input_shape):

@@ -14,8 +14,8 @@ from scipy import ndimage as ndi
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.errors import DataError
 from organcam.segmentation import montage, save_montage, segment_organs
-from organcam.segmentation.body import body_mask
-from organcam.segmentation.rough import rough_labels
+from organcam.segmentation.anatomy.body import body_mask
+from organcam.segmentation.anatomy.rough import rough_labels
 
 
 def dice(a, b):

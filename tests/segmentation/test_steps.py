@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from organcam.segmentation.airways import Airways, airway_wall, find_airways
-from organcam.segmentation.body import body_mask, inner_air, is_padded
-from organcam.segmentation.bowel import find_bowel_gas
-from organcam.segmentation.closing import close_lungs
+from organcam.segmentation.anatomy.airways import Airways, airway_wall, find_airways
+from organcam.segmentation.anatomy.body import body_mask, inner_air, is_padded
+from organcam.segmentation.anatomy.bowel import find_bowel_gas
+from organcam.segmentation.anatomy.closing import close_lungs
+from organcam.segmentation.anatomy.hilum import without_hilum
+from organcam.segmentation.anatomy.left_right import split_component
+from organcam.segmentation.anatomy.midline import Midline, find_midline
+from organcam.segmentation.anatomy.rough import rough_labels
+from organcam.segmentation.anatomy.thorax import Thorax, measure_thorax
+from organcam.segmentation.anatomy.turned import trunk_angle, turn
 from organcam.segmentation.grid import make_working_grid
-from organcam.segmentation.hilum import without_hilum
-from organcam.segmentation.left_right import split_component
-from organcam.segmentation.midline import Midline, find_midline
 from organcam.segmentation.quality import assess, flag_rules
-from organcam.segmentation.rough import rough_labels
-from organcam.segmentation.thorax import Thorax, measure_thorax
-from organcam.segmentation.turned import trunk_angle, turn
 
 SPACING = (4.0, 4.0, 4.0)
 

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Flipd, Rotate90d
 
 from organcam.geometry import FeatureGrid
-from organcam.segmentation.bitmaps import bitmaps_of_occupancy, organ_regions
+from organcam.segmentation.regions.bitmaps import bitmaps_of_occupancy, organ_regions
 from organcam.transforms import AllowedRegions, AllowedRegionsd, FlipRotate, expand_regions
 
 RIGHT, LEFT, HEART = np.eye(3, dtype=np.uint8)

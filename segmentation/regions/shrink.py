@@ -12,7 +12,7 @@ import numpy as np
 
 from organcam.errors import did_you_mean
 
-from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
+from ..types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
 __all__ = ["REFERENCE_CELLS", "REFERENCE_INPUT", "REFERENCE_MODES", "dilate_cells", "pad_or_crop", "reference_regions"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..types import RIGHT_LUNG, BoolArray, FloatArray
 from .thorax import Thorax
-from .types import RIGHT_LUNG, BoolArray, FloatArray
 
 __all__ = ["RIB_HU", "PleuralModel", "rib_sector", "rib_surface"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..morphology import close, dilate, fill_holes, largest_component, open_mask
+from ..types import HEART_MEDIASTINUM, BoolArray, FloatArray, LabelArray
 from .airways import Airways
-from .morphology import close, dilate, fill_holes, largest_component, open_mask
 from .thorax import Thorax
-from .types import HEART_MEDIASTINUM, BoolArray, FloatArray, LabelArray
 
 __all__ = ["PARTS", "find_parts"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
-from .types import BoolArray, FloatArray
+from ..types import BoolArray, FloatArray
 
 __all__ = ["BONE_HU", "Midline", "find_midline"]
 

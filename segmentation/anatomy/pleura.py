@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..morphology import bounding_box, close, component_sizes, components, dilate, open_mask
+from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 from .chest_wall import RIB_HU, PleuralModel, rib_sector, rib_surface
 from .diaphragm import diaphragm_floors, lowest_slices
-from .morphology import bounding_box, close, component_sizes, components, dilate, open_mask
 from .thorax import Thorax
-from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
 __all__ = ["add_leftovers", "fill_missing_side", "pleural_lungs"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..types import BoolArray
 from .thorax import Thorax
-from .types import BoolArray
 
 __all__ = ["diaphragm_level", "heart_floor"]
 

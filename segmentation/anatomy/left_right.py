@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from ..morphology import bounding_box, component_sizes, components, erode
+from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 from .midline import Midline
-from .morphology import bounding_box, component_sizes, components, erode
-from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
 __all__ = ["right_share", "split_component"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
-from .types import BoolArray
+from ..types import BoolArray
 
 __all__ = ["LEAST_TURN_DEGREES", "MOST_TURN_DEGREES", "trunk_angle", "turn"]
 

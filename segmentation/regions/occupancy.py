@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
+from ..types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
 __all__ = ["LUNG_THIRDS", "GridLike", "box_weights", "lung_thirds", "organ_occupancy", "rough_regions"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..morphology import components
+from ..types import BoolArray, FloatArray, LabelArray
 from .chest_wall import PleuralModel
-from .morphology import components
 from .thorax import Thorax
-from .types import BoolArray, FloatArray, LabelArray
 
 __all__ = ["diaphragm_floors", "lowest_slices"]
 

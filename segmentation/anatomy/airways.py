@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..morphology import bounding_box, component_sizes, components, dilate
+from ..types import BoolArray, FloatArray
 from .midline import Midline
-from .morphology import bounding_box, component_sizes, components, dilate
-from .types import BoolArray, FloatArray
 
 __all__ = ["Airways", "find_airways"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..types import BoolArray, FloatArray, LabelArray
 from .airways import Airways
 from .midline import Midline
-from .types import BoolArray, FloatArray, LabelArray
 
 __all__ = ["Thorax", "measure_thorax"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .morphology import bounding_box, close, component_sizes, components, fill_holes
-from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
+from ..morphology import bounding_box, close, component_sizes, components, fill_holes
+from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
 __all__ = ["close_lungs", "fill_small_holes"]
 

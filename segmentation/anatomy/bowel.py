@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage as ndi
 
-from .morphology import component_sizes, components, dilate
-from .types import BoolArray, FloatArray
+from ..morphology import component_sizes, components, dilate
+from ..types import BoolArray, FloatArray
 
 __all__ = ["find_bowel_gas"]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..regions.occupancy import GridLike
+from ..types import BoolArray, LabelArray
 from .montage import draw_contours, grey_tile, spread, tile_places
-from .regions import GridLike
-from .types import BoolArray, LabelArray
 
 __all__ = ["ALLOWED_RGB", "cells_picture"]
 

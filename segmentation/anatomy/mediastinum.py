@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..morphology import dilate, fill_holes, largest_component, open_mask
+from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 from .heart_floor import heart_floor
-from .morphology import dilate, fill_holes, largest_component, open_mask
 from .thorax import Thorax
-from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
 __all__ = ["find_mediastinum"]
 

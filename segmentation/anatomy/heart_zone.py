@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 from .heart_floor import diaphragm_level
 from .thorax import Thorax
-from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
 __all__ = ["central_zone", "with_bulges"]
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from organcam.errors import did_you_mean
 
-from .regions import LUNG_THIRDS, GridLike, lung_thirds, organ_occupancy, rough_regions
+from ..types import HEART_MEDIASTINUM, ORGANS, BoolArray, FloatArray, LabelArray
+from .occupancy import LUNG_THIRDS, GridLike, lung_thirds, organ_occupancy, rough_regions
 from .shrink import REFERENCE_MODES, dilate_cells, reference_regions
-from .types import HEART_MEDIASTINUM, ORGANS, BoolArray, FloatArray, LabelArray
 
 __all__ = [
     "ORGAN_SETS",

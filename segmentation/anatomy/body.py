@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .morphology import bounding_box, close, component_sizes, components, dilate, erode, largest_component, open_mask
-from .types import BoolArray, FloatArray
+from ..morphology import bounding_box, close, component_sizes, components, dilate, erode, largest_component, open_mask
+from ..types import BoolArray, FloatArray
 
 __all__ = ["body_mask", "cut_lung", "inner_air", "is_padded", "outer_air"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..morphology import components, dilate, open_mask
+from ..types import BoolArray, FloatArray, LabelArray
 from .body import AIR_HU
-from .morphology import components, dilate, open_mask
 from .pleura import DENSE_HU
 from .thorax import Thorax
-from .types import BoolArray, FloatArray, LabelArray
 
 __all__ = ["without_hilum"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .grid import to_frame
-from .morphology import bounding_box, dilate
-from .types import ORGANS, BoolArray, LabelArray
+from ..grid import to_frame
+from ..morphology import bounding_box, dilate
+from ..types import ORGANS, BoolArray, LabelArray
 
 __all__ = ["COLOURS", "draw_contours", "grey_tile", "montage", "save_montage", "spread", "tile_places"]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..morphology import component_sizes, components, dilate, open_mask
+from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 from .left_right import right_of, split_component
 from .midline import Midline
-from .morphology import component_sizes, components, dilate, open_mask
-from .types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 
 __all__ = ["MIN_LUNG_ML", "find_lungs"]
 

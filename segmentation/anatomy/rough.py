@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .morphology import bounding_box
-from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
+from ..morphology import bounding_box
+from ..types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, LabelArray
 
 __all__ = ["rough_labels"]
 
