@@ -85,7 +85,8 @@ def write_report(lesions: Sequence[Lesion], rng: Rng) -> Report:
 def _report_finding(draft: _Draft, finding: str, group: list[Lesion]) -> None:
     """Sentences for the lesions of one finding: one for both sides where they are alike, else one each."""
     entry = templates()["findings"][finding]
-    together = len(group) == 2 and "bilateral" in entry and ("present" not in entry or draft.rng.random() < 0.7)
+    # Emphysema is told of both sides only, also where a grid of few voxels shows it on one.
+    together = "present" not in entry or (len(group) == 2 and "bilateral" in entry and draft.rng.random() < 0.7)
     for lesion in group[:1] if together else group:
         ending = "_bilateral" if together else ""
         status, kind = _status(draft, entry, ending)
