@@ -5,10 +5,13 @@ Plain checked data; `organcam.workflow_file` reads it from YAML.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -20,7 +23,8 @@ from pydantic import (
 )
 
 from .data.phantom import PhantomSettings
-from .errors import did_you_mean
+from .errors import DataError, did_you_mean
+from .runner.identifiers import safe_id
 
 __all__ = [
     "STAGES",
@@ -46,13 +50,55 @@ STAGES = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", 
 SPLITS = ("train", "valid", "test", "shifted", "intervention", "all")
 """Legal values of a split column. ``all`` takes part everywhere (a data set too small to be split)."""
 
-Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+METHODS = ("gradcam", "hirescam")
+
+LARGEST_WEIGHT = 100_000.0
+"""Of a mask loss; its digits become part of a file name."""
+
+LONGEST_MODEL_NAME = 64
+TRAINING_FOLDER = "candidates"
+"""What `models/` holds beside the models."""
+
+Item = TypeVar("Item")
+
+
+def _listed(what: str) -> Callable[[Sequence[Item]], Sequence[Item]]:
+    """A check that a list names something, and nothing twice; ``what`` it names goes into the message."""
+
+    def check(values: Sequence[Item]) -> Sequence[Item]:
+        if not len(values):
+            msg = f"name at least one {what}"
+            raise ValueError(msg)
+        return _once(values)
+
+    return check
+
+
+def _once(values: Sequence[Item]) -> Sequence[Item]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            msg = f"{value:g} is listed twice" if isinstance(value, float) else f"{str(value)!r} is listed twice"
+            raise ValueError(msg)
+    return values
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] >= ends[1]:
+        msg = f"the lower end comes first, got {ends[0]:g} to {ends[1]:g}"
+        raise ValueError(msg)
+    return ends
+
+
+Millimetres = Annotated[float, Field(ge=0.05, le=50)]
+Voxels = Annotated[int, Field(ge=1, le=4096)]
+StoredHU = Annotated[int, Field(ge=-32768, le=32767)]  # int16
+Weight = Annotated[float, Field(ge=0, le=LARGEST_WEIGHT)]
 
 
 class Section(BaseModel):
     """Base of every part of a workflow: unknown keys are refused, values cannot change after the check."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -77,17 +123,25 @@ class DataConfig(Section):
         interventions: CSV ``scan_id, counterpart, inserted, label``: scan pairs that differ in one inserted thing.
     """
 
-    images: Path | list[Path] | None = None
+    images: Path | Annotated[list[Path], AfterValidator(_listed("file"))] | None = None
     id_column: str = "scan_id"
     image_column: str = "image"
     reports: Path | None = None
     report_id_column: str | None = None
-    report_text_columns: list[str] | None = None
+    report_text_columns: Annotated[list[str], AfterValidator(_listed("column"))] | None = None
     splits: Path | None = None
     fractions: dict[Literal["train", "valid", "test"], NonNegativeFloat] = {"train": 0.7, "valid": 0.1, "test": 0.2}
     lesions: Path | None = None
     organs: Path | None = None
     interventions: Path | None = None
+
+    @field_validator("fractions")
+    @classmethod
+    def _check_fractions(cls, fractions: dict[str, float]) -> dict[str, float]:
+        if not (fractions.get("train") and fractions.get("valid")):
+            msg = "train and valid need a share above 0: nothing is trained or chosen without them"
+            raise ValueError(msg)
+        return fractions
 
 
 class ParseConfig(Section):
@@ -151,8 +205,8 @@ class StoreConfig(Section):
         clip_hu: stored range; RAD-ChestCT's is -1000 to 1000.
     """
 
-    spacing_mm: Triple | None = (0.8, 0.8, 0.8)
-    clip_hu: tuple[int, int] = (-1000, 1000)
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = (0.8, 0.8, 0.8)
+    clip_hu: Annotated[tuple[StoredHU, StoredHU], AfterValidator(_rising)] = (-1000, 1000)
 
 
 class InputConfig(Section):
@@ -163,8 +217,8 @@ class InputConfig(Section):
         window_hu: range scaled to [0, 1] before 0.449 is taken off.
     """
 
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (405, 420, 420)
-    window_hu: tuple[float, float] = (-1000.0, 800.0)
+    shape: tuple[Voxels, Voxels, Voxels] = (405, 420, 420)
+    window_hu: Annotated[tuple[float, float], AfterValidator(_rising)] = (-1000.0, 800.0)
 
     @model_validator(mode="after")
     def _check_slabs(self) -> InputConfig:
@@ -197,7 +251,7 @@ class RegionsConfig(Section):
     reference_mode: Literal["nearest", "area", "trilinear"] = "nearest"
     dilate: int = Field(default=0, ge=0, le=10)
     thirds: bool = False
-    pictures: list[str] = []
+    pictures: Annotated[list[str], AfterValidator(_once)] = []
 
 
 class LabelsConfig(Section):
@@ -210,7 +264,7 @@ class LabelsConfig(Section):
         table: YAML file of labels of your own, each with its organs and the findings that make it present.
     """
 
-    names: Literal["all"] | list[str] = "all"
+    names: Literal["all"] | Annotated[list[str], AfterValidator(_listed("label, or all"))] = "all"
     min_positives: int = Field(default=1, ge=0)
     fidelity: Literal["default", "reference"] = "default"
     table: Path | None = None
@@ -233,8 +287,15 @@ class MaskLossConfig(Section):
     reduction: Literal["balanced", "mean", "sum"] = "balanced"
     absent: Literal["forbidden", "outside", "ignored"] = "forbidden"
     smoothing: NonNegativeFloat = 0.0
-    weight: NonNegativeFloat | list[NonNegativeFloat] = 10.0
+    weight: Weight | list[Weight] = 10.0
     ramp: float = Field(default=0.3, ge=0.0, le=1.0)
+
+    @field_validator("weight")
+    @classmethod
+    def _check_weights(cls, weight: float | list[float]) -> float | list[float]:
+        if isinstance(weight, list):
+            _listed("weight")([float(f"{one:g}") for one in weight])  # as they are written in names of files
+        return weight
 
     @model_validator(mode="after")
     def _smooth_absolute_only(self) -> MaskLossConfig:
@@ -312,10 +373,17 @@ class ExplainConfig(Section):
         top: how many labels ``predicted`` takes.
     """
 
-    methods: list[Literal["hirescam", "gradcam"]] = ["hirescam", "gradcam"]
-    splits: list[str] = ["valid", "test", "shifted", "intervention"]
-    volumes: list[str] = []
-    volume_scans: list[str] | None = None
+    methods: Annotated[
+        list[Literal["hirescam", "gradcam"]], AfterValidator(_listed(f"of {', '.join(sorted(METHODS))}"))
+    ] = ["hirescam", "gradcam"]
+    splits: Annotated[list[str], AfterValidator(_listed(f"of {', '.join(sorted(SPLITS))}"))] = [
+        "valid",
+        "test",
+        "shifted",
+        "intervention",
+    ]
+    volumes: Annotated[list[str], AfterValidator(_once)] = []
+    volume_scans: Annotated[list[str], AfterValidator(_listed("scan"))] | None = None
     volume_method: Literal["hirescam", "gradcam"] = "hirescam"
     top: PositiveInt = 3
 
@@ -353,11 +421,29 @@ class ReportConfig(Section):
     labels: PositiveInt = 4
 
 
+def _check_model_name(name: str) -> None:
+    if name.casefold() == TRAINING_FOLDER:
+        msg = f"'{name}' is a folder of the train stage: choose another name"
+        raise ValueError(msg)
+    try:
+        safe_id(name, "model name", LONGEST_MODEL_NAME)
+    except DataError:
+        legal = None
+    else:
+        legal = re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    if legal is None:
+        msg = (
+            f"'{name[: LONGEST_MODEL_NAME + 1]}' becomes a folder: use letters a-z, digits, '_' and '-', at most "
+            f"{LONGEST_MODEL_NAME} of them, and no name that Windows reserves"
+        )
+        raise ValueError(msg)
+
+
 class Workflow(Section):
     """A whole workflow file."""
 
     name: str = Field(default="organcam", pattern=r"^[\w .-]+$")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     phantom: PhantomSettings | None = None
     data: DataConfig = DataConfig()
     parse: ParseConfig = ParseConfig()
@@ -384,9 +470,16 @@ class Workflow(Section):
     @field_validator("models")
     @classmethod
     def _check_models(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        if not models:
+            msg = "name at least one model, such as 'masked: {mask_loss: {weight: 10}}'"
+            raise ValueError(msg)
         for name in models:
-            if not name.replace("_", "").replace("-", "").isalnum():
-                msg = f"model name '{name}' becomes a folder: use letters, digits, '_' and '-'"
+            _check_model_name(name)
+        folded: dict[str, str] = {}
+        for name in models:
+            other = folded.setdefault(name.casefold(), name)
+            if other != name:
+                msg = f"'{name}' and '{other}' differ in capitals only, which not every disk tells apart"
                 raise ValueError(msg)
         return models
 

@@ -6,7 +6,7 @@ their dotted path and the nearest legal key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from importlib.resources import files
@@ -15,12 +15,14 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
+from .agreement import contradictions
 from .config import Workflow
 from .errors import ConfigError, did_you_mean
 from .yaml_file import DEEPEST, parse_yaml, problems_error, read_text
 
 __all__ = ["apply_overrides", "load_workflow", "parse_workflow"]
 
+ALTERNATIVES = ("bool", "constrained-float", "float", "int", "str")
 SHOWN = 60
 """Characters of a setting that are enough to know it by."""
 
@@ -51,9 +53,13 @@ def load_workflow(path: str | Path, overrides: Iterable[str] = ()) -> Workflow:
 def parse_workflow(document: Mapping[str, Any], source: str = "workflow") -> Workflow:
     """Check plain data as a workflow; ``source`` names it in the error."""
     try:
-        return Workflow.model_validate(dict(document))
+        workflow = Workflow.model_validate(dict(document))
     except ValidationError as error:
-        raise problems_error(source, [_explain(problem) for problem in error.errors()]) from None
+        problems = dict.fromkeys(_explain(problem) for problem in _telling(error.errors()))
+        raise problems_error(source, list(problems)) from None
+    if problems := contradictions(workflow):
+        raise problems_error(source, problems)
+    return workflow
 
 
 def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -97,6 +103,41 @@ def _find_workflow(path: str) -> tuple[str, str]:
     raise ConfigError(msg)
 
 
+def _telling(problems: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The problems less what pydantic tells of the alternatives of a setting that was not meant.
+
+    A setting that may be a number or a list gives one problem for each; where a list was given, that it is no number
+    goes without saying. Names of alternatives are no part of the path.
+    """
+    meant: dict[tuple[Any, ...], bool] = {}
+    for problem in problems:
+        place = _union_place(problem["loc"])
+        meant[place] = meant.get(place, False) or not _of_another_kind(problem, place)
+    for problem in problems:
+        place = _union_place(problem["loc"])
+        if place == problem["loc"] or not meant[place] or not _of_another_kind(problem, place):
+            yield {**problem, "loc": place + _indices(problem, place)}
+
+
+def _union_place(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The path of a setting, up to where pydantic names one of its alternatives (``list[str]``, ``literal['all']``)."""
+    for depth, part in enumerate(location):
+        if depth > 1 and isinstance(part, str) and ("[" in part or part in ALTERNATIVES):
+            return location[:depth]
+    return location
+
+
+def _of_another_kind(problem: Mapping[str, Any], place: tuple[Any, ...]) -> bool:
+    """Whether an alternative was not meant: the value itself, not something in it, is of another type."""
+    kind = problem["type"]
+    of_type = kind.endswith("_type") or kind in {"literal_error", "bool_parsing", "float_parsing"}
+    return of_type and not _indices(problem, place)
+
+
+def _indices(problem: Mapping[str, Any], place: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(part for part in problem["loc"][len(place) :] if isinstance(part, int))
+
+
 def _explain(problem: Mapping[str, Any]) -> str:
     """One mistake of a file: its dotted path, what is wrong, the nearest legal key or what was found."""
     location = [str(part) for part in problem["loc"]]
@@ -105,7 +146,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
         legal = _legal_keys(location[:-1])
         return f"{path}: no such key" + (f", {did_you_mean(location[-1], legal)}" if legal else "")
     message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    message = "input should be a path" if problem["type"] == "path_type" else message[0].lower() + message[1:]
     found = problem.get("input")
     shown = f" (found {found!r})" if isinstance(found, (str, int, float, bool, list)) and len(repr(found)) < 80 else ""
     return f"{path}: {message}{shown}" if path else f"{message}"

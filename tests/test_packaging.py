@@ -89,7 +89,7 @@ def test_floors_import_downwards_only():
     floors = [
         {"catalogue", "errors", "version", "geometry", "yaml_file"},
         {"nlp", "segmentation"},
-        {"metrics", "attention", "runner", "data", "config", "workflow_file"},
+        {"metrics", "attention", "runner", "data", "config", "agreement", "workflow_file"},
         {"losses", "transforms", "networks"},
         {"handlers", "inferers"},
         {"engines"},

@@ -10,6 +10,8 @@ from ...errors import ConfigError, did_you_mean
 
 __all__ = ["CONFOUNDER_KINDS", "DEFAULT_PREVALENCE", "SPLITS", "Confounder", "PhantomSettings"]
 
+MOST_SCANS = 100_000
+
 SPLITS = ("train", "valid", "test", "shifted")
 
 DEFAULT_PREVALENCE: dict[str, float] = {
@@ -136,12 +138,14 @@ def _validate(settings: PhantomSettings) -> None:
     problems = []
     if settings.seed < 0:
         problems.append(f"seed must be 0 or more, got {settings.seed}")
-    if min(settings.shape) < 8:
-        problems.append(f"shape needs at least 8 voxels along each axis, got {settings.shape}")
+    if not 8 <= min(settings.shape) <= max(settings.shape) <= 1024:
+        problems.append(f"shape needs at least 8 voxels along each axis and at most 1024, got {settings.shape}")
     if settings.spacing_mm is not None and not all(0.1 <= s <= 40 for s in settings.spacing_mm):
         problems.append(f"spacing_mm must lie in 0.1..40, got {settings.spacing_mm}")
     if min(settings.scans.values()) < 0 or settings.interventions < 0:
         problems.append("numbers of scans and interventions must be 0 or more")
+    if max(*settings.scans.values(), settings.interventions) > MOST_SCANS:
+        problems.append(f"scans and interventions must be at most {MOST_SCANS:,} a split")
     problems += [
         f"prevalence of {f} must lie in [0, 1], got {p}" for f, p in settings.prevalence.items() if not 0 <= p <= 1
     ]

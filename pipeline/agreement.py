@@ -1,0 +1,79 @@
+"""What the sections of a workflow ask of each other, told when the file is read and not after hours of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .config import ExplainConfig, RegionsConfig, Workflow
+
+__all__ = ["candidate_name", "contradictions"]
+
+
+def contradictions(workflow: Workflow) -> list[str]:
+    """Every pair of settings that are legal each for itself and cannot work together.
+
+    Args:
+        workflow: checked section by section.
+
+    Returns:
+        One sentence each, beginning with the key to change.
+    """
+    return [
+        *_of_maps(workflow.explain),
+        *_of_labels(workflow),
+        *_of_intensities(workflow),
+        *_of_regions(workflow.regions),
+        *_of_models(workflow),
+    ]
+
+
+def candidate_name(model: str, weight: float | None) -> str:
+    """What the files of a model are called that is trained with one weight of its mask loss."""
+    return model if weight is None else f"{model}-weight-{weight:g}"
+
+
+def _of_maps(explain: ExplainConfig) -> Iterator[str]:
+    if explain.volumes and explain.volume_method not in explain.methods:
+        legal = ", ".join(explain.methods)
+        yield f"explain.volume_method: {explain.volume_method} is not among explain.methods (legal here: {legal})"
+    if explain.volume_scans and not explain.volumes:
+        yield "explain.volume_scans: names scans, but explain.volumes names no label"
+
+
+def _of_labels(workflow: Workflow) -> Iterator[str]:
+    names = workflow.labels.names
+    if names == "all":
+        return
+    for name in workflow.explain.volumes:
+        if name not in {*names, "predicted", "present"}:
+            legal = ", ".join(["predicted", "present", *names])
+            yield f"explain.volumes: '{name}' is not among labels.names (legal here: {legal})"
+
+
+def _of_intensities(workflow: Workflow) -> Iterator[str]:
+    """A window beside the stored range would show a constant image."""
+    (lower, upper), (lowest, highest) = workflow.input.window_hu, workflow.store.clip_hu
+    if lower >= highest or upper <= lowest:
+        yield f"input.window_hu: {lower:g} to {upper:g} HU lies outside store.clip_hu ({lowest} to {highest})"
+
+
+def _of_regions(regions: RegionsConfig) -> Iterator[str]:
+    """Settings of one registration that the other passes over."""
+    usual = RegionsConfig()
+    if regions.registration == "network" and regions.reference_mode != usual.reference_mode:
+        yield f"regions.reference_mode: {regions.reference_mode} is for registration: reference only"
+    if regions.registration == "reference" and regions.threshold != usual.threshold:
+        yield f"regions.threshold: {regions.threshold:g} is for registration: network only"
+
+
+def _of_models(workflow: Workflow) -> Iterator[str]:
+    owners: dict[str, str] = {}
+    for model, settings in workflow.models.items():
+        if "parallel" in settings.train.model_fields_set:
+            yield f"models.{model}.train.parallel: is for all models together: set train.parallel"
+        weight = settings.mask_loss.weight if settings.mask_loss else None
+        for one in weight if isinstance(weight, list) else [weight]:
+            name = candidate_name(model, one)
+            if owners.setdefault(name.casefold(), model) != model:
+                other = owners[name.casefold()]
+                yield f"models.{model}: its files '{name}' are those of a weight of models.{other}: rename one of them"
