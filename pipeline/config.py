@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from .data.limits import MAX_VOXELS
 from .data.phantom import PhantomSettings
 from .errors import DataError, did_you_mean
 from .runner.identifiers import safe_id
@@ -121,6 +122,8 @@ class DataConfig(Section):
         organs: CSV ``scan_id, organs`` of label maps (1 right lung, 2 left lung, 3 heart and mediastinum) with known
             organs, to measure the segmentation by Dice; never used for the allowed regions.
         interventions: CSV ``scan_id, counterpart, inserted, label``: scan pairs that differ in one inserted thing.
+        max_voxels: a scan that declares more, or would have more when resampled, is refused before memory is taken.
+        max_failed: share of the scans that may fail before training is refused.
     """
 
     images: Path | Annotated[list[Path], AfterValidator(_listed("file"))] | None = None
@@ -134,6 +137,8 @@ class DataConfig(Section):
     lesions: Path | None = None
     organs: Path | None = None
     interventions: Path | None = None
+    max_voxels: PositiveInt = MAX_VOXELS
+    max_failed: float = Field(default=0.5, ge=0.0, le=1.0)
 
     @field_validator("fractions")
     @classmethod

@@ -7,6 +7,7 @@ stands the grid's shape. The order of the regions is `organcam.segmentation.REGI
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from organcam.segmentation.regions.bitmaps import pack_bitmaps, unpack_bitmaps
 
 from ..errors import DataError
+from .formats.npz import npz_names, read_npz
 
 __all__ = ["has_regions", "read_regions", "write_regions"]
 
@@ -33,18 +35,23 @@ def read_regions(path: str | Path, key: str) -> NDArray[np.bool_]:
     """The bitmaps ``[R, S, h, w]`` of one grid.
 
     Raises:
-        DataError: if the file has none for it.
+        DataError: if the file is damaged, or has none for it.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        if f"{key}.shape" not in archive:
-            msg = f"{path}: no regions of the grid {key}; run the regions stage again"
-            raise DataError(msg)
-        return unpack_bitmaps(archive[key], tuple(int(n) for n in archive[f"{key}.shape"]))
+    if f"{key}.shape" not in npz_names(path):
+        msg = f"{path}: no regions of the grid {key}; run the regions stage again"
+        raise DataError(msg)
+    arrays = read_npz(path, [key, f"{key}.shape"])
+    packed, shape = arrays[key], tuple(int(n) for n in arrays[f"{key}.shape"].ravel())
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] * 8 not in range(prod(shape), prod(shape) + 8):
+        msg = f"{path}: damaged: its bitmaps of the grid {key} do not fit their shape {shape}; run regions again"
+        raise DataError(msg)
+    return unpack_bitmaps(packed, shape)
 
 
 def has_regions(path: str | Path, key: str) -> bool:
-    """Whether the file is there and holds this grid."""
-    if not Path(path).is_file():
-        return False
-    with np.load(path, allow_pickle=False) as archive:
-        return f"{key}.shape" in archive.files
+    """Whether the file is there and holds this grid.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    return Path(path).is_file() and f"{key}.shape" in npz_names(path)

@@ -7,6 +7,7 @@ to read, against 0.46 s for deflated npz.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import blosc2
@@ -14,6 +15,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from ..errors import DataError
+from .limits import MAX_VOXELS, check_voxels
 from .volume import Volume
 
 __all__ = ["read_stored", "resampled", "to_stored", "write_stored"]
@@ -21,16 +24,28 @@ __all__ = ["read_stored", "resampled", "to_stored", "write_stored"]
 AIR_HU = -1000
 
 
-def to_stored(volume: Volume, spacing_mm: tuple[float, float, float] | None, clip_hu: tuple[int, int]) -> Volume:
+def to_stored(
+    volume: Volume,
+    spacing_mm: tuple[float, float, float] | None,
+    clip_hu: tuple[int, int],
+    max_voxels: int = MAX_VOXELS,
+    name: Path | str = "the volume",
+) -> Volume:
     """The volume as it is stored: network axes, wanted spacing, clipped, int16.
 
     Args:
         volume: a CT in HU, any axes.
         spacing_mm: wanted voxel size along (I, P, L); None keeps the scan's own.
         clip_hu: lowest and highest stored value.
+        max_voxels: largest size after resampling.
+        name: of the volume, for errors.
+
+    Raises:
+        DataError: if the resampled volume would be larger.
     """
     network = volume.reoriented()
     if spacing_mm is not None:
+        check_voxels(name, _resampled_shape(network, spacing_mm), max_voxels, "resamples to")
         network = resampled(network, spacing_mm)
     clipped = np.clip(network.array, *clip_hu)
     return Volume(
@@ -49,8 +64,8 @@ def resampled(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
     """
     source = np.asarray(volume.spacing)
     target = np.asarray(spacing_mm, dtype=float)
-    size = np.maximum(np.rint(np.asarray(volume.array.shape) * source / target), 1).astype(int)
-    if np.allclose(source, target, rtol=1e-3) and tuple(size) == volume.array.shape:
+    size = _resampled_shape(volume, spacing_mm)
+    if np.allclose(source, target, rtol=1e-3) and size == volume.array.shape:
         return volume
     image = sitk.GetImageFromArray(volume.array)  # numpy axis 0 is ITK's last
     image.SetSpacing([float(s) for s in source[::-1]])
@@ -72,6 +87,11 @@ def resampled(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
     return Volume(array, volume.affine @ scale)
 
 
+def _resampled_shape(volume: Volume, spacing_mm: tuple[float, float, float]) -> tuple[int, ...]:
+    lengths = np.asarray(volume.array.shape) * volume.spacing / np.asarray(spacing_mm, dtype=float)
+    return tuple(int(n) for n in np.maximum(np.rint(lengths), 1))
+
+
 def write_stored(path: Path, array: NDArray[np.int16]) -> None:
     """Write ``[D, H, W]`` int16 as a blosc2 array (zstd with bit shuffle, chunks of eight slices)."""
     depth, height, width = array.shape
@@ -86,5 +106,38 @@ def write_stored(path: Path, array: NDArray[np.int16]) -> None:
 
 
 def read_stored(path: Path) -> NDArray[np.int16]:
-    """Read back what `write_stored` wrote."""
-    return blosc2.open(str(path), mode="r")[:]
+    """Read back what `write_stored` wrote, and nothing else.
+
+    ``blosc2.open`` would also follow references, open remote and nested containers and compile stored expressions. The
+    file is taken as bytes instead and must be one plain int16 array, of the shape that the JSON beside it states.
+
+    Raises:
+        DataError: naming the file, if it is missing, damaged or anything else.
+    """
+    expected = _stated_shape(path)
+    try:
+        stored = blosc2.ndarray_from_cframe(path.read_bytes(), deserialize="safe")
+        kind, layers = stored.dtype, sorted(stored.schunk.meta)
+        if kind != np.int16 or stored.ndim != 3 or layers != ["b2nd"]:
+            msg = f"{path}: is no stored volume ({stored.ndim} axes of {kind}, {', '.join(layers)}); store it again"
+            raise DataError(msg)
+        if expected is not None and stored.shape != expected:
+            msg = f"{path}: is damaged: shape {stored.shape} where its JSON says {expected}; store it again"
+            raise DataError(msg)
+        if expected is None:
+            check_voxels(path, stored.shape, MAX_VOXELS)
+        array: NDArray[np.int16] = stored[:]
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        msg = f"{path}: cannot be read as a stored volume ({type(error).__name__}); store it again"
+        raise DataError(msg) from None
+    return array
+
+
+def _stated_shape(path: Path) -> tuple[int, ...] | None:
+    """Shape in the sidecar of the store stage; None where there is no sidecar."""
+    try:
+        return tuple(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["details"]["shape"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -58,17 +58,17 @@ def _files(root: Path) -> list[Path]:
 
 
 def _ordered(failures: Iterable[Failure]) -> list[Failure]:
-    """By stage and scan; of several rows of one scan, which other shards left, the last."""
-    rows = {(failure.stage, failure.id): failure for failure in failures}
-    return [rows[key] for key in sorted(rows)]
+    """By stage and scan, every row once. A scan may have several in one stage: unreadable, and without a report."""
+    return sorted(set(failures), key=lambda failure: (failure.stage, failure.id, failure.kind, failure.reason))
 
 
 def _read(path: Path) -> list[Failure]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
     except FileNotFoundError:
         return []
-    rows = [row for row in csv.DictReader(io.StringIO(text)) if set(COLUMNS) <= row.keys()]
+    table = csv.DictReader(io.StringIO(text), restval="")
+    rows = [row for row in table if set(COLUMNS) <= row.keys()]
     return [Failure(row["stage"], row["scan_id"], row["reason"], _kind(row["kind"])) for row in rows]
 
 

@@ -1,7 +1,7 @@
 """Find the scans and reports, look into every file once, join and split them: ``manifest.csv``.
 
-A file is read whole here, so that a truncated or empty scan is known before hours of computing, and its content hash is
-what every later stage depends on.
+A file is read whole here, checksums included, so that a damaged, truncated or empty scan is known before hours of
+computing, and its content hash is what every later stage depends on.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from ..config import SPLITS, DataConfig
+from ..data.coverage import coverage_problem
 from ..data.discover import FoundScan, find_scans, read_reports, read_table, unique_report
-from ..data.readers import read_volume
+from ..data.readers import read_volume, source_files
 from ..data.records import ScanRecord, assign_splits, duplicates, in_split, records_frame
 from ..errors import ConfigError, DataError, OrganCamError, did_you_mean
 from ..runner import Failure, Unit, WorkContext, safe_id, write_csv_atomic
+from .failure_rate import TRAINING_STAGES, first_of, first_reasons, require_enough_scans
 from .run import Run, StageSummary, summarise
 
 __all__ = ["run_ingest"]
 
-VERSION = 1
+VERSION = 2
 
 
 def run_ingest(run: Run) -> StageSummary:
@@ -34,19 +36,21 @@ def run_ingest(run: Run) -> StageSummary:
     found, refused = _usable(find_scans(_absolute(data.images), data.id_column, data.image_column))
     reports = read_reports(data.reports, data.report_id_column, data.report_text_columns) if data.reports else {}
     splits = _given_splits(data)
-    units = [Unit(scan.scan_id, {"file": _stamp(scan.image)}, {"image": str(scan.image)}) for scan in found]
-    result = run.spread("ingest", VERSION, run.folder("scans"), inspect_scan, {}, units)
     unpaired = _unpaired(found, reports) if data.reports else []
     run.failures.extend([*refused, *unpaired])
+    units = [_unit(scan, data.max_voxels) for scan in found]
+    result = run.spread("ingest", VERSION, run.folder("scans"), inspect_scan, {}, units)
     broken = {failure.id for failure in result.failed}
     if len(broken) == len(found):
-        reasons = "; ".join(failure.reason for failure in [*refused, *result.failed][:3])
-        msg = f"not one scan of data.images is usable: {reasons}"
+        msg = f"not one scan of data.images is usable: {first_reasons([*refused, *result.failed])}"
         raise OrganCamError(msg)
     # Unreadable scans stay in the manifest, so that it is the same for every shard; later stages pass them over.
     records, notes = _records(found, reports, splits, run)
-    _check_splits([record for record in records if record.scan_id not in broken])
+    notes += _split_notes([record for record in records if record.scan_id not in broken], run)
+    notes += _coverage_notes(result.done)
     write_csv_atomic(run.root / "manifest.csv", records_frame(records))
+    if "train" in run.stages:
+        require_enough_scans(run)
     summary = summarise("ingest", result, notes=notes)
     return replace(summary, failures=(*summary.failures, *refused, *unpaired))
 
@@ -55,12 +59,14 @@ def inspect_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     """Read one scan whole; its geometry and content hash (no patient field of its header)."""
     del context, parameters
     path = Path(payload["image"])
-    volume = read_volume(path)
+    files = source_files(path)
+    volume = read_volume(path, payload["max_voxels"])
     return {
-        "content": _content_hash(path),
+        "content": _content_hash(files),
         "shape": list(volume.array.shape),
         "spacing_mm": [round(step, 6) for step in volume.spacing],
         "axes": volume.axes,
+        "coverage": coverage_problem(volume.array.shape, volume.affine),
         "lowest": float(volume.array.min()),
         "highest": float(volume.array.max()),
     }
@@ -76,9 +82,7 @@ def _usable(found: Sequence[FoundScan]) -> tuple[list[FoundScan], list[Failure]]
             if scan.scan_id in twice:
                 msg = f"scan id {scan.scan_id} occurs more than once; none of them is used ({scan.image})"
                 raise DataError(msg)
-            if not scan.image.exists() or scan.image == Path():
-                msg = f"no such file: {scan.image}"
-                raise DataError(msg)
+            _check_present(scan.image)
             if scan.split and scan.split not in SPLITS:
                 msg = f"unknown split '{scan.split}': {did_you_mean(scan.split, SPLITS)}"
                 raise DataError(msg)
@@ -87,6 +91,22 @@ def _usable(found: Sequence[FoundScan]) -> tuple[list[FoundScan], list[Failure]]
         else:
             good.append(scan)
     return good, refused
+
+
+def _check_present(image: Path) -> None:
+    try:
+        there = image != Path() and (any(image.iterdir()) if image.is_dir() else image.exists())
+    except OSError as error:  # no permission, a name too long, a disk that is gone
+        msg = f"{image}: {(error.strerror or type(error).__name__).lower()}"
+        raise DataError(msg) from None
+    if not there:
+        msg = f"no such file, or an empty folder: {image}"
+        raise DataError(msg)
+
+
+def _unit(scan: FoundScan, max_voxels: int) -> Unit:
+    payload = {"image": str(scan.image), "max_voxels": max_voxels}
+    return Unit(scan.scan_id, {"file": _stamp(scan.image)}, payload)
 
 
 def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]]) -> list[Failure]:
@@ -129,7 +149,7 @@ def _records(
     if missing:
         legal = ", ".join(SPLITS)
         msg = f"{len(missing)} of {len(splits)} scans have no split, the first is {missing[0]}. Legal: {legal}"
-        raise OrganCamError(msg)
+        notes += _needed_splits(run, msg)
     records = [
         ScanRecord(
             scan.scan_id, str(scan.image.resolve()), scan.patient_id, splits[scan.scan_id], _report_of(scan, reports)
@@ -144,16 +164,32 @@ def _report_of(scan: FoundScan, reports: Mapping[str, list[str]]) -> str:
     return report_id if len(set(reports.get(report_id, []))) == 1 else ""
 
 
-def _check_splits(records: Sequence[ScanRecord]) -> None:
+def _split_notes(records: Sequence[ScanRecord], run: Run) -> list[str]:
     counts = {split: len(in_split(records, split)) for split in ("train", "valid", "test")}
     empty = [split for split, count in counts.items() if not count]
-    if empty:
-        have = ", ".join(f"{split} {count}" for split, count in counts.items())
-        msg = (
-            f"the split {' and '.join(empty)} is empty ({have} scans): mend the split column, data.splits or "
-            "data.fractions"
-        )
-        raise OrganCamError(msg)
+    if not empty:
+        return []
+    have = ", ".join(f"{split} {count}" for split, count in counts.items())
+    remedy = "mend the split column, data.splits or data.fractions"
+    lost = [failure for failure in run.failures if failure.kind != "unpaired"]
+    why = f"; {len(lost)} scans failed, {first_reasons(lost)}" if lost else ""
+    return _needed_splits(run, f"the split {' and '.join(empty)} is empty ({have} scans): {remedy}{why}")
+
+
+def _needed_splits(run: Run, problem: str) -> list[str]:
+    """A fault of the splits as a note where no stage of this run works on them.
+
+    Raises:
+        OrganCamError: where one does.
+    """
+    if set(TRAINING_STAGES) & set(run.stages):
+        raise OrganCamError(problem)
+    return [f"{problem} (needed for training, not by this run)"]
+
+
+def _coverage_notes(scans: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    told = {name: sidecar["details"]["coverage"] for name, sidecar in scans.items() if sidecar["details"]["coverage"]}
+    return [f"{len(told)} scans can hold no whole chest: {first_of(told)}"] if told else []
 
 
 def _given_splits(data: DataConfig) -> dict[str, str]:
@@ -171,19 +207,18 @@ def _absolute(images: Path | Sequence[Path]) -> Path | list[Path]:
     return images.absolute() if isinstance(images, Path) else [Path(image).absolute() for image in images]
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-
-
 def _stamp(path: Path) -> str:
     """Name, size and modification time of a scan's files: a touched file is looked at again, others are not read."""
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _files(path)]
+    try:
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source_files(path)]
+    except (DataError, OSError) as error:  # told when it is read
+        stats = [str(error)]
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
-def _content_hash(path: Path) -> str:
+def _content_hash(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for file in _files(path):
+    for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

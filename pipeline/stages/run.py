@@ -37,6 +37,7 @@ class Run:
         progress: told after every unit.
         shard: the part of the scans this process takes; None for all.
         failures: of all stages so far; a scan that failed takes no part in later stages.
+        stages: all that this run goes through, so that an early one can refuse what a later one needs.
     """
 
     workflow: Workflow
@@ -45,6 +46,7 @@ class Run:
     progress: Progress
     shard: Shard | None = None
     failures: list[Failure] = field(default_factory=list)
+    stages: tuple[str, ...] = ()
 
     def folder(self, *parts: str) -> Path:
         """A folder of the run directory, made if needed."""
@@ -68,12 +70,14 @@ class Run:
 
     def scan_units(self) -> list[Unit]:
         """A unit for every readable scan, for stages that work on the scan's own file."""
+        most = self.workflow.data.max_voxels
         records = self.records()
         scans = self.sidecars([record.scan_id for record in records], "scans")
+        contents = {name: scan["details"]["content"] for name, scan in scans.items()}
         return [
-            Unit(record.scan_id, {"scan": scans[record.scan_id]["details"]["content"]}, {"image": record.image})
+            Unit(record.scan_id, {"scan": contents[record.scan_id]}, {"image": record.image, "max_voxels": most})
             for record in records
-            if record.scan_id in scans
+            if record.scan_id in contents
         ]
 
     def spread(

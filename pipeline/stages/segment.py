@@ -49,7 +49,7 @@ def run_segment(run: Run) -> StageSummary:
 
 def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Segment one scan, or read its mask, and write the label map."""
-    volume = read_volume(Path(payload["image"]))
+    volume = read_volume(Path(payload["image"]), payload["max_voxels"])
     organs = _organs(volume, payload, parameters)
     with context.output(f"{context.id}_organs.nii.gz") as path:
         write_nifti(path, organs.labels, volume.affine)

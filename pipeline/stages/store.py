@@ -26,10 +26,11 @@ def run_store(run: Run) -> StageSummary:
 
 def store_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Resample and store one scan; the details hold what maps its voxels back to the scan."""
-    volume = read_volume(Path(payload["image"]))
-    stored = to_stored(volume, parameters["spacing_mm"], parameters["clip_hu"])
-    with context.output(f"{context.id}.b2nd") as path:
-        write_stored(path, stored.array)
+    path, most = Path(payload["image"]), payload["max_voxels"]
+    volume = read_volume(path, most)
+    stored = to_stored(volume, parameters["spacing_mm"], parameters["clip_hu"], most, path)
+    with context.output(f"{context.id}.b2nd") as output:
+        write_stored(output, stored.array)
     return {
         "shape": list(stored.array.shape),
         "affine": stored.affine.tolist(),

@@ -14,7 +14,7 @@ import yaml
 from organcam.segmentation.external import read_value_table
 
 from ..config import STAGES, Workflow
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..runner import (
     Progress,
     RunDirectory,
@@ -26,6 +26,7 @@ from ..runner import (
     write_failures,
     write_text_atomic,
 )
+from .failure_rate import require_enough_scans
 from .phantom import phantom_data
 from .run import Run, StageSummary
 from .targets import check_labels
@@ -114,15 +115,22 @@ def run_workflow(
     ):
         document = yaml.safe_dump(workflow.document(), sort_keys=False, allow_unicode=True)
         write_text_atomic(root / "workflow.yaml", document)
-        run = Run(_with_phantom_data(workflow, root), root, pool, shown, shard)
-        for name in stages or workflow.stages():
+        names = tuple(stages or workflow.stages())
+        run = Run(_with_phantom_data(workflow, root), root, pool, shown, shard, stages=names)
+        for name in names:
             if shard is not None and name not in PER_SCAN_STAGES:
                 logger.info("%s: needs all scans; left to a run without --shard", name)
                 continue
             started = time.monotonic()
             earlier = STAGES[: STAGES.index(name)]
             run.failures = [failure for failure in read_failures(root) if failure.stage in earlier]
-            summary = _stage(name)(run)
+            try:
+                if name == "train":
+                    require_enough_scans(run)
+                summary = _stage(name)(run)
+            except OrganCamError:  # what could not be done is told before the refusal that came of it
+                write_failures(root, name, [failure for failure in run.failures if failure.stage == name], shard)
+                raise
             write_failures(root, name, summary.failures, shard)
             seconds = time.monotonic() - started
             counts = {"done": summary.done, "skipped": summary.skipped, "failed": len(summary.failures)}

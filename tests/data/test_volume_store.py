@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import blosc2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +8,7 @@ from hypothesis import strategies as st
 
 from organcam.data.volume import Volume
 from organcam.data.volume_store import read_stored, resampled, to_stored, write_stored
+from organcam.errors import DataError
 
 LPS = np.diag([-0.7, -0.8, 2.5, 1.0])
 
@@ -73,3 +77,73 @@ def test_real_scan_keeps_its_mean_hu_and_field_of_view(shared_data):
     np.testing.assert_allclose(
         extent, np.array(volume.reoriented().array.shape) * volume.reoriented().spacing, atol=1.6
     )
+
+
+def test_resampling_beyond_the_limit_is_refused_before_memory_is_taken():
+    small = Volume(np.zeros((51, 51, 51), np.int16), np.diag([20.0, 20.0, 20.0, 1.0]))
+    with pytest.raises(DataError, match=r"a\.nii\.gz: resamples to 1275 x 1275 x 1275 voxels, .* of data\.max_voxels"):
+        to_stored(small, (0.8, 0.8, 0.8), (-1000, 1000), 10**9, "a.nii.gz")
+    assert to_stored(small, (10.0, 10.0, 10.0), (-1000, 1000), 102**3).array.shape == (102, 102, 102)
+
+
+def write_lazy(path: Path) -> None:
+    """A store file that is a recipe: what it computes is up to who wrote it."""
+    operand = blosc2.asarray(
+        np.arange(24, dtype=np.int16).reshape(2, 3, 4), urlpath=str(path.with_name("operand.b2nd"))
+    )
+    (operand + 1).save(urlpath=str(path))
+
+
+def write_reference(path: Path) -> None:
+    source = blosc2.asarray(np.zeros((2, 3, 4), np.int16), urlpath=str(path.with_name("source.b2nd")))
+    blosc2.Proxy(source, urlpath=str(path), mode="w")
+
+
+def write_tree(path: Path) -> None:
+    store = blosc2.EmbedStore(urlpath=str(path.with_suffix(".b2e")), mode="w")
+    store["/a"] = np.zeros((2, 3, 4), np.int16)
+    path.with_suffix(".b2e").replace(path)
+
+
+def write_plain(array):
+    return lambda path: blosc2.asarray(array, urlpath=str(path), mode="w")
+
+
+STRANGERS = {
+    "lazy expression": write_lazy,
+    "proxy": write_reference,
+    "store of stores": write_tree,
+    "floats": write_plain(np.zeros((2, 3, 4), np.float32)),
+    "two axes": write_plain(np.zeros((3, 4), np.int16)),
+    "frame of bytes": lambda path: blosc2.SChunk(data=b"x" * 100, urlpath=str(path)),
+    "noise": lambda path: path.write_bytes(b"not a volume"),
+    "nothing": lambda path: path.write_bytes(b""),
+    "absent": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_store_files_that_are_no_plain_volume_are_refused_unopened(tmp_path, kind):
+    path = tmp_path / "scan.b2nd"
+    STRANGERS[kind](path)
+    with pytest.raises(DataError, match=r"scan\.b2nd: "):
+        read_stored(path)
+
+
+def test_a_stored_volume_must_have_the_shape_of_its_sidecar(tmp_path):
+    path = tmp_path / "scan.b2nd"
+    write_stored(path, np.zeros((2, 3, 4), np.int16))
+    path.with_suffix(".json").write_text('{"details": {"shape": [2, 3, 4]}}')
+    assert read_stored(path).shape == (2, 3, 4)
+    path.with_suffix(".json").write_text('{"details": {"shape": [4, 3, 2]}}')
+    with pytest.raises(DataError, match=r"scan\.b2nd: is damaged: shape \(2, 3, 4\)"):
+        read_stored(path)
+
+
+def test_a_damaged_stored_volume_is_named(tmp_path):
+    path = tmp_path / "scan.b2nd"
+    write_stored(path, np.random.default_rng(0).integers(-1000, 1000, (16, 20, 20), dtype=np.int16))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"scan\.b2nd"):
+        read_stored(path)

@@ -56,3 +56,21 @@ def test_other_files_are_left_alone(tmp_path):
     write_failures(tmp_path, "segment", [BAD])
     assert (tmp_path / "failures-notes.csv").read_text() == "mine"
     assert read_failures(tmp_path) == [BAD]
+
+
+def test_several_reasons_of_one_scan_are_all_kept(tmp_path):
+    """A scan may be unreadable and without a report; before, the last row took the place of the others."""
+    broken = Failure("ingest", "scan1", "unreadable or truncated", "data")
+    unpaired = Failure("ingest", "scan1", "no report with id scan1", "unpaired")
+    twice = Failure("ingest", "scan1", "occurs more than once (b.nii)", "data")
+    write_failures(tmp_path, "ingest", [unpaired, broken, twice, broken])
+    assert read_failures(tmp_path) == [twice, broken, unpaired]
+
+
+def test_damaged_rows_do_not_end_a_run(tmp_path):
+    write_failures(tmp_path, "ingest", [Failure("ingest", "scan1", "unreadable", "data")])
+    with (tmp_path / "failures.csv").open("ab") as file:
+        file.write(b'segment\nsegment,\xff\x00,nonsense,"open quotation\n')
+    assert [failure.id for failure in read_failures(tmp_path)][0] == "scan1"
+    write_failures(tmp_path, "segment", [])
+    assert len(read_failures(tmp_path)) == 1

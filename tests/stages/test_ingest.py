@@ -1,14 +1,16 @@
 """Bad data sets: what is usable goes on, what is not is told, nothing is lost."""
 
+import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 
 from organcam.errors import ConfigError, OrganCamError
-from organcam.runner import read_failures
+from organcam.runner import read_failures, read_sidecar
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import parse_workflow
 
@@ -20,9 +22,9 @@ def save(path: Path, array=None) -> Path:
     return path
 
 
-def ingest(tmp_path: Path, **data):
+def ingest(tmp_path: Path, stages=("ingest",), **data):
     workflow = parse_workflow({"data": {"images": str(tmp_path / "in"), **data}})
-    return run_workflow(workflow, tmp_path / "out", stages=["ingest"], executor="serial")
+    return run_workflow(workflow, tmp_path / "out", stages=stages, executor="serial")
 
 
 def reasons(tmp_path: Path) -> dict[str, str]:
@@ -93,19 +95,137 @@ def test_conflicting_reports_of_one_id_are_not_guessed_between(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("splits", "words"),
-    [
-        ("a,train\nb,train\n", "valid and test is empty"),
-        ("a,train\nb,tset\n", "did you mean 'test'"),
-        ("a,train\n", "1 of 2 scans"),
-    ],
+    ("splits", "words"), [("a,train\nb,train\n", "valid and test is empty"), ("a,train\n", "1 of 2 scans")]
 )
-def test_split_tables_that_do_not_work_are_told(tmp_path, splits, words):
+def test_split_tables_that_do_not_work_stop_a_run_that_trains_and_no_other(tmp_path, splits, words):
     save(tmp_path / "in" / "a.nii.gz")
     save(tmp_path / "in" / "b.nii.gz")
     (tmp_path / "s.csv").write_text("scan_id,split\n" + splits)
     with pytest.raises(OrganCamError, match=words):
+        ingest(tmp_path, ["ingest", "train"], splits=str(tmp_path / "s.csv"))
+    outcome = ingest(tmp_path, splits=str(tmp_path / "s.csv"))
+    assert outcome.exit_code == 0
+    assert any(words in note for note in outcome.summaries[0].notes)
+
+
+def test_a_split_that_does_not_exist_is_told(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "s.csv").write_text("scan_id,split\na,tset\n")
+    with pytest.raises(OrganCamError, match="did you mean 'test'"):
         ingest(tmp_path, splits=str(tmp_path / "s.csv"))
+
+
+def rotten(path: Path) -> None:
+    """A scan whose last bytes are lost."""
+    noise = np.random.default_rng(len(path.name)).integers(-1000, 99, (20, 20, 20)).astype(np.int16)
+    content = save(path, noise).read_bytes()
+    path.write_bytes(content[:-2000])
+
+
+def test_one_rotten_scan_does_not_stop_a_run_that_needs_no_splits(tmp_path):
+    """The only scan of the split valid is unreadable: a run that trains is refused, one that stores is not."""
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.nii.gz")
+    rotten(tmp_path / "in" / "b.nii.gz")
+    (tmp_path / "s.csv").write_text("scan_id,split\na,train\nb,valid\nc,test\n")
+    outcome = ingest(tmp_path, ["ingest", "store"], splits=str(tmp_path / "s.csv"))
+    assert outcome.exit_code == 3
+    assert [summary.done for summary in outcome.summaries] == [2, 2]
+    assert "truncated" in reasons(tmp_path)["b"]
+    (tmp_path / "out" / "failures.csv").unlink()
+    with pytest.raises(OrganCamError, match=r"the split valid is empty .*, b: .*b\.nii\.gz: unreadable or truncated"):
+        ingest(tmp_path, ["ingest", "train"], splits=str(tmp_path / "s.csv"))
+    assert "truncated" in reasons(tmp_path)["b"]
+
+
+def test_where_every_scan_fails_every_reason_is_written(tmp_path):
+    for name in ("flat", "cut", "empty", "text"):
+        save(tmp_path / "in" / f"{name}.nii.gz", np.zeros((6, 6), np.int16))
+    rotten(tmp_path / "in" / "cut.nii.gz")
+    (tmp_path / "in" / "empty.nii.gz").write_bytes(b"")
+    with pytest.raises(OrganCamError, match="not one scan of data.images is usable"):
+        ingest(tmp_path)
+    assert set(reasons(tmp_path)) == {"flat", "cut", "empty", "text"}
+
+
+def test_an_unreadable_scan_without_a_report_keeps_both_rows_and_stays_out(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz")
+    rotten(tmp_path / "in" / "b.nii.gz")
+    (tmp_path / "r.csv").write_text("scan_id,report_text\na,Nodule.\n")
+    outcome = ingest(tmp_path, ["ingest", "store"], reports=str(tmp_path / "r.csv"))
+    found = [(failure.id, failure.kind) for failure in read_failures(tmp_path / "out")]
+    assert found == [("b", "data"), ("b", "unpaired")]
+    assert outcome.summaries[1].done == 1
+
+
+def test_a_run_in_which_most_images_vanish_does_not_go_on_to_training(tmp_path):
+    for number in range(8):
+        save(tmp_path / "in" / f"s{number}.nii.gz")
+    table = tmp_path / "scans.csv"
+    table.write_text("scan_id,image\n" + "".join(f"s{n},in/s{n}.nii.gz\n" for n in range(8)))
+    for number in range(5):
+        (tmp_path / "in" / f"s{number}.nii.gz").unlink()
+    words = r"5 of 8 scans cannot be used \(62%, data.max_failed allows 50%\).*s0: no such file"
+    with pytest.raises(OrganCamError, match=words):
+        ingest(tmp_path, ["ingest", "store", "train"], images=str(table))
+    assert len(reasons(tmp_path)) == 5
+    assert not (tmp_path / "out" / "volumes").exists()
+    ingest(tmp_path, ["ingest", "store"], images=str(table))
+    with pytest.raises(OrganCamError, match="allows 60%"):
+        ingest(tmp_path, ["train"], images=str(table), max_failed=0.6)
+    with pytest.raises(OrganCamError, match="labels_by_location|reports"):  # the next thing that is missing
+        ingest(tmp_path, ["train"], images=str(table), max_failed=0.7)
+
+
+def test_scans_that_can_hold_no_chest_are_noted(tmp_path):
+    save(tmp_path / "in" / "small.nii.gz")
+    path = tmp_path / "in" / "whole.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((30, 30, 30), -800, np.int16), np.diag([-10.0, -10.0, 8.0, 1.0])), path)
+    outcome = ingest(tmp_path)
+    assert outcome.exit_code == 0
+    assert outcome.summaries[0].notes[-1].startswith("1 scans can hold no whole chest: small: covers 12 mm from top")
+
+
+def test_a_scan_over_the_limit_is_one_row_with_shape_and_limit(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz")
+    save(tmp_path / "in" / "b.nii.gz", np.zeros((8, 8, 8), np.int16))
+    ingest(tmp_path, max_voxels=300)
+    assert "declares 8 x 8 x 8 voxels, more than the 300 of data.max_voxels" in reasons(tmp_path)["b"]
+
+
+def test_resampling_over_the_limit_is_one_row_too(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz")
+    outcome = ingest(tmp_path, ["ingest", "store"], max_voxels=300)
+    assert outcome.exit_code == 3
+    assert "a.nii.gz: resamples to 15 x 15 x 15 voxels" in reasons(tmp_path)["a"]
+
+
+def test_the_data_file_of_a_detached_header_belongs_to_the_scan(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = sitk.GetImageFromArray(np.full((6, 6, 6), -800, np.int16))
+    sitk.WriteImage(image, str(folder / "a.mhd"))
+    ingest(tmp_path)
+    first = read_sidecar(tmp_path / "out" / "scans", "a")["details"]["content"]
+    sitk.WriteImage(image + 1, str(folder / "a.mhd"))
+    assert ingest(tmp_path).summaries[0].done == 1
+    assert read_sidecar(tmp_path / "out" / "scans", "a")["details"]["content"] != first
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_files_that_may_not_be_read_are_rows(tmp_path):
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").chmod(0)
+    assert ingest(tmp_path).exit_code == 3
+    assert "ermission denied" in reasons(tmp_path)["b"]
+
+
+def test_a_file_name_that_no_system_takes_is_a_row(tmp_path):
+    save(tmp_path / "a.nii.gz")
+    (tmp_path / "in.csv").write_text(f"scan_id,image\ngood,a.nii.gz\nlong,{'x' * 5000}.nii.gz\n")
+    assert ingest(tmp_path, images=str(tmp_path / "in.csv")).exit_code == 3
+    assert "name too long" in reasons(tmp_path)["long"]
 
 
 def test_nothing_usable_at_all_is_an_error_that_says_why(tmp_path):
