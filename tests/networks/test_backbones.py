@@ -1,15 +1,9 @@
 import pytest
 import torch
-from monai.networks.nets import resnet18
 
 from organcam.errors import ConfigError
-from organcam.geometry import compose, output_size
-from organcam.networks import BACKBONES, ResNet18, SmallBackbone, load_backbone_weights
-
-
-def _torchvision_layout():
-    options = {"spatial_dims": 2, "n_input_channels": 3, "conv1_t_stride": 2, "bias_downsample": False}
-    return resnet18(pretrained=False, num_classes=1000, **options)
+from organcam.geometry import Layer, compose, output_size
+from organcam.networks import BACKBONES, Backbone, ResNet18, SmallBackbone, build_backbone
 
 
 def test_resnet_cells_of_the_published_size():
@@ -22,17 +16,96 @@ def test_small_cells_tile_the_image():
     assert (stride, offset, receptive_field) == (8.0, 3.5, 44)  # centres of tiles 0..7, 8..15, ...
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet18", 64), ("resnet18", 75), ("small", 64), ("small", 77)])
-def test_reported_layers_give_the_real_output_size(name, size):
-    backbone = BACKBONES.build(name).eval()
+@pytest.mark.parametrize("size", [64, 77])
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_reported_levels_are_the_real_ones(name, size):
+    with torch.device("meta"):
+        backbone = BACKBONES.build(name).eval()
+        image = torch.zeros(2, 3, size, 64)
+    levels = backbone.pyramid(image)
+    assert backbone(image).shape == levels[-1].shape
+    assert (backbone.channels, backbone.layers) == backbone.taps[-1]
+    for features, (channels, layers) in zip(levels, backbone.taps, strict=True):
+        assert features.shape == (2, channels, output_size(size, layers), output_size(64, layers))
+
+
+@pytest.mark.parametrize("name", ["small", "resnet10", "resnet50", "densenet121"])
+def test_volumes_have_the_same_levels_along_every_axis(name):
+    with torch.device("meta"):
+        backbone = build_backbone(name, spatial_dims=3, in_channels=1).eval()
+        levels = backbone.pyramid(torch.zeros(1, 1, 33, 32, 40))
+    for features, (channels, layers) in zip(levels, backbone.taps, strict=True):
+        assert features.shape == (1, channels, *(output_size(size, layers) for size in (33, 32, 40)))
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18", "densenet121"])
+def test_the_last_level_is_what_the_backbone_returns(name):
+    backbone, image = BACKBONES.build(name).eval(), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        features = backbone(torch.zeros(2, 3, size, 64))
-    assert features.shape == (
-        2,
-        backbone.channels,
-        output_size(size, backbone.layers),
-        output_size(64, backbone.layers),
-    )
+        assert torch.equal(backbone.pyramid(image)[-1], backbone(image))
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18", "resnet50", "densenet121"])
+def test_a_level_cell_depends_on_its_receptive_field_around_its_centre(name):
+    backbone = BACKBONES.build(name).double().eval()
+    for level, (_, layers) in enumerate(backbone.taps[:-1]):
+        stride, offset, receptive_field = compose(layers)
+        image = torch.rand(1, 3, 32, 512, dtype=torch.float64, requires_grad=True)
+        cell = int(256 / stride)
+        backbone.pyramid(image)[level][..., 0, cell].sum().backward()
+        touched = image.grad.abs().sum((0, 1, 2)).nonzero()[:, 0]
+        centre, reach = offset + stride * cell, (receptive_field - 1) / 2
+        slack = 4 * stride  # the outermost voxels come through a few paths, which a ReLU or a maximum may have shut
+        assert max(0, centre - reach) <= touched.min() <= max(0, centre - reach) + slack, name
+        assert min(511, centre + reach) - slack <= touched.max() <= min(511, centre + reach), name
+
+
+# torchvision's and, for volumes, the PYLON specification's numbers of parameters without classifier
+@pytest.mark.parametrize(
+    ("name", "spatial_dims", "in_channels", "parameters"),
+    [
+        ("resnet18", 2, 3, 11_176_512),
+        ("resnet34", 2, 3, 21_284_672),
+        ("resnet50", 2, 3, 23_508_032),
+        ("resnet50", 2, 1, 23_501_760),
+        ("resnet50", 3, 1, 46_155_072),
+        ("resnet101", 2, 3, 42_500_160),
+        ("densenet121", 2, 3, 6_953_856),
+    ],
+)
+def test_parameter_counts(name, spatial_dims, in_channels, parameters):
+    with torch.device("meta"):
+        backbone = build_backbone(name, spatial_dims, in_channels)
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "resnet51"}, "did you mean 'resnet50'"),
+        ({"name": "small", "spatial_dims": 4}, "spatial_dims must be 2"),
+        ({"name": "small", "in_channels": 0}, "in_channels must be 1 or more"),
+    ],
+)
+def test_illegal_backbone_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        build_backbone(**options)
+
+
+def test_installed_backbone_without_levels_gives_its_last_one(monkeypatch):
+    class Installed(Backbone):
+        channels = 3
+        layers = (Layer(2, 2),)
+
+        def forward(self, x):
+            return torch.nn.functional.avg_pool2d(x, 2)
+
+    monkeypatch.setitem(BACKBONES._builders, "installed", Installed)
+    backbone = build_backbone("installed")
+    assert backbone.taps == ((3, (Layer(2, 2),)),)
+    assert backbone.pyramid(torch.zeros(1, 3, 8, 8))[0].shape == (1, 3, 4, 4)
+    with pytest.raises(ConfigError, match="'installed' cannot be built with spatial_dims=3"):
+        build_backbone("installed", spatial_dims=3)
 
 
 def test_shifting_the_image_by_a_tile_shifts_the_small_features_by_a_cell():
@@ -53,47 +126,3 @@ def test_mirrored_image_gives_mirrored_cells_only_if_they_tile_it():
                 parameter.copy_((parameter + parameter.flip(-1)) / 2)
         image = torch.randn(1, 3, 96, 96, dtype=torch.float64)
         torch.testing.assert_close(backbone(image).flip(-1), backbone(image.flip(-1)))
-
-
-def test_torchvision_file_is_loaded_without_its_classifier(tmp_path):
-    whole = _torchvision_layout()
-    state = {name: value for name, value in whole.state_dict().items() if not name.endswith("num_batches_tracked")}
-    torch.save(state, tmp_path / "resnet18.pth")
-    backbone = ResNet18()
-    load_backbone_weights(backbone, tmp_path / "resnet18.pth")
-    assert "fc.weight" in state
-    for name, value in backbone.state_dict().items():
-        if name in state:
-            assert torch.equal(value, state[name])
-
-
-def _saved(path, content):
-    torch.save(content, path)
-    return path
-
-
-def _truncated(path):
-    torch.save(ResNet18().state_dict(), path)
-    path.write_bytes(path.read_bytes()[:5000])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda path: path, "not found; give the path of a local file"),
-        (lambda path: _saved(path, {"conv1.weight": torch.zeros(1)}), "missing .*bn1.weight.*another shape"),
-        (lambda path: _saved(path, SmallBackbone().state_dict()), "do not fit ResNet18: .* unknown"),
-        (lambda path: _saved(path, [1, 2]), "must hold a state dict"),
-        (lambda path: _saved(path, ResNet18()), "cannot be read as a file of tensors"),  # would be a pickled class
-        (_truncated, "cannot be read as a file of tensors"),
-    ],
-    ids=["absent", "wrong shape", "other network", "list", "pickle", "truncated"],
-)
-def test_unfit_weights_file_is_refused_by_name(tmp_path, make, words):
-    backbone = ResNet18()
-    before = backbone.conv1.weight.clone()
-    with pytest.raises(ConfigError, match=words) as caught:
-        load_backbone_weights(backbone, make(tmp_path / "weights.pth"))
-    assert "weights.pth" in str(caught.value)
-    assert torch.equal(backbone.conv1.weight, before)

@@ -33,9 +33,7 @@ def test_own_name_wins_over_an_installed_one(installed):
 
 
 def test_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(
-        ConfigError, match=r"unknown backbone 'resnet19': did you mean 'resnet18'\? Legal: resnet18, small"
-    ):
+    with pytest.raises(ConfigError, match=r"'resnet19': did you mean 'resnet18'\? Legal: .*resnet18, .*small"):
         BACKBONES.get("resnet19")
 
 
