@@ -445,10 +445,16 @@ def _check_model_name(name: str) -> None:
 
 
 class Workflow(Section):
-    """A whole workflow file."""
+    """A whole workflow file.
+
+    Attributes:
+        memory_gb: gigabytes that a worker process may take before its scan fails as "out of memory"; null takes one and
+            a half times its share of the machine, at least 4.
+    """
 
     name: str = Field(default="organcam", pattern=r"^[\w .-]+$")
     seed: int = Field(default=0, ge=0, lt=2**32)
+    memory_gb: PositiveFloat | None = None
     phantom: PhantomSettings | None = None
     data: DataConfig = DataConfig()
     parse: ParseConfig = ParseConfig()

@@ -87,7 +87,8 @@ def make_executor(name: str, workers: int = 1, **options: Any) -> Executor:
         name: ``serial``, ``processes``, or one that an installed package offers as entry point ``organcam.executors``
             (a callable ``(workers, **options) -> Executor``).
         workers: number of processes, at least 1.
-        options: for executors of other packages, such as the address of a scheduler.
+        options: ``memory_gb`` a worker for ``processes``; for executors of other packages what they take, such as the
+            address of a scheduler.
 
     Raises:
         ConfigError: if there is no such executor or the number of workers is below 1.
@@ -100,7 +101,7 @@ def make_executor(name: str, workers: int = 1, **options: Any) -> Executor:
     if name == "processes":
         from .processes import ProcessExecutor  # noqa: PLC0415 - not needed by a serial run
 
-        return ProcessExecutor(workers)
+        return ProcessExecutor(workers, **options)
     found = list(entry_points(group=ENTRY_POINTS, name=name))
     if not found:
         msg = f"there is no executor {name!r}; {did_you_mean(name, executor_names())}"

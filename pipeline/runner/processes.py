@@ -25,6 +25,7 @@ from typing import Any
 
 from ..errors import OrganCamError
 from .executors import Item, Lost, Result
+from .memory import default_limit, limit_memory
 from .signals import held_back
 
 __all__ = ["ProcessExecutor"]
@@ -52,13 +53,16 @@ class ProcessExecutor:
 
     Args:
         workers: number of processes.
+        memory_gb: gigabytes each may take; None takes one and a half times its share of the machine. A unit that asks
+            for more fails as "out of memory", alone.
     """
 
     name = "processes"
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, memory_gb: float | None = None) -> None:
         self.workers = workers
-        self._workers = [_Worker() for _ in range(workers)]
+        most = default_limit(workers) if memory_gb is None else int(memory_gb * 1e9)
+        self._workers = [_Worker(most) for _ in range(workers)]
 
     def run(
         self, function: Callable[[Item], Result], items: Iterable[Item], *, timeout: float | None = None
@@ -118,7 +122,8 @@ class _RecordingContext(SpawnContext):
 class _Worker:
     """One process, replaced when it dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_memory: int | None) -> None:
+        self._most_memory = most_memory
         self._pool: ProcessPoolExecutor | None = None
         self._context = _RecordingContext()
         self._ready: Future[None] = Future()
@@ -134,7 +139,9 @@ class _Worker:
 
     def _submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=self._context, initializer=_initialise)
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=self._context, initializer=_initialise, initargs=(self._most_memory,)
+            )
             with _without_ctrl_c():
                 self._ready = self._pool.submit(_nothing)
             self._ready.add_done_callback(self._note_start)
@@ -232,8 +239,9 @@ def _nothing() -> None:
     """The first task of every worker: whether it starts at all."""
 
 
-def _initialise() -> None:
+def _initialise(most_memory: int | None) -> None:
     """In the worker, before anything of a stage is imported."""
+    limit_memory(most_memory)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # reaches the whole process group; the parent ends its workers
     for variable in THREAD_VARIABLES:
         os.environ[variable] = "1"

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import DataError
+from ..errors import DataError, is_out_of_memory
 from ..version import __version__
 from .atomic import plain_json, temporary_folder, to_json
 from .disk import is_full
 from .fingerprints import parameters_hash
+from .memory import out_of_memory
 from .sidecars import read_sidecar, retire
 from .unit import StageSpec, Unit, WorkContext
 
@@ -60,9 +61,9 @@ def execute(job: Job) -> Outcome:
     """Do a unit: outdated files out, work, outputs in their place, sidecar last."""
     try:
         return Outcome("done", sidecar=_do(job))
-    except MemoryError:
-        return Outcome("crash", "out of memory")
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            return Outcome("crash", out_of_memory())
         prose = list(_prose(job.unit.payload))
         if is_full(error, job.spec.folder):
             return Outcome("full", _without_quotations(_message(error), prose))

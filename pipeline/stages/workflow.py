@@ -110,7 +110,7 @@ def run_workflow(
     with (
         interruptible(),
         RunDirectory(root, shard=shard, command=command) as directory,
-        make_executor(executor, workers) as pool,
+        make_executor(executor, workers, **_memory_of(workflow)) as pool,
         progress or SilentProgress() as shown,
     ):
         document = yaml.safe_dump(workflow.document(), sort_keys=False, allow_unicode=True)
@@ -139,6 +139,10 @@ def run_workflow(
             if tell is not None:
                 tell(summary, seconds)
     return Outcome(tuple(summaries))
+
+
+def _memory_of(workflow: Workflow) -> dict[str, float]:
+    return {} if workflow.memory_gb is None else {"memory_gb": workflow.memory_gb}
 
 
 def _with_phantom_data(workflow: Workflow, root: Path) -> Workflow:

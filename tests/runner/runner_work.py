@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+
 from organcam.errors import DataError
 from organcam.runner import StageSpec, Unit, WorkContext, fingerprint_file
 
@@ -86,7 +88,19 @@ def _quote(context, payload):
     raise ValueError(msg)
 
 
+def _allocate(context, payload):
+    return {"sum": int(np.ones(3_000_000_000, np.uint8).sum())}
+
+
+def _allocate_in_itk(context, payload):
+    import SimpleITK as sitk
+
+    return {"size": sitk.Image(2000, 2000, 800, sitk.sitkInt16).GetSize()[0]}
+
+
 ACTIONS = {
+    "allocate": _allocate,
+    "allocate_in_itk": _allocate_in_itk,
     "nothing": lambda context, payload: None,
     "data": _raise(DataError("volume has 2 axes,\n expected 3")),
     "missing": lambda context, payload: Path("nowhere/scan.nii.gz").read_bytes(),

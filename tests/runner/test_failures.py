@@ -71,6 +71,6 @@ def test_damaged_rows_do_not_end_a_run(tmp_path):
     write_failures(tmp_path, "ingest", [Failure("ingest", "scan1", "unreadable", "data")])
     with (tmp_path / "failures.csv").open("ab") as file:
         file.write(b'segment\nsegment,\xff\x00,nonsense,"open quotation\n')
-    assert [failure.id for failure in read_failures(tmp_path)][0] == "scan1"
+    assert [failure.id for failure in read_failures(tmp_path)].count("scan1") == 1
     write_failures(tmp_path, "segment", [])
     assert len(read_failures(tmp_path)) == 1

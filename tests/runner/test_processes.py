@@ -11,7 +11,7 @@ from runner_work import number_units, resident_mb_after_freeing, square_stage
 from test_stage import attempts, listing, misbehaving, misbehaving_stage
 
 from organcam.errors import ConfigError
-from organcam.runner import SerialExecutor, executor_names, make_executor, run_stage
+from organcam.runner import SerialExecutor, executor_names, make_executor, memory, run_stage
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,31 @@ def test_executor_of_an_installed_package_joins_by_entry_point(tmp_path, monkeyp
 def test_no_workers_are_refused():
     with pytest.raises(ConfigError, match="workers must be 1 or more, got 0"):
         make_executor("processes", 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+@pytest.mark.parametrize("action", ["allocate", "allocate_in_itk"])
+def test_a_unit_over_the_memory_limit_is_one_failure_and_the_rest_goes_on(tmp_path, action):
+    with make_executor("processes", 2, memory_gb=2) as executor:
+        units = misbehaving(tmp_path, "nothing", action, "nothing")
+        result = run_stage(misbehaving_stage(tmp_path), units, executor)
+    (failure,) = result.failed
+    assert (failure.id, failure.kind) == (f"1-{action}", "crash")
+    assert failure.reason == "out of memory (a worker may take 2 GB: memory_gb)"
+    assert list(result.done) == ["0-nothing", "2-nothing"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_memory_that_is_allowed_is_given(tmp_path):
+    with make_executor("processes", 1, memory_gb=5) as executor:
+        result = run_stage(misbehaving_stage(tmp_path), misbehaving(tmp_path, "allocate"), executor)
+    assert result.counts == {"done": 1, "skipped": 0, "failed": 0}
+
+
+def test_default_limit_is_generous_and_within_the_machine(monkeypatch):
+    monkeypatch.setattr(memory, "_machine_memory", lambda: 64 << 30)
+    assert memory.default_limit(1) == 64 << 30
+    assert memory.default_limit(4) == 24 << 30
+    assert memory.default_limit(64) == 4 << 30
+    monkeypatch.setattr(memory, "_machine_memory", lambda: None)
+    assert memory.default_limit(4) is None
