@@ -15,7 +15,7 @@ def installed(monkeypatch):
 
 
 def test_own_names():
-    assert NETWORKS.names() == ("axialnet",)
+    assert {"axialnet", "pylon", "unet"} <= set(NETWORKS.names())
     assert {"resnet18", "small"} <= set(BACKBONES.names())
     assert isinstance(NETWORKS.build("axialnet", num_labels=1, backbone="small", input_size=(16, 16)), AxialNet)
 
