@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import Workflow
+import numpy as np
+
+from .config import SPLITS, Workflow
+from .data.coverage import coverage_problem
 from .data.discover import FoundScan, find_scans, read_reports
+from .data.phantom import plan_dataset
 from .data.records import duplicates
 from .errors import DataError, OrganCamError
 from .runner import safe_id
+from .stages.positives import Positives, positives_of_phantom, positives_of_reports
+from .stages.readiness import unready
+from .stages.splits import given_splits, split_scans
 from .stages.targets import check_labels, own_labels
 
 __all__ = ["Finding", "check_workflow"]
 
 STORED_BYTES_PER_INPUT_VOXEL = 1.0  # a compressed stored CT is about half of its int16 size
 LISTED = 3
+MOST_REPORTS = 2000
+"""Reports that are parsed to count positives; more would take longer than a check may."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +49,106 @@ def check_workflow(workflow: Workflow) -> list[Finding]:
         Findings in the order of the stages.
     """
     findings = [Finding(True, "workflow", f"{len(workflow.models)} models: {', '.join(workflow.models)}")]
+    findings += _check_phantom(workflow) if workflow.phantom is not None else _check_data(workflow)
+    findings += [_check_coverage(workflow), _check_label_names(workflow), _check_networks(workflow)]
+    findings += [_check_device(workflow), _check_disk(workflow, _expected_scans(workflow))]
+    return [*findings, *_others(unready(workflow, workflow.stages()), findings)]
+
+
+def _others(problems: Iterable[str], findings: Sequence[Finding]) -> list[Finding]:
+    """What keeps a stage from being done and no finding tells yet."""
+    told = "\n".join(finding.found for finding in findings)
+    others = []
+    for problem in dict.fromkeys(problems):
+        key, _, rest = problem.partition(": ")
+        if problem not in told and rest not in told:
+            others.append(Finding(False, key, rest) if rest and " " not in key else Finding(False, "workflow", problem))
+    return others
+
+
+def _check_phantom(workflow: Workflow) -> list[Finding]:
+    phantom = workflow.phantom
+    assert phantom is not None
+    counts = ", ".join(f"{split} {count}" for split, count in phantom.scans.items())
+    findings = [Finding(True, "phantom", f"{counts}, {phantom.interventions} interventions")]
+    findings += _check_volume_scans(workflow, [spec.scan_id for spec in plan_dataset(phantom)])
+    if all(phantom.scans.get(split) for split in ("train", "valid")):
+        findings.append(_positives(positives_of_phantom(workflow, phantom)))
+    return findings
+
+
+def _check_data(workflow: Workflow) -> list[Finding]:
+    found, findings = _check_scans(workflow)
+    findings += _check_reports(workflow, found)
+    if found:
+        findings += _check_volume_scans(workflow, [scan.scan_id for scan in found])
+        findings += _check_splits(workflow, found)
+    return findings
+
+
+def _expected_scans(workflow: Workflow) -> int:
     if workflow.phantom is not None:
-        counts = ", ".join(f"{split} {count}" for split, count in workflow.phantom.scans.items())
-        findings.append(Finding(True, "phantom", f"{counts}, {workflow.phantom.interventions} interventions"))
-        scans = sum(workflow.phantom.scans.values())
+        return sum(workflow.phantom.scans.values())
+    try:
+        return len(find_scans(workflow.data.images, workflow.data.id_column)) if workflow.data.images else 0
+    except OrganCamError:
+        return 0
+
+
+def _check_volume_scans(workflow: Workflow, ids: Sequence[str]) -> list[Finding]:
+    missing = sorted(set(workflow.explain.volume_scans or ()) - set(ids))
+    return [Finding(False, "explain.volume_scans", f"no such scan: {_some(missing)}")] if missing else []
+
+
+def _check_splits(workflow: Workflow, found: Sequence[FoundScan]) -> list[Finding]:
+    """How many scans each split has, and whether its labels can be learnt."""
+    try:
+        splits, _ = split_scans(found, given_splits(workflow.data), workflow.data, workflow.seed)
+    except OrganCamError as error:
+        return [Finding(False, "splits", str(error))]
+    counts = Counter(splits.values())
+    told = ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
+    empty = [split for split in ("train", "valid", "test") if not counts[split] and not counts["all"]]
+    if empty:
+        findings = [Finding(False, "splits", f"{' and '.join(empty)} is empty ({told})")]
+    elif without := [scan for scan, split in splits.items() if not split]:
+        findings = [Finding(False, "splits", f"{len(without)} scans have none: {_some(without)}")]
     else:
-        found, more = _check_scans(workflow)
-        findings += [*more, *_check_reports(workflow, found)]
-        scans = len(found)
-    return [
-        *findings,
-        _check_label_names(workflow),
-        _check_networks(workflow),
-        _check_device(workflow),
-        _check_disk(workflow, scans),
-    ]
+        findings = [Finding(True, "splits", told)]
+    return [*findings, *_check_positives(workflow, found, splits)]
+
+
+def _check_positives(workflow: Workflow, found: Sequence[FoundScan], splits: Mapping[str, str]) -> list[Finding]:
+    data = workflow.data
+    if data.reports is None:
+        return []
+    try:
+        count = len(read_reports(data.reports, data.report_id_column, data.report_text_columns))
+        if count > MOST_REPORTS:
+            told = f"not counted: more than {MOST_REPORTS} reports; run --until parse, then look at labels/labels.csv"
+            return [Finding(True, "positives", told)]
+        return [_positives(positives_of_reports(workflow, found, splits))]
+    except OrganCamError as error:
+        return [Finding(False, "positives", str(error))]
+
+
+def _positives(found: Positives) -> Finding:
+    wrong = [*found.problems, *found.doubts]
+    return Finding(not wrong, "positives", "\n".join(wrong) or found.told)
+
+
+def _check_coverage(workflow: Workflow) -> Finding:
+    """How much of a chest the network sees, where the size of its voxels is known."""
+    spacing = workflow.store.spacing_mm or (workflow.phantom.voxel_mm if workflow.phantom else None)
+    if spacing is None:
+        return Finding(True, "coverage", "each scan keeps its own voxel size (store.spacing_mm: null)")
+    sizes = [count * step for count, step in zip(workflow.input.shape, spacing, strict=True)]
+    told = "the network sees {:.0f} x {:.0f} x {:.0f} mm".format(*sizes)
+    z, y, x = spacing
+    affine = np.array([[0, 0, -x, 0], [0, -y, 0, 0], [-z, 0, 0, 0], [0, 0, 0, 1.0]])
+    problem = coverage_problem(workflow.input.shape, affine)
+    remedy = f"its input {problem}: mend input.shape or store.spacing_mm"
+    return Finding(not problem, "coverage", f"{told}; {remedy}" if problem else told)
 
 
 def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:

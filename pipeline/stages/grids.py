@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, get_type_hints
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from ..config import InputConfig, Workflow
@@ -13,7 +14,10 @@ from ..errors import ConfigError, did_you_mean
 from ..geometry import FeatureGrid
 from ..networks import NETWORKS
 
-__all__ = ["build_model", "grids_of_models"]
+__all__ = ["build_model", "grids_of_models", "network_options"]
+
+OWN = ("num_labels", "input_size")
+"""Arguments of every network that follow from the labels and from the input section."""
 
 
 def build_model(options: Mapping[str, Any], shown: InputConfig, num_labels: int) -> nn.Module:
@@ -28,17 +32,43 @@ def build_model(options: Mapping[str, Any], shown: InputConfig, num_labels: int)
         ConfigError: if the name or an option is unknown or illegal.
     """
     arguments = {"name": "axialnet", **options}
-    builder = NETWORKS.get(str(arguments.pop("name")))
-    legal = set(signature(builder).parameters) - {"num_labels", "input_size"}
-    for option in arguments:
-        if option not in legal:
-            msg = f"network: no such option '{option}', {did_you_mean(option, legal)}"
-            raise ConfigError(msg)
+    name = str(arguments.pop("name"))
+    _check_options(name, arguments)
     try:
-        return builder(num_labels=num_labels, input_size=shown.shape[1:], **arguments)
-    except (ValueError, TypeError) as error:
+        return NETWORKS.build(name, num_labels=num_labels, input_size=shown.shape[1:], **arguments)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError for want of memory
         msg = f"network: {error}"
         raise ConfigError(msg) from None
+
+
+def network_options(name: str) -> dict[str, Parameter]:
+    """What a workflow's network section can hold for one network, beside its name.
+
+    Raises:
+        ConfigError: if no network has that name.
+    """
+    return {option: given for option, given in signature(NETWORKS.get(name)).parameters.items() if option not in OWN}
+
+
+def _check_options(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse options that the network does not have, and values of another type than it says it takes."""
+    builder, legal = NETWORKS.get(name), network_options(name)
+    hints = get_type_hints(builder.__init__ if isinstance(builder, type) else builder)
+    problems = []
+    for option, value in arguments.items():
+        if option not in legal:
+            problems.append(f"network: no such option '{option}', {did_you_mean(option, legal)}")
+        elif option in hints:
+            kind = TypeAdapter(hints[option], config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True))
+            try:
+                kind.validate_python(value)
+            except ValidationError as error:
+                said = " or ".join(dict.fromkeys(problem["msg"] for problem in error.errors()))
+                problems.append(f"network.{option}: {said[0].lower()}{said[1:]} (found {str(value)[:40]!r})")
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def grids_of_models(workflow: Workflow) -> dict[str, FeatureGrid]:

@@ -12,15 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import SPLITS, DataConfig
+from ..config import SPLITS
 from ..data.coverage import coverage_problem
-from ..data.discover import FoundScan, find_scans, read_reports, read_table, unique_report
+from ..data.discover import FoundScan, find_scans, read_reports, unique_report
 from ..data.readers import read_volume, source_files
-from ..data.records import ScanRecord, assign_splits, duplicates, in_split, records_frame
+from ..data.records import ScanRecord, duplicates, in_split, records_frame
 from ..errors import ConfigError, DataError, OrganCamError, did_you_mean
 from ..runner import Failure, Unit, WorkContext, safe_id, write_csv_atomic
 from .failure_rate import TRAINING_STAGES, first_of, first_reasons, require_enough_scans
 from .run import Run, StageSummary, summarise
+from .splits import given_splits, split_scans
 
 __all__ = ["run_ingest"]
 
@@ -35,7 +36,7 @@ def run_ingest(run: Run) -> StageSummary:
         raise ConfigError(msg)
     found, refused = _usable(find_scans(_absolute(data.images), data.id_column, data.image_column))
     reports = read_reports(data.reports, data.report_id_column, data.report_text_columns) if data.reports else {}
-    splits = _given_splits(data)
+    splits = given_splits(data)
     unpaired = _unpaired(found, reports) if data.reports else []
     run.failures.extend([*refused, *unpaired])
     units = [_unit(scan, data.max_voxels) for scan in found]
@@ -132,19 +133,13 @@ def _records(
     scans: Sequence[FoundScan], reports: Mapping[str, list[str]], given: Mapping[str, str], run: Run
 ) -> tuple[list[ScanRecord], list[str]]:
     data, notes = run.workflow.data, []
-    splits = {scan.scan_id: given.get(scan.scan_id, scan.split) for scan in scans}
-    if not any(splits.values()):
-        by_patient = assign_splits(
-            [scan.patient_id for scan in scans],
-            {str(split): share for split, share in data.fractions.items()},
-            run.workflow.seed,
+    splits, drawn = split_scans(scans, given, data, run.workflow.seed)
+    if drawn and set(splits.values()) == {"all"}:
+        patients = len({scan.patient_id for scan in scans})
+        notes.append(
+            f"{patients} patients are too few to split: every scan is used for training, thresholds and scoring, so "
+            "the figures describe the training scans and not performance on new ones"
         )
-        splits = {scan.scan_id: by_patient[scan.patient_id] for scan in scans}
-        if set(splits.values()) == {"all"}:
-            notes.append(
-                f"{len(set(by_patient))} patients are too few to split: every scan is used for training, thresholds "
-                "and scoring, so the figures describe the training scans and not performance on new ones"
-            )
     missing = [scan for scan, split in splits.items() if not split]
     if missing:
         legal = ", ".join(SPLITS)
@@ -190,17 +185,6 @@ def _needed_splits(run: Run, problem: str) -> list[str]:
 def _coverage_notes(scans: Mapping[str, Mapping[str, Any]]) -> list[str]:
     told = {name: sidecar["details"]["coverage"] for name, sidecar in scans.items() if sidecar["details"]["coverage"]}
     return [f"{len(told)} scans can hold no whole chest: {first_of(told)}"] if told else []
-
-
-def _given_splits(data: DataConfig) -> dict[str, str]:
-    if data.splits is None:
-        return {}
-    table = read_table(data.splits, ["scan_id", "split"], "data.splits")
-    wrong = sorted(set(table["split"]) - set(SPLITS))
-    if wrong:
-        msg = f"data.splits: {data.splits}: unknown split '{wrong[0]}': {did_you_mean(wrong[0], SPLITS)}"
-        raise ConfigError(msg)
-    return dict(zip(table["scan_id"], table["split"], strict=True))
 
 
 def _absolute(images: Path | Sequence[Path]) -> Path | list[Path]:

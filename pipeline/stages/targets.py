@@ -17,7 +17,15 @@ from ..data.records import ScanRecord, in_split
 from ..errors import ConfigError, OrganCamError
 from .run import Run
 
-__all__ = ["check_labels", "load_targets", "own_labels", "picture_places", "possible_organs", "training_labels"]
+__all__ = [
+    "check_labels",
+    "load_targets",
+    "nearest_label",
+    "own_labels",
+    "picture_places",
+    "possible_organs",
+    "training_labels",
+]
 
 
 def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
@@ -61,9 +69,13 @@ def check_labels(workflow: Workflow) -> None:
     """
     own = own_labels(workflow)
     legal = [*own, *(label.name for label in region_labels())]
-    wanted = {"labels.names": workflow.labels.names, "regions.pictures": workflow.regions.pictures}
+    wanted = {
+        "labels.names": workflow.labels.names,
+        "regions.pictures": workflow.regions.pictures,
+        "explain.volumes": [name for name in workflow.explain.volumes if name not in {"predicted", "present"}],
+    }
     problems = [
-        f"{key}: unknown label '{name}': {_nearest(name, legal)}"
+        f"{key}: unknown label '{name}': {nearest_label(name, legal)}"
         for key, names in wanted.items()
         for name in names
         if names != "all" and name not in legal
@@ -73,7 +85,7 @@ def check_labels(workflow: Workflow) -> None:
         raise ConfigError(msg)
 
 
-def _nearest(name: str, legal: Sequence[str]) -> str:
+def nearest_label(name: str, legal: Sequence[str]) -> str:
     """A hint without all the 80 names."""
     near = get_close_matches(name, legal, n=3)
     hint = f"did you mean {' or '.join(repr(word) for word in near)}? " if near else ""

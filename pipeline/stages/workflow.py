@@ -11,8 +11,6 @@ from pathlib import Path
 
 import yaml
 
-from organcam.segmentation.external import read_value_table
-
 from ..config import STAGES, Workflow
 from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..runner import (
@@ -28,8 +26,8 @@ from ..runner import (
 )
 from .failure_rate import require_enough_scans
 from .phantom import phantom_data
+from .readiness import refuse_unready
 from .run import Run, StageSummary
-from .targets import check_labels
 
 __all__ = ["EXIT_DONE", "EXIT_DONE_WITH_FAILURES", "PER_SCAN_STAGES", "Outcome", "run_workflow", "select_stages"]
 
@@ -100,11 +98,10 @@ def run_workflow(
         tell: told after each stage, with its seconds.
 
     Raises:
+        ConfigError: with everything that would keep one of the stages from being done, before any of them.
         OrganCamError: when the run as a whole cannot go on; what is done stays and the same call goes on from there.
     """
-    check_labels(workflow)
-    if workflow.segment.external is not None:
-        read_value_table(workflow.segment.label_table)
+    refuse_unready(workflow, stages or workflow.stages())
     root = Path(out).absolute()
     summaries = []
     with (

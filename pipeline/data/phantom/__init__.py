@@ -5,6 +5,7 @@ The quickest way in is :func:`write_dataset`; :func:`render_scan` gives one scan
 
 from .dataset import write_dataset, write_scan, write_tables
 from .plan import ScanSpec, plan_dataset
+from .planned import planned_cells
 from .render import LesionRow, PhantomScan, render_scan
 from .settings import Confounder, PhantomSettings
 
@@ -15,6 +16,7 @@ __all__ = [
     "PhantomSettings",
     "ScanSpec",
     "plan_dataset",
+    "planned_cells",
     "render_scan",
     "write_dataset",
     "write_scan",

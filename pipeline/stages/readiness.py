@@ -1,0 +1,150 @@
+"""What a run needs to be there, looked at before its first stage: everything that seconds can tell.
+
+Names of labels, networks, vocabularies and organs' values, the device, the files and tables that only the last stages
+read, and for phantoms the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from organcam.nlp import check_labels as check_profile
+from organcam.nlp import load_vocabulary
+from organcam.segmentation.external import read_value_table
+
+from ..config import Workflow
+from ..data.discover import report_columns
+from ..errors import ConfigError, OrganCamError
+from ..yaml_file import problems_error
+from .known_truth import table_problems
+from .positives import positives_of_phantom
+from .targets import check_labels
+
+__all__ = ["refuse_unready", "unready"]
+
+
+def refuse_unready(workflow: Workflow, stages: Sequence[str]) -> None:
+    """Raise what these stages would stumble over.
+
+    Raises:
+        ConfigError: with everything that `unready` finds.
+    """
+    problems = list(unready(workflow, stages))
+    if problems:
+        raise problems_error(f"workflow {workflow.name}", problems) if len(problems) > 1 else ConfigError(problems[0])
+
+
+def unready(workflow: Workflow, stages: Sequence[str]) -> Iterator[str]:
+    """One sentence for everything that keeps these stages from being done, beginning with the key to change."""
+    wanted = set(stages)
+    looks: dict[Callable[[Workflow], Iterator[str]], set[str]] = {
+        _files: {"ingest"},
+        _reports: {"ingest", "parse"},
+        _labels: {"regions", "train", "explain", "evaluate"},
+        _masks: {"segment"},
+        _vocabulary: {"parse"},
+        _networks: {"regions", "train", "explain"},
+        _devices: {"train", "explain"},
+        _needs_reports: {"train", "evaluate"},
+        table_problems: {"evaluate"},
+        _phantom: {"train"} if "phantom" in wanted else set(),
+        _thresholds: {"evaluate"} if "explain" in wanted else set(),
+    }
+    for look, needed_by in looks.items():
+        if wanted & needed_by:
+            yield from look(workflow)
+
+
+def _told(*looks: Callable[[], object]) -> Iterator[str]:
+    for look in looks:
+        try:
+            look()
+        except OrganCamError as error:
+            yield from str(error).split("\n")
+
+
+def _files(workflow: Workflow) -> Iterator[str]:
+    data = workflow.data
+    if data.images is None:
+        if workflow.phantom is None:
+            yield "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
+    elif not isinstance(data.images, list) and not data.images.exists():
+        yield f"data.images: no such file or folder: {data.images}"
+    if data.splits is not None and not data.splits.is_file():
+        yield f"data.splits: no such file: {data.splits}"
+
+
+def _reports(workflow: Workflow) -> Iterator[str]:
+    data = workflow.data
+    if data.reports is not None:
+        reports = data.reports
+        yield from _told(lambda: report_columns(reports, data.report_id_column, data.report_text_columns))
+
+
+def _needs_reports(workflow: Workflow) -> Iterator[str]:
+    if workflow.data.reports is None and workflow.phantom is None:
+        yield (
+            "data.reports is not set: without reports nothing can be trained or scored; name a CSV "
+            "(--set data.reports=FILE), or stop before (--until regions)"
+        )
+
+
+def _labels(workflow: Workflow) -> Iterator[str]:
+    yield from _told(lambda: check_labels(workflow))
+
+
+def _masks(workflow: Workflow) -> Iterator[str]:
+    segment = workflow.segment
+    if segment.external is None:
+        return
+    if not segment.external.is_dir():
+        yield f"segment.external: no such folder: {segment.external}"
+    yield from _told(lambda: read_value_table(segment.label_table))
+
+
+def _vocabulary(workflow: Workflow) -> Iterator[str]:
+    rules = workflow.parse
+    yield from _told(lambda: load_vocabulary(rules.vocabulary))
+    if rules.labels is not None:
+        profile = rules.labels
+        yield from _told(lambda: check_profile(profile, load_vocabulary(rules.vocabulary)))
+
+
+def _networks(workflow: Workflow) -> Iterator[str]:
+    from .grids import grids_of_models  # noqa: PLC0415 - loads torch
+
+    told: dict[str, None] = {}
+    for model, settings in workflow.models.items():
+        one = workflow.model_copy(update={"models": {model: settings}})
+        told |= dict.fromkeys(_told(lambda one=one: grids_of_models(one)))  # type: ignore[misc]
+    yield from told
+
+
+def _devices(workflow: Workflow) -> Iterator[str]:
+    from ..engines import choose_device  # noqa: PLC0415 - loads torch
+
+    yield from _told(lambda: choose_device(workflow.train.device))
+    for model, settings in workflow.models.items():
+        if "device" in settings.train.model_fields_set:
+            device = settings.train.device
+            for problem in _told(lambda device=device: choose_device(device)):  # type: ignore[misc]
+                yield f"models.{model}.{problem}"
+
+
+def _phantom(workflow: Workflow) -> Iterator[str]:
+    phantom = workflow.phantom
+    if phantom is None or workflow.data.images is not None:
+        return
+    empty = [split for split in ("train", "valid") if not phantom.scans.get(split)]
+    if empty:
+        yield f"phantom.scans: no scan in {' and '.join(empty)}: nothing can be trained"
+    else:
+        yield from positives_of_phantom(workflow, phantom).problems
+
+
+def _thresholds(workflow: Workflow) -> Iterator[str]:
+    """OrganIoU's thresholds are chosen on explained validation scans; scans of a small data set are in ``all``."""
+    splits = workflow.explain.splits
+    if not {"valid", "all"} & set(splits):
+        legal = ", ".join(["valid", *splits])
+        yield f"explain.splits: {', '.join(splits)}: evaluate needs valid (or all) for its thresholds, such as {legal}"
