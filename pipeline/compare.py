@@ -18,14 +18,28 @@ def read_summary(run: Path) -> dict[str, Any]:
     """The summary of a run directory.
 
     Raises:
-        OrganCamError: if the run has not been evaluated.
+        OrganCamError: if the run has not been evaluated, or the file is damaged.
     """
     path = run / "evaluation" / "summary.json"
     if not path.is_file():
         msg = f"{run} has no evaluation/summary.json: run the evaluate stage first"
         raise OrganCamError(msg)
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        summary = None
+    if not _is_summary(summary):
+        msg = f"{path} is damaged: run the evaluate stage again"
+        raise OrganCamError(msg)
     return summary
+
+
+def _is_summary(value: Any) -> bool:
+    models = value.get("models") if isinstance(value, dict) else None
+    return isinstance(models, dict) and all(
+        isinstance(found, dict) and isinstance(found.get("organ_iou"), dict) and isinstance(found.get("splits"), dict)
+        for found in models.values()
+    )
 
 
 def results_table(runs: Sequence[Path]) -> Table:

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from organcam.compare import results_table
+from organcam.errors import OrganCamError
+
 
 def organcam(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -101,3 +104,11 @@ def test_check_tells_what_is_missing_before_anything_runs(tmp_path):
     assert done.returncode == 1
     assert "scans without a report" in done.stdout
     assert "reports without a scan" in done.stdout
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": {"m": {}}}', b"\xff", b"[" * 99999])
+def test_a_damaged_summary_is_told(tmp_path, content):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "summary.json").write_bytes(content)
+    with pytest.raises(OrganCamError, match="summary.json is damaged"):
+        results_table([tmp_path])

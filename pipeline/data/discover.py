@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,11 @@ from ..errors import ConfigError, DataError, did_you_mean
 from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix
 
 __all__ = ["FoundScan", "find_scans", "read_reports", "read_table", "report_columns", "unique_report"]
+
+HEAD = 1 << 16
+MOST_NULS = 0.001
+"""Share of NUL bytes in a table's head above which it is no text; a stray one in a report is dropped."""
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -99,23 +107,77 @@ def read_reports(path: Path, id_column: str | None, text_columns: Sequence[str] 
 
 
 def read_table(path: Path, columns: Sequence[str], key: str) -> pd.DataFrame:
-    """A CSV as strings, checked to hold the columns; ``key`` names the setting in the error."""
-    if not path.is_file():
-        msg = f"{key}: no such file: {path}"
-        raise ConfigError(msg)
+    """A table of the user's as strings: CSV with comma, semicolon or tab, as spreadsheets write it.
+
+    Args:
+        path: the file, UTF-8 with or without a byte order mark.
+        columns: that it must hold.
+        key: names the setting in the error.
+
+    Raises:
+        ConfigError: if it is missing, no text, empty, lacks a column or has one twice, or if a row is longer than the
+            header: values that moved into other columns would be taken for what they are not.
+    """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        msg = f"{key}: {path} is not a readable CSV: {' '.join(str(error).split())}"
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
+        msg = f"{key}: {reason}: {str(path)[:200]}"
         raise ConfigError(msg) from None
+    try:
+        names, rows = _cells(content)
+    except (DataError, csv.Error) as error:
+        msg = f"{key}: {path} is not a readable CSV: {error}"
+        raise ConfigError(msg) from None
+    table = pd.DataFrame(rows, columns=names, dtype=str)
+    table = table.loc[:, [bool(name.strip()) for name in names]]
     _require_columns(path, table, columns, key)
     return table
+
+
+def _cells(content: bytes) -> tuple[list[str], list[list[str]]]:
+    head = content[:HEAD]
+    if head.count(0) > len(head) * MOST_NULS or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        msg = "not a text table; save it as CSV in UTF-8"
+        raise DataError(msg)
+    text = content.decode("utf-8-sig", errors="replace").replace("\0", "").lstrip("\r\n ")
+    if not text:
+        msg = "the file is empty"
+        raise DataError(msg)
+    csv.field_size_limit(2**31 - 1)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names = [name.strip() for name in next(reader)]
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        msg = f"the column '{twice[0][:40]}' appears twice"
+        raise DataError(msg)
+    rows = []
+    for row in reader:
+        if len(row) > len(names) and any(row[len(names) :]):
+            msg = f"line {reader.line_num} has {len(row)} values, the header names {len(names)} columns"
+            raise DataError(msg)
+        if row:
+            rows.append([*row[: len(names)], *[""] * (len(names) - len(row))])
+    if text.count('"') % 2 and _is_open(text, delimiter):
+        msg = "a quotation mark is never closed"
+        raise DataError(msg)
+    return names, rows
+
+
+def _is_open(text: str, delimiter: str) -> bool:
+    """Whether a file ends inside a quotation: all rows after the mark would be one value."""
+    try:
+        deque(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), maxlen=0)
+    except csv.Error as error:
+        return "end of data" in str(error)
+    return False
 
 
 def _require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str], key: str) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        hints = "; ".join(f"column '{column}' is missing, {did_you_mean(column, table.columns)}" for column in missing)
+        found = [str(name)[:40] for name in table.columns[:MOST_NAMED]]
+        hints = "; ".join(f"column '{column}' is missing, {did_you_mean(column, found)}" for column in missing)
         msg = f"{key}: {path}: {hints}"
         raise ConfigError(msg)
 
