@@ -208,7 +208,7 @@ def read_label_table(path: str | Path, vocabulary: str | Path | Vocabulary = "ch
     try:
         table = pd.read_csv(path, index_col=0, dtype={0: str})
     except (OSError, ValueError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read as a label table ({error})"
+        msg = f"{path}: cannot be read as a label table ({' '.join(str(error).split())})"
         raise DataError(msg) from error
     table.columns = [str(column).replace("other_path*", "other_disease*") for column in table.columns]
     known = {f"{label}*{location}" for label in words.labels for location in words.locations}
@@ -216,6 +216,9 @@ def read_label_table(path: str | Path, vocabulary: str | Path | Vocabulary = "ch
         if column not in known:
             msg = f"{path}: the column {column!r} is no abnormality*location of the vocabulary {words.name}"
             raise DataError(msg)
+    if table.index.hasnans or not table.columns.is_unique:
+        msg = f"{path}: a row has no id, or a column appears more than once"
+        raise DataError(msg)
     if not table.index.is_unique:
         msg = f"{path}: the id {table.index[table.index.duplicated()][0]!r} appears more than once"
         raise DataError(msg)

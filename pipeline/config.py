@@ -24,6 +24,7 @@ from pydantic import (
 
 from .data.limits import MAX_VOXELS
 from .data.phantom import PhantomSettings
+from .data.splits import SPLITS
 from .errors import DataError, did_you_mean
 from .runner.identifiers import safe_id
 
@@ -47,9 +48,6 @@ __all__ = [
 
 STAGES = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain", "evaluate", "report")
 """Every stage in running order; ``phantom`` runs only when the file has that section."""
-
-SPLITS = ("train", "valid", "test", "shifted", "intervention", "all")
-"""Legal values of a split column. ``all`` takes part everywhere (a data set too small to be split)."""
 
 METHODS = ("gradcam", "hirescam")
 

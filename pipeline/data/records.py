@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..runner.identifiers import safe_id
+from .splits import SPLITS
 
 __all__ = ["ScanRecord", "assign_splits", "in_split", "read_manifest", "records_frame"]
 
@@ -42,9 +46,43 @@ def records_frame(records: Iterable[ScanRecord]) -> pd.DataFrame:
 
 
 def read_manifest(path: Path) -> list[ScanRecord]:
-    """Read ``manifest.csv`` back."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return [ScanRecord(**{str(key): value for key, value in row.items()}) for row in table.to_dict("records")]
+    """Read ``manifest.csv`` back.
+
+    Raises:
+        DataError: if it is not as the ingest stage writes it: its ids become file names, its splits decide what is
+            trained on.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _not_a_manifest(path, str(error)) from None
+    columns = [field.name for field in fields(ScanRecord)]
+    if not rows or rows[0] != columns:
+        raise _not_a_manifest(path, f"its columns are not {', '.join(columns)}")
+    records = []
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(columns):
+            raise _not_a_manifest(path, f"row {number} has {len(row)} values")
+        record = ScanRecord(*row)
+        if record.split and record.split not in SPLITS:
+            raise _not_a_manifest(path, f"row {number} has the split '{record.split[:20]}'")
+        try:
+            safe_id(record.scan_id)
+        except DataError as error:
+            raise _not_a_manifest(path, f"row {number}: {error}") from None
+        if not record.image or "\0" in record.image or not record.patient_id:
+            raise _not_a_manifest(path, f"row {number} has no image or no patient")
+        records.append(record)
+    repeated = duplicates(record.scan_id for record in records)
+    if repeated:
+        raise _not_a_manifest(path, f"scan {repeated[0]} occurs more than once")
+    return records
+
+
+def _not_a_manifest(path: Path, why: str) -> DataError:
+    msg = f"{path} is damaged ({why}): run the ingest stage again"
+    return DataError(msg)
 
 
 def in_split(records: Iterable[ScanRecord], *splits: str) -> list[ScanRecord]:

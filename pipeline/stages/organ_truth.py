@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..catalogue.targets import ORGANS
 from ..data.discover import read_table
 from ..data.readers import read_volume
+from ..errors import ConfigError, DataError
 
 __all__ = ["organ_scores", "overlap"]
 
@@ -43,15 +44,24 @@ def organ_scores(path: Path, scan_ids: Iterable[str], folder: Path) -> pd.DataFr
         folder: of the found maps, ``<id>_organs.nii.gz``.
 
     Raises:
-        ConfigError: if the table or a column is missing.
+        ConfigError: if the table or a column is missing, or a scan occurs twice.
         DataError: if a map cannot be read, or the two differ in shape.
     """
     table = read_table(path, COLUMNS, "data.organs").set_index("scan_id")["organs"]
+    if not table.index.is_unique:
+        msg = f"data.organs: {path}: scan {table.index[table.index.duplicated()][0]} occurs more than once"
+        raise ConfigError(msg)
     rows = []
     for name in scan_ids:
         if name in table.index and (folder / f"{name}_organs.nii.gz").is_file():
             known = read_volume(path.parent / table[name]).reoriented().array
             found = read_volume(folder / f"{name}_organs.nii.gz").reoriented().array
+            if found.shape != known.shape:
+                sizes = " and ".join(" x ".join(map(str, array.shape)) for array in (known, found))
+                msg = (
+                    f"data.organs: {path.parent / table[name]} and the organs found in {name} differ in shape: {sizes}"
+                )
+                raise DataError(msg)
             rows += [
                 {"scan_id": name, "organ": organ, **overlap(found == value, known == value)}
                 for value, organ in enumerate(ORGANS, start=1)

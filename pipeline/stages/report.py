@@ -43,6 +43,7 @@ from ..runner import write_text_atomic
 from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention
 from .lesions import COLUMNS as LESION_COLUMNS
+from .lesions import joined, read_masks
 from .run import Run, StageSummary
 from .targets import load_targets
 
@@ -176,7 +177,7 @@ def _lesion_table(run: Run) -> pd.DataFrame | None:
 
 
 def _known(run: Run, table: pd.DataFrame | None, scan_id: str) -> tuple[dict[str, Volume], Volume | None]:
-    """Known lesions of a scan by region label, and its confounder, each a mask on its own grid.
+    """Known lesions of a scan by region label, and its confounder, from all of its mask files.
 
     A row without an abnormality of the catalogue is a confounder.
     """
@@ -184,15 +185,17 @@ def _known(run: Run, table: pd.DataFrame | None, scan_id: str) -> tuple[dict[str
     rows = table[table["scan_id"] == scan_id] if table is not None else None
     if path is None or rows is None or rows.empty:
         return {}, None
-    masks = read_volume(path.parent / rows["mask"].iloc[0]).reoriented()
-    values: dict[str, list[int]] = {}
-    for row in rows.to_dict("records"):
-        for label in _labels_of_cell(row["abnormality"], row["location"]):
-            values.setdefault(label, []).append(int(row["value"]))
-    found = {label: Volume(np.isin(masks.array, wanted), masks.affine) for label, wanted in values.items() if label}
-    beside = Volume(np.isin(masks.array, values.get("", [])), masks.affine)
+    parts: dict[str, list[Volume]] = {}
+    for masks, own in read_masks(path.parent, rows):
+        values: dict[str, list[int]] = {}
+        for row in own.to_dict("records"):
+            for label in _labels_of_cell(row["abnormality"], row["location"]):
+                values.setdefault(label, []).append(int(row["value"]))
+        for label, wanted in values.items():
+            parts.setdefault(label, []).append(Volume(np.isin(masks.array, wanted), masks.affine))
+    found = {label: joined(masks) for label, masks in parts.items()}
     lesions = {label: mask for label, mask in found.items() if mask.array.any()}
-    return lesions, beside if beside.array.any() else None
+    return {label: mask for label, mask in lesions.items() if label}, lesions.get("")
 
 
 @lru_cache(maxsize=256)

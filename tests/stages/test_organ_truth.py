@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from organcam.errors import ConfigError, DataError
 from organcam.stages.organ_truth import organ_scores, overlap
 
 
@@ -25,3 +26,16 @@ def test_maps_of_other_axes_are_compared_voxel_by_voxel_in_the_patient(tmp_path)
     assert table.loc["right_lung", "dice"] == 1
     assert table.loc["heart_mediastinum", "recall"] == 1
     assert math.isnan(table.loc["left_lung", "dice"])
+
+
+def test_maps_of_other_shapes_and_scans_given_twice_are_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6), np.uint8), np.eye(4)), tmp_path / "known.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 7), np.uint8), np.eye(4)), tmp_path / "a_organs.nii.gz")
+    (tmp_path / "t.csv").write_text("scan_id,organs\na,known.nii.gz\n")
+    with pytest.raises(
+        DataError, match=r"known\.nii\.gz and the organs found differ in shape: 6 x 5 x 4 and 7 x 5 x 4"
+    ):
+        organ_scores(tmp_path / "t.csv", ["a"], tmp_path)
+    (tmp_path / "t.csv").write_text("scan_id,organs\na,known.nii.gz\na,other.nii.gz\n")
+    with pytest.raises(ConfigError, match="scan a occurs more than once"):
+        organ_scores(tmp_path / "t.csv", ["a"], tmp_path)
