@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,7 +41,17 @@ class _Hold:
     number: int | None = None
 
 
+class _Watch:
+    """The exception that a signal raised, until the block that it must end is left."""
+
+    raised: weakref.ref[Interrupted] | None = None
+
+
 _hold = _Hold()
+_watch = _Watch()
+
+AGAIN_AFTER = 0.05
+"""Seconds until a signal whose exception was swallowed raises anew; by then the code that swallowed it is left."""
 
 
 @contextmanager
@@ -64,7 +75,24 @@ def held_back() -> Iterator[None]:
         number = _hold.number
         if number is not None and not _hold.depth:
             _hold.number = None
-            raise Interrupted(number)
+            raise _watched(number)
+
+
+def _watched(number: int) -> Interrupted:
+    """The exception to raise, which comes again if it is swallowed.
+
+    Python ignores what is raised in a finaliser or in the callback of a weak reference (importlib's locks have one);
+    the signal would be lost and the run would go on. An exception that was swallowed is freed, which is noticed here.
+    """
+    stopped = Interrupted(number)
+    if hasattr(signal, "setitimer"):
+        _watch.raised = weakref.ref(stopped, _swallowed)
+    return stopped
+
+
+def _swallowed(reference: weakref.ref[Interrupted]) -> None:
+    if _watch.raised is reference:  # else the block was left
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER)
 
 
 @contextmanager
@@ -88,15 +116,28 @@ def interruptible() -> Iterator[None]:
             for child in multiprocessing.active_children():
                 child.kill()
             os._exit(128 + number)
+        end(number)
+
+    def end(number: int) -> None:
         if _hold.depth:
             _hold.number = number
         else:
-            raise Interrupted(number)
+            raise _watched(number)
+
+    def again(_number: int, _frame: FrameType | None) -> None:
+        if received:
+            end(received[0])
 
     _hold.number = None
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    handlers = dict.fromkeys(SIGNALS, stop)
+    if hasattr(signal, "setitimer"):
+        handlers[signal.SIGALRM] = again
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
+        _watch.raised = None
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -25,6 +25,49 @@ with interruptible():
         sys.stdin.read()
 """
 
+SWALLOWED = """
+import gc, signal, sys, threading, weakref
+from organcam.runner import Interrupted, interruptible
+from organcam.runner.signals import held_back
+
+class Thing:
+    def __del__(self):
+        if sys.argv[1] == "finaliser":
+            signal.raise_signal(signal.SIGTERM)
+
+def callback(_reference):
+    signal.raise_signal(signal.SIGTERM)
+
+def suppress():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except BaseException:
+        pass
+
+def held():
+    class Held:
+        def __del__(self):
+            with held_back():
+                signal.raise_signal(signal.SIGTERM)
+    Held()
+
+try:
+    with interruptible():
+        thing = Thing()
+        if sys.argv[1] == "callback":
+            reference = weakref.ref(thing, callback)
+        elif sys.argv[1] == "handler":
+            suppress()
+        elif sys.argv[1] == "held":
+            held()
+        del thing
+        print("swallowed", flush=True)
+        threading.Event().wait(60)
+        print("went on", flush=True)
+except Interrupted as stopped:
+    print("stopped", stopped.exit_code, signal.getsignal(signal.SIGALRM) is signal.SIG_DFL)
+"""
+
 
 def raise_signal(number):
     with interruptible():
@@ -83,3 +126,12 @@ def test_a_signal_held_back_raises_at_the_end_of_the_outermost_block():
     with interruptible(), held_back():
         done.append("nothing is left over")
     assert len(done) == 3
+
+
+@pytest.mark.parametrize("where", ["finaliser", "callback", "handler", "held"])
+def test_a_signal_that_is_swallowed_comes_again(where):
+    """Python ignores exceptions of finalisers and of weak references' callbacks; importlib's locks have such a one."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, where], check=True, capture_output=True, text=True, timeout=50
+    )
+    assert ended.stdout.splitlines() == ["swallowed", "stopped 143 True"]
