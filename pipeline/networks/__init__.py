@@ -4,9 +4,11 @@ from .axialnet import NETWORKS, AxialNet
 from .backbones import BACKBONES, Backbone, SmallBackbone, Tap, build_backbone
 from .densenets import DenseNet
 from .heatmap_baselines import FPN, PAN, CAMNetwork, DeepLabV3Plus, Li2018, UNet
+from .linear_networks import BodyCAM, DenseNet121v, ResNet34v
 from .pylon import Pylon
 from .registry import Registry
 from .resnets import ResNet, ResNet18
+from .volumetric import BodyConv, Conv3DNet, CTNet
 from .weights import load_backbone_weights, load_network_weights
 
 __all__ = [
@@ -16,14 +18,20 @@ __all__ = [
     "PAN",
     "AxialNet",
     "Backbone",
+    "BodyCAM",
+    "BodyConv",
     "CAMNetwork",
+    "CTNet",
+    "Conv3DNet",
     "DeepLabV3Plus",
     "DenseNet",
+    "DenseNet121v",
     "Li2018",
     "Pylon",
     "Registry",
     "ResNet",
     "ResNet18",
+    "ResNet34v",
     "SmallBackbone",
     "Tap",
     "UNet",

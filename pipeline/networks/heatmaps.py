@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,8 @@ class HeatmapNetwork(nn.Module):
 
     attention_layer = "decoder"
     """The module whose output is Z."""
+    call_order: Literal["items", "slabs"] = "items"
+    """All slabs of the first scan, then those of the second."""
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class HeatmapNetwork(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.chunk = chunk
+        self.input_shape: tuple[int, ...] = () if input_shape is None else tuple(input_shape)
         self.backbone = backbone
         self.decoder = decoder
         self.head = convolution(spatial_dims)(decoder.channels, num_labels, head_kernel, padding=head_kernel // 2)
@@ -91,8 +95,8 @@ class HeatmapNetwork(nn.Module):
             self.feature_grid(input_shape)
 
     @property
-    def input_layout(self) -> str:
-        """``"slabs"`` ``[B, S, C, H, W]`` or ``"volume"`` ``[B, C, D, H, W]``."""
+    def layout(self) -> Literal["slabs", "volume"]:
+        """Slabs ``[B, S, C, H, W]`` or volume ``[B, C, D, H, W]``."""
         return "slabs" if self.spatial_dims == 2 else "volume"
 
     def feature_grid(self, input_shape: Sequence[int]) -> FeatureGrid:
