@@ -21,13 +21,14 @@ class FindingChooser:
     def __init__(self, vocabulary: Vocabulary, lists: Mapping[str, frozenset[str]]) -> None:
         self._vocabulary = vocabulary
         self._lists = lists
+        self._mentioned = {name: place.mentioned for name, place in vocabulary.places.items() if place.mentioned}
         self._adjectives = frozenset(name for name, concept in vocabulary.concepts.items() if concept.yields_to)
 
     def choose(self, words: Sequence[str], hits: Sequence[Hit], sizes: Sequence[Size]) -> list[Hit]:
         """The findings among the hits, with those that only a size or a pronoun stands for."""
         findings = [hit for hit in hits if hit.kind == "finding"]
-        if sizes:
-            findings = self._with_measured(findings, hits)
+        if self._mentioned:
+            findings = self._with_mentioned(findings, hits)
         if len(sizes) > 1 and findings:
             findings = self._with_repeats(words, findings, hits, sizes)
         pronoun = not _PRONOUNS.isdisjoint(words) or ("the" in words and any(hit.kind == "side" for hit in hits))
@@ -37,14 +38,14 @@ class FindingChooser:
             findings = self._without_adjectives(words, findings)
         return findings
 
-    def _with_measured(self, findings: list[Hit], hits: Sequence[Hit]) -> list[Hit]:
-        """Places that a measurement makes a finding (lymph nodes), beside the findings."""
+    def _with_mentioned(self, findings: list[Hit], hits: Sequence[Hit]) -> list[Hit]:
+        """Findings and the places that are a mention by themselves (lymph nodes)."""
         extra = [
-            Hit("finding", name, hit.first, hit.last)
+            Hit("finding", self._mentioned[hit.name], hit.first, hit.last)
             for hit in hits
-            if hit.kind == "place" and (name := self._vocabulary.places[hit.name].measured)
+            if hit.kind == "place" and hit.name in self._mentioned
         ]
-        return sorted(findings + extra, key=lambda hit: hit.first)
+        return sorted(findings + extra, key=lambda hit: hit.first) if extra else findings
 
     def _with_repeats(
         self, words: Sequence[str], findings: list[Hit], hits: Sequence[Hit], sizes: Sequence[Size]
@@ -75,6 +76,7 @@ class FindingChooser:
             if hit.kind == "side"
             and words[hit.last : hit.last + 1]
             and words[hit.last] in self._lists["finite"]
+            and not (hit.first > 1 and words[hit.first - 2] in self._lists["prepositions"])
             and self._lists["denials"].isdisjoint(words[hit.last + 1 : hit.last + 4])
         }
         for index, word in enumerate(words):

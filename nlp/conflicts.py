@@ -23,7 +23,7 @@ def find_conflicts(findings: Sequence[Finding]) -> tuple[Conflict, ...]:
         return ()
     mentions: dict[str, dict[str, list[Finding]]] = defaultdict(lambda: {"findings": [], "impression": []})
     for finding in findings:
-        if finding.section in ("findings", "impression"):
+        if finding.abnormality and finding.section in ("findings", "impression"):
             mentions[finding.abnormality][finding.section].append(finding)
     conflicts = []
     for abnormality, by_section in mentions.items():

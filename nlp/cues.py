@@ -12,6 +12,7 @@ from typing import Any
 
 from organcam.errors import ConfigError, did_you_mean
 
+from .references import ReferenceFinder
 from .text import term_words
 from .trie import Trie
 from .yaml_data import check_keys, load_yaml, string_list
@@ -22,10 +23,22 @@ _RANK = {"resolved": 5.0, "present": 4.0, "absent": 3.0, "historical": 2.0, "unc
 _OUTWEIGHS_ABSENCE = 3.5
 _STATUS = ("absent", "uncertain", "historical", "resolved", "present", "stop", "")
 _CHANGE = ("new", "stable", "larger", "smaller", "")
-_DIRECTIONS = ("forward", "backward", "both", "last")
+_DIRECTIONS = ("forward", "backward", "both", "last", "next")
+_CUE = ("status", "change", "direction", "outweighs_absence", "stopped_by", "denied_by", "terms", "note")
 _WORDS = (
     *("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops"),
-    *("continuations", "denials", "titles"),
+    *(
+        "continuations",
+        "denials",
+        "titles",
+        "relatives",
+        "normal",
+        "series",
+        "image",
+        "reference_leads",
+        "no_typos",
+        "of_adjectives",
+    ),
 )
 
 
@@ -40,6 +53,9 @@ class Cue:
         forward: governs what follows in the clause.
         backward: governs what precedes.
         last: of what precedes only the last finding ("..., pneumonia?").
+        next: of what follows only the finding right after it ("previous pneumonia").
+        stopped_by: a word list whose words end its reach ("history of ... with"), or empty.
+        denied_by: a cue category right before it that makes it an affirmation ("not free of"), or empty.
         rank: which status wins where several cues govern one finding; the highest does.
     """
 
@@ -49,6 +65,9 @@ class Cue:
     forward: bool
     backward: bool
     last: bool
+    next: bool
+    stopped_by: str
+    denied_by: str
     rank: float
 
 
@@ -62,6 +81,7 @@ class CueTable:
     trie: Trie
     words: Mapping[str, frozenset[str]]
     anaphora: Trie
+    references: ReferenceFinder
 
     def of(self, joined: str) -> tuple[Cue, ...]:
         """The categories of a hit."""
@@ -102,7 +122,7 @@ def load_cues(language: str = "en") -> CueTable:
     sets = {key: frozenset(w for v in lists.get(key, ()) for w in term_words(v)) for key in _WORDS}
     # unions that every sentence needs, made once
     sets["between_place_and_finding"] = sets["finite"] | sets["prepositions"] | {",", "and", "or", ":", "with"}
-    sets["between_size_and_finding"] = sets["finite"] | sets["prepositions"] | sets["joins"]
+    sets["between_size_and_finding"] = sets["finite"] | sets["prepositions"] | sets["joins"] | {"with"}
     return CueTable(
         cues=cues,
         joined={joined: tuple(cues[name] for name in joined.split("|")) for joined in names.values()},
@@ -110,13 +130,18 @@ def load_cues(language: str = "en") -> CueTable:
         trie=trie,
         words=sets,
         anaphora=anaphora,
+        references=ReferenceFinder(*(lists.get(key, ()) for key in ("series", "image", "reference_leads"))),
     )
 
 
 def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
-    check_keys(entry, ("status", "change", "direction", "outweighs_absence", "terms", "note"), where)
+    check_keys(
+        entry, ("status", "change", "direction", "outweighs_absence", "stopped_by", "denied_by", "terms", "note"), where
+    )
     status, change, direction = entry.get("status", ""), entry.get("change", ""), entry.get("direction", "forward")
+    stopped_by, denied_by = entry.get("stopped_by", ""), entry.get("denied_by", "")
     for key, value, legal in (
+        ("stopped_by", stopped_by, (*_WORDS, "")),
         ("status", status, _STATUS),
         ("change", change, _CHANGE),
         ("direction", direction, _DIRECTIONS),
@@ -125,8 +150,9 @@ def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
             msg = f"{where}.{key}: unknown value {value!r}; {did_you_mean(str(value), [w for w in legal if w])}"
             raise ConfigError(msg)
     rank = _OUTWEIGHS_ABSENCE if entry.get("outweighs_absence") else _RANK.get(status, 0.0)
-    forward, backward = direction in ("forward", "both"), direction != "forward"
-    return Cue(name, status, change, forward, backward, direction == "last", rank)
+    forward, backward = direction in ("forward", "both", "next"), direction in ("backward", "both", "last")
+    last, next_ = direction == "last", direction == "next"
+    return Cue(name, status, change, forward, backward, last, next_, stopped_by, denied_by, rank)
 
 
 def _expand(term: str, slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -12,7 +12,8 @@ class Finding(NamedTuple):
     """One mention of an abnormality at one location.
 
     Attributes:
-        abnormality: label of the vocabulary.
+        abnormality: label of the vocabulary; empty for a mention that is none of its labels (a lymph node that nothing
+            calls enlarged), which ``concept`` names.
         location: location column, the most specific one; ``labels_by_location_table`` rolls it up.
         status: ``present``, ``absent``, ``uncertain``, ``historical`` or ``resolved``.
         change: ``new``, ``stable``, ``larger``, ``smaller``, or empty.
@@ -26,9 +27,12 @@ class Finding(NamedTuple):
         rule: how status and location were decided: cue category, then place rule.
         size_mm: largest current dimension in millimetres (short axis of a lymph node), or None.
         concept: key of the vocabulary's concept, finer than the label.
+        place: key of the vocabulary's place, finer than the location; empty where none was named.
+        side: ``right``, ``left``, ``both`` or empty: the side that the text gives, also where the column has none.
+        series: series number of the image that the text refers to, as it stands; empty where none.
+        image: image number; empty where none.
         cue_start: first character of the cue; -1 where there is none.
         cue_end: one past its last character; -1 where there is none.
-        place: key of the vocabulary's place, finer than the location; empty where none was named.
     """
 
     abnormality: str
@@ -45,12 +49,15 @@ class Finding(NamedTuple):
     rule: str
     size_mm: float | None
     concept: str
+    place: str
+    side: str
+    series: str
+    image: str
     cue_start: int
     cue_end: int
-    place: str
 
 
-FINDING_COLUMNS = Finding._fields[:13]
+FINDING_COLUMNS = Finding._fields[:-2]
 """Columns of ``findings.csv`` after ``report_id``."""
 
 

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .phrases import Member
 from .vocabulary import Concept, Vocabulary
 
+if TYPE_CHECKING:
+    from .sentence import Mention
+
 __all__ = ["LocationRules", "Placed", "Placement", "Spot"]
 
-_FAMILIES = {
-    "lung": frozenset(
-        (
-            *("lung", "lung_level", "pleura", "airway", "bronchial_wall", "septa", "fissure", "position"),
-            *("costophrenic_angle", "costophrenic_sulcus"),
-        )
-    ),
-    "heart": frozenset(("heart", "heart_size", "coronary", "pericardium", "valve")),
-}
-_FAMILY_OF_HOME = {
-    **dict.fromkeys(("lung", "pleura", "airway", "base"), "lung"),
-    **dict.fromkeys(("heart", "coronary", "pericardium"), "heart"),
-}
 _APART = frozenset(("coronary", "pericardium"))  # in the heart's column, but not what a valve is a part of
 _SHARED_RULES = frozenset(("list", "clause", "clause_after", "topic"))
 
@@ -34,6 +24,7 @@ class Spot(NamedTuple):
     start: int
     end: int
     place: str
+    side: str
 
 
 Labels = tuple[tuple[str, tuple[Spot, ...]], ...]
@@ -41,11 +32,12 @@ Labels = tuple[tuple[str, tuple[Spot, ...]], ...]
 
 
 class Placed(NamedTuple):
-    """A location column, the number of the member that gave it (-1 where none did), and its place."""
+    """A location column, the number of the member that gave it (-1 where none did), its place and the stated side."""
 
     location: str
     member: int
     place: str
+    side: str
 
 
 class Placement(NamedTuple):
@@ -72,10 +64,11 @@ class Placement(NamedTuple):
 
 
 def _spots_at(placed: Sequence[Placed], where: Sequence[tuple[int, int]]) -> tuple[Spot, ...]:
-    return tuple([Spot(column, *where[number], place) for column, number, place in placed])
+    return tuple([Spot(column, *where[number], place, side) for column, number, place, side in placed])
 
 
 _AnySpot = TypeVar("_AnySpot", Spot, Placed)
+AnyMention = TypeVar("AnyMention", bound="Mention")
 _KNOWN_PLACEMENTS = 20_000
 
 
@@ -116,7 +109,12 @@ class LocationRules:
         if known is None:
             if len(self._placements) >= _KNOWN_PLACEMENTS:
                 self._placements.clear()
-            spots, named, rule = self._spots(concept, members, rule, inner, topic)
+            outside = self._outside(concept, members, rule, inner)
+            if outside:  # another disease of another organ: "perihepatic effusion"
+                labels = self._vocabulary.concepts[concept].elsewhere
+                spots, named = outside, True
+            else:
+                spots, named, rule = self._spots(concept, members, rule, inner, topic)
             allowed = [(x, self.allowed(x, concept, self._spots_of_label(x, concept, spots), rule)) for x in labels]
             given = tuple((label, None if kept == spots else kept) for label, kept in allowed)
             known = Placement(spots, named, rule, given, None)
@@ -124,6 +122,30 @@ class LocationRules:
                 known = known._replace(ready=known.at(((-1, -1),)))
             self._placements[key] = known
         return known
+
+    def _outside(self, concept: str, members: Sequence[Member], rule: str, inner: str) -> tuple[Placed, ...]:
+        """The organs that the text gives a concept which cannot lie in any of them, if it is another label there."""
+        places = self._vocabulary.places
+        if inner and places[inner].of_context:  # "liver parenchymal disease"
+            inner = ""
+        if not self._vocabulary.concepts[concept].elsewhere or rule in _SHARED_RULES or inner:
+            return ()
+        named = [(n, m) for n, m in enumerate(members) if m.place and places[m.place].group != "position"]
+        if not named or any(self.fits(concept, m.place) or places[m.place].side_too for _, m in named):
+            return ()
+        spots = {c: Placed(c, n, m.place, side) for n, m in named for c, side in self._columns(m.place, m.sides)}
+        return self._specific(spots)
+
+    def at_place_of(self, mention: AnyMention, before: Sequence[AnyMention]) -> AnyMention:
+        """The mention at the place of what it refers to ("It contains ..."), if it can lie there."""
+        for earlier in before:
+            if earlier.named and self.carried(mention.concept, mention.spots, earlier.spots):
+                spots = tuple(spot._replace(start=-1, end=-1) for spot in earlier.spots)
+                labels = tuple(
+                    (name, self.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels
+                )
+                return mention._replace(spots=spots, labels=labels, rule="carried")
+        return mention
 
     def _spots_of_label(self, label: str, concept: str, spots: tuple[Placed, ...]) -> tuple[Placed, ...]:
         """The spots of a label that the concept has only beside certain places ("... of the aorta and coronaries")."""
@@ -151,15 +173,15 @@ class LocationRules:
         own_side = topic.sides if topic is not None else ()
         spots: dict[str, Placed] = {}
         for number, member in fitting:
-            for column in self._columns(member.place, member.sides or sides or own_side):
-                spots.setdefault(column, Placed(column, number, member.place))
+            for column, side in self._columns(member.place, member.sides or sides or own_side):
+                spots.setdefault(column, Placed(column, number, member.place, side))
         if spots:
             self._add_sides(spots, sides, side_at)
             return self._specific(spots), True, rule
         found, named, rule = self._default(concept, inner, topic, sides, side_at)
         if rule == "unplaced" and fitting:  # a place without a column of its own ("vascular", "lymph node")
             number, member = fitting[0]
-            return (Placed(self._vocabulary.unplaced, number, member.place),), True, rule
+            return (Placed(self._vocabulary.unplaced, number, member.place, _side(member.sides)),), True, rule
         return found, named, rule
 
     def topic(self, concept: Concept, topics: Sequence[Member]) -> Member | None:
@@ -174,7 +196,7 @@ class LocationRules:
         """Whether a concept with a home of its own takes a place that was named for something else in the clause."""
         entry, places = self._vocabulary.concepts[concept], self._vocabulary.places
         home = inner or entry.home
-        if not home or any(places[home].group in family for family in _FAMILIES.values()):
+        if not home or any(places[home].group in family for family in self._vocabulary.families.values()):
             return True
         return places[place].group in (places[home].group, *entry.when) or place in entry.when
 
@@ -186,7 +208,7 @@ class LocationRules:
         for side in sides:
             if not any(column.startswith(side) for column in spots):
                 column = getattr(lungs, side)
-                spots[column] = Placed(column, side_at, "lung")
+                spots[column] = Placed(column, side_at, "lung", side)
 
     def _default(
         self, concept: str, inner: str, topic: Member | None, sides: tuple[str, ...], side_at: int
@@ -195,7 +217,7 @@ class LocationRules:
         places = self._vocabulary.places
         home = self._vocabulary.concepts[concept].home
         above = topic.place if topic is not None and self.fits(concept, topic.place) else ""
-        if inner and above and places[inner].group in _FAMILIES["lung"]:
+        if inner and above and places[inner].group in self._vocabulary.families.get("lung", ()):
             inner = ""  # "pulmonary nodule" says no more than the heading "Right lung:"
         for name, rule in ((inner, "own_words"), (above, "heading"), (home, "home")):
             if not name:
@@ -203,11 +225,11 @@ class LocationRules:
             own_side = sides or (topic.sides if topic is not None and rule != "own_words" else ())
             columns = self._columns(name, own_side)
             if columns:
-                return tuple(Placed(column, side_at, name) for column in columns), bool(sides), rule
-        bare = tuple(Placed(side, side_at, "") for side in sides if side in self._vocabulary.locations)
+                return tuple(Placed(column, side_at, name, side) for column, side in columns), bool(sides), rule
+        bare = tuple(Placed(side, side_at, "", side) for side in sides if side in self._vocabulary.locations)
         if bare:
             return bare, True, "side"
-        return (Placed(self._vocabulary.unplaced, -1, ""),), False, "unplaced"
+        return (Placed(self._vocabulary.unplaced, -1, "", ""),), False, "unplaced"
 
     def allowed(self, label: str, concept: str, spots: tuple[_AnySpot, ...], rule: str) -> tuple[_AnySpot, ...]:
         """The spots that the label can have; where there is none, its home, its own organ, or the unplaced column."""
@@ -236,16 +258,20 @@ class LocationRules:
         known = self._fits.get((concept, place))
         if known is None:
             entry, group = self._vocabulary.concepts[concept], self._vocabulary.places[place].group
-            family = _FAMILY_OF_HOME.get(entry.home)
-            known = group in entry.within if entry.within else family is None or group in _FAMILIES[family]
+            home = self._vocabulary.places[entry.home].group if entry.home else ""
+            family = next((family for family in self._vocabulary.families.values() if home in family), None)
+            known = group in entry.within if entry.within else family is None or group in family
             self._fits[concept, place] = known
         return known
 
-    def _columns(self, name: str, sides: Sequence[str]) -> list[str]:
+    def _columns(self, name: str, sides: Sequence[str]) -> list[tuple[str, str]]:
+        """The columns of a place on some sides, each with its side."""
         place = self._vocabulary.places[name]
-        both = ("right", "left") if place.both else ()
-        columns = [getattr(place, side) for side in (sides or both)] or [place.location]
-        return [column for column in dict.fromkeys(columns) if column]
+        sides = sides or (("right", "left") if place.both else ())
+        if place.right == place.left:
+            return [(place.right if sides else place.location, _side(sides))] if place.location else []
+        columns = [(getattr(place, side), side) for side in sides] or [(place.location, "")]
+        return [(column, side) for column, side in columns if column]
 
     def _specific(self, spots: dict[str, Placed]) -> tuple[Placed, ...]:
         if len(spots) < 2:
@@ -257,3 +283,7 @@ class LocationRules:
             for column, spot in spots.items()
             if column not in covered or (spot.place and places[spot.place].group in _APART)
         )
+
+
+def _side(sides: Sequence[str]) -> str:
+    return "both" if len(sides) > 1 else "".join(sides)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Size", "find_sizes"]
+from .trie import Hit
+
+__all__ = ["NOT_MEASURED", "Measured", "Size", "find_sizes", "sizes_of"]
 
 _UNITS = {"mm": 1.0, "millimeter": 1.0, "milimeter": 1.0, "cm": 10.0, "centimeter": 10.0}
 _DIGITS = frozenset("0123456789")  # not str.isdigit, which is true of superscripts
 _TIMES = frozenset(("x", "by", "\u00d7", "*"))
 _PRIOR = frozenset(
-    ["previously", "prior", "previous", "formerly", "earlier", "was", "were", "from", "compared", "before", "initially"]
+    ["previously", "prior", "previous", "formerly", "earlier", "was", "were", "measured", "from", "compared", "before"]
 )
+_PAST_TENSE = frozenset(("was", "were", "measured"))
 _NOW = frozenset(
     ["now", "currently", "to", "today", "is", "measure", "measuring", "present", "presently", "versus", "vs"]
 )
@@ -39,6 +42,63 @@ class Size(NamedTuple):
     below: bool
     now: bool
 
+    def millimetres(self, *, short_axis: bool) -> float:
+        """The dimension that counts: the smallest of a lymph node, the largest of anything else."""
+        return min(self.dimensions) if short_axis else max(self.dimensions)
+
+
+class Measured(NamedTuple):
+    """The current and the earlier size of a finding, where the text gives them."""
+
+    now: Size | None
+    before: Size | None
+
+    def change(self, *, short_axis: bool) -> str:
+        """What the two sizes say of the change; empty where one is missing. Half a millimetre is no change."""
+        if self.now is None or self.before is None:
+            return ""
+        grown = self.now.millimetres(short_axis=short_axis) - self.before.millimetres(short_axis=short_axis)
+        return "stable" if abs(grown) <= 0.5 else "larger" if grown > 0 else "smaller"
+
+
+NOT_MEASURED = Measured(None, None)
+
+
+def sizes_of(
+    words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size], lists: Mapping[str, frozenset[str]]
+) -> list[Measured]:
+    """The measurements of each finding: those right before it ("5 mm nodule"), else the first after it."""
+    result: list[Measured] = [NOT_MEASURED] * len(findings)
+    blocked = lists["between_size_and_finding"]
+    for size in sizes:
+        target = _measured_by(size, words, findings, blocked)
+        if target < 0:
+            continue
+        known = result[target]
+        if size.prior:
+            result[target] = known._replace(before=size)
+        elif known.now is None or size.now or (max(size.dimensions) > max(known.now.dimensions) and not known.now.now):
+            result[target] = known._replace(now=size)
+    return result
+
+
+def _measured_by(size: Size, words: Sequence[str], findings: Sequence[Hit], blocked: frozenset[str]) -> int:
+    """The number of the finding that a size belongs to, or -1."""
+    own = next((i for i, hit in enumerate(findings) if hit.first == size.first), -1)
+    if own >= 0:
+        return own
+    before = [i for i, hit in enumerate(findings) if hit.last <= size.first]
+    after = [i for i, hit in enumerate(findings) if hit.first >= size.last]
+    direct = bool(after) and not size.prior and blocked.isdisjoint(words[size.last : findings[after[0]].first])
+    if not direct and (before or not after):
+        return before[-1] if before else -1
+    target = after[0]
+    for number in after[1:]:  # "15 mm cavitating nodule": the noun is what was measured
+        if not blocked.isdisjoint(words[findings[target].last : findings[number].first]):
+            break
+        target = number
+    return target
+
 
 def find_sizes(words: Sequence[str]) -> list[Size]:
     """The measurements of a sentence, in order."""
@@ -48,6 +108,8 @@ def find_sizes(words: Sequence[str]) -> list[Size]:
         if index < done:
             continue
         end, values, unit = _read(words, index)
+        if not unit and _is_prior(words, index):
+            unit = _unit_of_next(words, end)  # "measured 21, now 8 mm"
         if unit and _DISTANCE.isdisjoint(words[end : end + 1]):
             before = words[max(0, index - 2) : index]
             now = before[-1:] in (["to"], ["now"], ["currently"]) and before != ["up", "to"] and index > 2
@@ -85,17 +147,26 @@ def _read(words: Sequence[str], index: int) -> tuple[int, list[float], float]:
     return index, values, unit
 
 
+def _unit_of_next(words: Sequence[str], index: int) -> float:
+    """The unit of the current size that follows an earlier one without any, or 0."""
+    for position in range(index, min(index + 4, len(words))):
+        if words[position][0] in _DIGITS:
+            linked = not _NOW.isdisjoint(words[index:position])
+            return _read(words, position)[2] if linked else 0.0
+    return 0.0
+
+
 def _is_prior(words: Sequence[str], index: int) -> bool:
     for word in reversed(words[max(0, index - 4) : index]):
         if word in _NOW or word in (",", ";"):
             return False
         if word in _PRIOR:
-            return not (word in ("was", "were") and not _contrast(words))
+            return not (word in _PAST_TENSE and not _contrast(words))
     return False
 
 
 def _contrast(words: Sequence[str]) -> bool:
-    return any(word in ("now", "currently", "previously") for word in words)
+    return any(word in ("now", "currently", "previously", "today") for word in words)
 
 
 def _is_below(words: Sequence[str], index: int) -> bool:

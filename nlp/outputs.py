@@ -13,7 +13,7 @@ from typing import TextIO
 from organcam.errors import ConfigError
 
 from .findings import FINDING_COLUMNS, ParsedReport
-from .policy import Policy, cells, positive_statuses
+from .policy import Policy, cells, grid_cells, positive_statuses
 from .profiles import Profile, load_profile
 from .vocabulary import Vocabulary, load_vocabulary
 
@@ -77,7 +77,7 @@ def write_outputs(
             positive = cells(report, str(uncertain), historical)
             there = {abnormality for abnormality, _ in positive}
             flat.row((name, *[int(label in there) for label in words.labels]))
-            grid.ready_row(name, row_of(positive))
+            grid.ready_row(name, row_of(grid_cells(report, words, str(uncertain), historical)))
             conflicts = "; ".join(f"{c.abnormality}: {c.findings} / {c.impression}" for c in report.conflicts)
             status.row((name, len(report.text), len(report.findings), conflicts, report.reason))
             if profile is not None and own is not None:
@@ -107,18 +107,15 @@ class _GridRow:
     """Rows of ``labels_by_location.csv`` as text: thousands of 0 and 1, of which hardly any is 1."""
 
     def __init__(self, words: Vocabulary) -> None:
-        self._words = words
-        self._width = len(words.locations)
-        self._rows = {label: number * self._width for number, label in enumerate(words.labels)}
+        width = len(words.locations)
+        self._rows = {label: number * width for number, label in enumerate(words.labels)}
         self._columns = {location: number for number, location in enumerate(words.locations)}
-        self._zeros = b",0" * (len(self._rows) * self._width)
+        self._zeros = b",0" * (len(self._rows) * width)
 
     def __call__(self, positive: Iterable[tuple[str, str]]) -> str:
         values = bytearray(self._zeros)
         for abnormality, location in positive:
-            for place in (location, *self._words.ancestors(location)):
-                if (abnormality, place) not in self._words.forbidden:
-                    values[2 * (self._rows[abnormality] + self._columns[place]) + 1] = _ONE
+            values[2 * (self._rows[abnormality] + self._columns[location]) + 1] = _ONE
         return values.decode("ascii")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import isnan
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 from .conflicts import find_conflicts
 from .cues import load_cues
 from .findings import Finding, ParsedReport
+from .lists import ListTitle, title_of_list
+from .references import Reference, blanked, images_of
 from .sections import Sentence, load_sections, split_sentences
 from .sentence import Mention, SentenceReader
 from .spreading import Spread, spread_reports
@@ -26,8 +28,10 @@ _MARKUP = re.compile(
     r"</?(?:(br|p|div|li|ul|ol|tr|table|h[1-6])|[a-z][a-z0-9]*)\b[^<>]{0,300}>|&(?:#\d+|[a-z]+);", re.IGNORECASE
 )
 # A number that is no size ("image 45") does not matter to the reading; as zeros, its sentence is read once for all.
+_MEASURED = re.compile("[0-9] ?[cm]m")
 _DIGIT = re.compile("[0-9]")
-_NUMBER = re.compile(r"[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])")
+_NUMBER = r"[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])"
+_NO_IMAGE = ("", "")
 _NO_NUMBER_AFTER = "abcdefghijklmnopqrstuvwxyz0123456789.,"
 _LANGUAGES = {"en": "English"}
 # A text of another language: from this many words on, less than this share of them known (the reports of OpenI without
@@ -55,6 +59,8 @@ class ReportParser:
         self._sections = load_sections(self.vocabulary.language)
         self._rules = reader.rules
         self._reader = reader
+        self._references = reader.references
+        self._number = re.compile("".join(f"(?<!{re.escape(word)} )" for word in reader.numbered) + _NUMBER)
         self._words = reader.known_words()
         self.clear_cache()
 
@@ -123,37 +129,64 @@ class ReportParser:
         """Add the findings of a text whose sentences are numbered from ``number``."""
         text = _without_markup(text)
         lowered = same_length_lower(text)
+        references = self._references.find(lowered)
+        shown = text
+        if references:
+            text, lowered = blanked(text, references), blanked(lowered, references)
         before: tuple[Mention, ...] = ()
-        read, muted = self._read, self._sections.muted
-        for count, sentence in enumerate(
-            split_sentences(text, lowered, self._sections, section, self._is_topic), number
-        ):
+        title: ListTitle | None = None
+        sentences = split_sentences(text, lowered, self._sections, section, self._is_topic)
+        for count, sentence in enumerate(sentences, number):
             words = lowered[sentence.start : sentence.end]
-            if _DIGIT.search(words):
-                words = _NUMBER.sub(_zeros, words)
-            mentions, anaphoric = read(words, sentence.topic)
+            mentions, anaphoric = self._read(self._normal(words), sentence.topic)
+            if title is not None:
+                listed = title.item(sentence, text, words, mentions, self._reader)
+                if listed is None:
+                    self._add(findings, title.unused(), title.sentence, offset, shown, count - 1, references)
+                    title = None
+                else:
+                    mentions, anaphoric = listed, False
+            if title is None and words.endswith(":"):
+                named = self._read(self._normal(words[:-1]), sentence.topic).mentions
+                title = title_of_list(sentence, words, named, mentions)
+                if title is not None:
+                    continue
             if not mentions:
                 continue
-            for mention in mentions:
-                placed = self._carry(mention, before) if anaphoric else mention
-                _add_findings(findings, placed, sentence, offset, text, count, muted=sentence.section in muted)
+            if anaphoric:
+                mentions = tuple(self._rules.at_place_of(mention, before) for mention in mentions)
+            self._add(findings, mentions, sentence, offset, shown, count, references)
             before = mentions
+        if title is not None:
+            self._add(findings, title.unused(), title.sentence, offset, shown, count, references)
+
+    def _normal(self, words: str) -> str:
+        """A sentence with the numbers that mean nothing as zeros: so it is read once for all that differ in them."""
+        if _DIGIT.search(words) is None or _MEASURED.search(words) is not None:
+            return words
+        return self._number.sub(_zeros, words)
+
+    def _add(
+        self,
+        findings: list[Finding],
+        mentions: Sequence[Mention],
+        sentence: Sentence,
+        offset: int,
+        text: str,
+        number: int,
+        references: Sequence[Reference],
+    ) -> None:
+        """Add mentions as findings of the report, one for each label and location."""
+        own = [r for r in references if sentence.start <= r.start < sentence.end] if references else []
+        images = images_of(mentions, own, sentence.start) if own and mentions else {}
+        muted = sentence.section in self._sections.muted
+        for mention in mentions:
+            _add_findings(findings, mention, sentence, offset, text, number, images, muted=muted)
 
     def _foreign(self, texts: Sequence[str]) -> bool:
         """Whether hardly any word of the texts is one of the language."""
         words = [word for text in texts for word in Tokens(same_length_lower(text[:_SAMPLE])).words if word.isalpha()]
         return len(words) >= _FEW_WORDS and sum(word in self._words for word in words) < _KNOWN_SHARE * len(words)
-
-    def _carry(self, mention: Mention, before: Sequence[Mention]) -> Mention:
-        """The mention at the place of what its sentence refers to ("It contains ...")."""
-        for earlier in before:
-            if earlier.named and self._rules.carried(mention.concept, mention.spots, earlier.spots):
-                spots = tuple(spot._replace(start=-1, end=-1) for spot in earlier.spots)
-                labels = tuple(
-                    (name, self._rules.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels
-                )
-                return mention._replace(spots=spots, labels=labels, rule="carried")
-        return mention
 
 
 def _add_findings(
@@ -163,6 +196,7 @@ def _add_findings(
     offset: int,
     text: str,
     number: int,
+    images: Mapping[tuple[int, int], tuple[str, str]],
     *,
     muted: bool,
 ) -> None:
@@ -181,10 +215,12 @@ def _add_findings(
     start, end = start + base, end + base
     add, make = findings.append, tuple.__new__  # a report has dozens; the class's own call takes twice as long
     for label, spots in labels:
-        for location, first, last, place in spots:
+        for location, first, last, place, side in spots:
             at = (first + base, last + base) if first >= 0 else (-1, -1)
             known = (label, location, status, change, section, number, start, end)
-            add(make(Finding, (*known, *at, cue, rule, size_mm, concept, cue_start, cue_end, place)))
+            image = images.get((first, last)) or images.get((mention.start, mention.end)) or _NO_IMAGE
+            further = (concept, place, side, *image, cue_start, cue_end)
+            add(make(Finding, (*known, *at, cue, rule, size_mm, *further)))
 
 
 def _zeros(number: re.Match[str]) -> str:

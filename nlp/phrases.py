@@ -7,13 +7,14 @@ sides. A phrase is what a finding is attached to (``attachment.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from .text import Tokens
 from .trie import Hit
-from .vocabulary import Place
+from .vocabulary import Place, Vocabulary
 
-__all__ = ["AMOUNTS", "Member", "Phrase", "PhraseFinder", "complete_phrases"]
+__all__ = ["AMOUNTS", "Member", "Phrase", "PhraseFinder", "complete_phrases", "parted"]
 
 _JOINS = frozenset((",", "and", "or", "/", "&", "+", "well", "as"))
 _LINKS = frozenset(["of", "the", "in", "at", "on", "within", "its", "'s", "-", "(", ")"])
@@ -71,9 +72,8 @@ class Phrase(NamedTuple):
 class PhraseFinder:
     """Finds the place phrases of sentences; what the same words compose to is worked out once."""
 
-    def __init__(self, places: Mapping[str, Place], levels: Mapping[str, str]) -> None:
-        self._places = places
-        self._levels = levels
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         self._known: dict[tuple[object, ...], Phrase] = {}
 
     def find(self, tokens: Tokens, hits: Sequence[Hit]) -> list[Phrase]:
@@ -98,7 +98,7 @@ class PhraseFinder:
         if phrase is None:
             if len(self._known) >= _KNOWN_PHRASES:
                 self._known.clear()
-            phrase = self._known[key] = _moved(_compose(tokens, run, self._places, self._levels), -base)
+            phrase = self._known[key] = _moved(_compose(tokens, run, self._vocabulary), -base)
         return _moved(phrase, base)
 
 
@@ -126,41 +126,99 @@ def _joined(tokens: Tokens, before: Hit, after: Hit) -> bool:
     return not (before.kind == "side" and after.kind == "place" and not _JOINS.isdisjoint(between))
 
 
-def _compose(tokens: Tokens, run: Sequence[Hit], places: Mapping[str, Place], levels: Mapping[str, str]) -> Phrase:
+def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary) -> Phrase:
+    places = vocabulary.places
     members: list[Member] = []
-    sides: tuple[str, ...] = ()
-    side_at = (-1, -1)
-    pending: list[Member] = []
-    for number, hit in enumerate(run):
-        if hit.kind == "side":
-            again = number > 0 and run[number - 1].kind == "side" and side_at[1] != -1
-            sides = tuple(dict.fromkeys((*sides, *_SIDES[hit.name]))) if again else _SIDES[hit.name]
-            side_at = (hit.first, hit.last)
-        elif hit.kind == "level":
-            pending.append(Member(levels[hit.name], sides, _start(side_at, hit), hit.last))
-            side_at = (-1, -1)
+    waiting: list[Member] = []  # levels, and members before them, that have yet to find their side or lobe
+    sides: tuple[str, ...] = ()  # said before the places, which later ones share ("right upper and lower lobes")
+    lone = (-1, -1)  # tokens of a side that no place has followed so far
+    for group in _groups(tokens, run):
+        own, at, postposed = _sides_of(group)
+        named = [hit for hit in group if hit.kind != "side"]
+        if not named:
+            if members and not waiting:
+                members = _also_on(members, own, at, places, tokens)
+            else:
+                sides = tuple(dict.fromkeys((*sides, *own))) if lone[0] != -1 else own
+                lone = at if lone[0] == -1 else lone
+            continue
+        if own:
+            sides = tuple(dict.fromkeys((*sides, *own))) if lone[0] != -1 and not postposed else own
+        found = [_member(hit, sides, tokens, vocabulary) for hit in named]
+        first = lone[0] if lone[0] != -1 else at[0]
+        if first != -1 and first < found[0].first:
+            found[0] = found[0]._replace(first=first)
+        lone = (-1, -1)
+        if postposed:  # "upper and lower lobes of the left lung"
+            waiting = [member._replace(sides=own) for member in waiting]
+            members = [_sided(member, own, places) for member in members]
+        organs = [places[hit.name].group for hit in named if hit.kind == "place"]
+        if not organs:
+            waiting += found
+            continue
+        if any(group.startswith("lung") or group == "pleura" for group in organs):
+            members += waiting
         else:
-            place = places[hit.name]
-            if place.group.startswith("lung") or place.group == "pleura":
-                members += pending
-            pending = []
-            own = sides or (("right", "left") if place.both else ())
-            if not own and place.right != place.left and place.group == "lung_level" and tokens.plural(hit.last - 1):
-                own = ("right", "left")
-            members.append(Member(hit.name, own, _start(side_at, hit), hit.last))
-            side_at = (-1, -1)
-    members += [m for m in pending if m.sides or m.place in ("apex", "base")]
-    if side_at[0] != -1:  # a side after its place, or with no place at all
-        if members:
-            members = [m if m.sides and not _plural_only(m, tokens) else m._replace(sides=sides) for m in members]
-        else:
-            members = [Member("", sides, *side_at)]
+            found = [m for m, hit in zip(found, named, strict=True) if hit.kind == "place"]  # "upper thoracic spine"
+        waiting = []
+        members += _definite(found, vocabulary)
+    members += [m for m in waiting if m.sides or m.place in ("apex", "base")]
+    if lone[0] != -1 and not members:
+        members = [Member("", sides, *lone)]
     firm = any(not m.place or places[m.place].group != "position" for m in members)
-    return Phrase(run[0].first, run[-1].last, tuple(_definite(members, places)), firm)
+    return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm)
 
 
-def _start(side_at: tuple[int, int], hit: Hit) -> int:
-    return side_at[0] if side_at[0] != -1 else hit.first
+def _sided(member: Member, sides: tuple[str, ...], places: Mapping[str, Place]) -> Member:
+    """The member with sides where it has none and its place can have them."""
+    free = not member.sides and places[member.place].right != places[member.place].left
+    return member._replace(sides=sides) if free else member
+
+
+def _groups(tokens: Tokens, run: Sequence[Hit]) -> list[list[Hit]]:
+    """The hits of a run between its commas and its words of joining."""
+    groups = [[run[0]]]
+    for before, hit in pairwise(run):
+        if _JOINS.isdisjoint(tokens.words[before.last : hit.first]):
+            groups[-1].append(hit)
+        else:
+            groups.append([hit])
+    return groups
+
+
+def _sides_of(group: Sequence[Hit]) -> tuple[tuple[str, ...], tuple[int, int], bool]:
+    """The sides of a group, their tokens, and whether they stand after its first place ("lobe of the left lung")."""
+    sides: tuple[str, ...] = ()
+    at = (-1, -1)
+    postposed = False
+    for number, hit in enumerate(group):
+        if hit.kind == "side":
+            sides = tuple(dict.fromkeys((*sides, *_SIDES[hit.name])))
+            if at[0] == -1:
+                at, postposed = (hit.first, hit.last), number > 0
+    return sides, at, postposed
+
+
+def _member(hit: Hit, sides: tuple[str, ...], tokens: Tokens, vocabulary: Vocabulary) -> Member:
+    """A place with the sides said of it, unless its own words tell them ("RUL", "bibasilar", "lower lobes")."""
+    place = vocabulary.levels[hit.name] if hit.kind == "level" else hit.name
+    entry = vocabulary.places[place]
+    plural = entry.right != entry.left and entry.group == "lung_level" and tokens.plural(hit.last - 1)
+    own = (entry.fixed_side,) if entry.fixed_side else sides or (("right", "left") if entry.both or plural else ())
+    return Member(place, own, hit.first, hit.last)
+
+
+def _also_on(
+    members: list[Member], sides: tuple[str, ...], at: tuple[int, int], places: Mapping[str, Place], tokens: Tokens
+) -> list[Member]:
+    """Members with a side named after them: theirs where they had none, else the last place on that side too."""
+    free = [not m.sides or _plural_only(m, tokens) for m in members]
+    if any(free):
+        return [m._replace(sides=sides) if is_free else m for m, is_free in zip(members, free, strict=True)]
+    last = members[-1]
+    if set(sides) <= set(last.sides) or places[last.place].right == places[last.place].left:
+        return members
+    return [*members, Member(last.place, sides, *at)]
 
 
 def _plural_only(member: Member, tokens: Tokens) -> bool:
@@ -168,11 +226,23 @@ def _plural_only(member: Member, tokens: Tokens) -> bool:
     return tokens.plural(member.last - 1) and member.last - member.first <= 2
 
 
-def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member]:
-    """Without what a more definite member of the same phrase says better; a side known of the lung goes to its lobe."""
+def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
+    """Members of one group without what a more definite one says better; a side known of the lung goes to its lobe."""
     if len(members) < 2:
         return members
-    groups = [places[m.place].group if m.place else "" for m in members]
+    places = vocabulary.places
+    lungs = vocabulary.families.get("lung", frozenset())
+    elsewhere = [m for m in members if places[m.place].location and places[m.place].group not in lungs]
+    if elsewhere:  # "lateral segment of the left lobe of the liver"
+        members = [m for m in members if not (places[m.place].weak and places[m.place].group == "lung_level")]
+    groups = [places[m.place].group for m in members]
+    if any(places[m.place].of_context for m in members):  # "the left lobe of the thyroid", "segment 7 of the liver"
+        organs = [m for m in members if not places[m.place].of_context and not places[m.place].group.startswith("lung")]
+        if any(places[m.place].group != "position" for m in organs):
+            return [m for m in organs if places[m.place].group != "position"]
+    whole = {name for m in members for name in places[m.place].part_of}
+    members = [m for m in members if m.place not in whole]
+    groups = [places[m.place].group for m in members]
     if "lung_level" in groups:
         firm = any(g == "lung_level" and not places[m.place].weak for m, g in zip(members, groups, strict=True))
         of_lung = next((m.sides for m, g in zip(members, groups, strict=True) if g == "lung" and m.sides), ())
@@ -182,12 +252,54 @@ def _definite(members: list[Member], places: Mapping[str, Place]) -> list[Member
                 continue
             kept.append(member if member.sides or group != "lung_level" else member._replace(sides=of_lung))
         return kept
-    if any(m.place and places[m.place].of_context for m in members):  # "the left lobe of the thyroid"
-        organs = [m for m in members if m.place and not places[m.place].of_context]
-        return organs or members
     if any(g and g != "position" for g in groups):
         return [m for m, g in zip(members, groups, strict=True) if g != "position"]
     return members
+
+
+def _across(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
+    """Members of all groups of a phrase: a lung without a side, or a position, says nothing beside a lobe."""
+    if len(members) < 2:
+        return members
+    places = vocabulary.places
+    groups = [places[m.place].group if m.place else "" for m in members]
+    levels = [m for m, g in zip(members, groups, strict=True) if g == "lung_level"]
+    known = {side for m in levels for side in m.sides}
+    firm = any(not places[m.place].weak for m in levels)
+    kept = []
+    for member, group in zip(members, groups, strict=True):
+        if group == "position" and any(g != "position" for g in groups):
+            continue
+        after = bool(levels) and levels[0].first < member.first
+        if levels and group == "lung" and (known.issuperset(member.sides) or (after and len(member.sides) > 1)):
+            continue  # "atelectasis in the lingula, both lungs are clear"
+        if firm and group == "lung_level" and places[member.place].weak and known.issuperset(member.sides):
+            continue
+        kept.append(member)
+    of_lung = next((m.sides for m, g in zip(members, groups, strict=True) if g == "lung" and m.sides), ())
+    if of_lung:
+        kept = [m if m.sides or places[m.place].group != "lung_level" else m._replace(sides=of_lung) for m in kept]
+    return kept
+
+
+def parted(
+    words: Sequence[str], phrases: Sequence[Phrase], findings: Sequence[Hit], prepositions: frozenset[str]
+) -> list[Phrase]:
+    """Phrases whose last place belongs to the finding after it, as two: "nodules in the right lung and mediastinal |
+    mass"."""
+    result: list[Phrase] = []
+    for phrase in phrases:
+        last = max(phrase.members, key=lambda member: member.first)
+        kept = tuple(member for member in phrase.members if member.last <= last.first)
+        follows = any(hit.first == phrase.last for hit in findings)
+        led = not prepositions.isdisjoint(words[max(0, phrase.first - 2) : phrase.first])
+        before = any(hit.last <= phrase.first for hit in findings)
+        if kept and follows and led and before and not _JOINS.isdisjoint(words[kept[-1].last : last.first]):
+            result.append(Phrase(phrase.first, kept[-1].last, kept, phrase.firm))
+            result.append(Phrase(last.first, phrase.last, (last,), phrase.firm))
+        else:
+            result.append(phrase)
+    return result
 
 
 def complete_phrases(

@@ -7,8 +7,9 @@ from typing import Literal
 from organcam.errors import ConfigError, did_you_mean
 
 from .findings import ParsedReport
+from .vocabulary import Vocabulary
 
-__all__ = ["Policy", "cells", "positive_statuses"]
+__all__ = ["Policy", "cells", "grid_cells", "positive_statuses"]
 
 Policy = Literal["positive", "negative"]
 
@@ -41,4 +42,30 @@ def cells(
         historical: the same for a mention of the past, or in history and indication.
     """
     statuses = positive_statuses(uncertain, historical)
-    return frozenset((f.abnormality, f.location) for f in report.findings if f.status in statuses)
+    return frozenset((f.abnormality, f.location) for f in report.findings if f.abnormality and f.status in statuses)
+
+
+def grid_cells(
+    report: ParsedReport, vocabulary: Vocabulary, uncertain: str = "positive", historical: str = "negative"
+) -> frozenset[tuple[str, str]]:
+    """The same with the wider locations of each, as ``labels_by_location`` has them.
+
+    A side that the column itself does not tell stands beside it where the vocabulary asks for it (``side_too``): a mass
+    of the right hilum is at ``hilum`` and at ``right``.
+
+    Args:
+        report: a parsed report.
+        vocabulary: the one it was parsed with.
+        uncertain: as in :func:`cells`.
+        historical: as in :func:`cells`.
+    """
+    statuses = positive_statuses(uncertain, historical)
+    found: set[tuple[str, str]] = set()
+    for finding in report.findings:
+        if not finding.abnormality or finding.status not in statuses:
+            continue
+        wider = [finding.location, *vocabulary.ancestors(finding.location)]
+        if finding.side and finding.place and vocabulary.places[finding.place].side_too:
+            wider += ["right", "left"] if finding.side == "both" else [finding.side]
+        found.update((finding.abnormality, location) for location in wider)
+    return frozenset(cell for cell in found if cell not in vocabulary.forbidden)

@@ -21,6 +21,8 @@ __all__ = ["Profile", "builtin_profiles", "load_profile"]
 _FIELDS = ("abnormality", "concept", "location", "place")
 _KEYS = (*_FIELDS, *(f"not_{field}" for field in _FIELDS), "not_named")
 _KNOWN_FINDINGS = 20_000
+# "nodular infiltrates", "linear subsegmental atelectasis"
+_ADJECTIVE = re.compile(r"[\s-]*(?:(?!(?:and|or|with|in|of|at|on|to)\b)[^\W\d_]+[\s-]+)?")
 _NEAR = 120  # characters between a finding and the one that names it
 
 
@@ -102,7 +104,10 @@ class Profile:
         for finding in findings:
             after = following.get(finding.start, -1)
             near = finding.end <= after <= finding.end + _NEAR and finding.sentence == sentence_of[after]
-            named = near and self.naming.search(text, finding.end, after) is not None
+            named = near and (
+                self.naming.search(text, finding.end, after) is not None
+                or _ADJECTIVE.fullmatch(text, finding.end, after) is not None
+            )
             yield finding, frozenset(at[after]) if named else frozenset()
 
 

@@ -18,6 +18,9 @@ __all__ = ["Sections", "Sentence", "load_sections", "split_sentences"]
 
 # A heading opens a sentence: a few words and a colon.
 _HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([a-z][a-z0-9 ,/&()_'-]{1,58}?)[*_ ]*[:\uff1a](?!\d)")
+_TITLE = re.compile(r"[A-Z][A-Za-z /&-]{2,40}:(?=\s|$)")
+_BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
+_HEADING_WORDS = 6
 _LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
 _ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
 # Stops and line breaks; written with one class of characters first, by which the search can skip.
@@ -47,6 +50,7 @@ _ABBREVIATIONS = frozenset(
     )
 )
 # A text without full stops is read in pieces: the time of a sentence grows with the square of its findings.
+_PARENTHESIS = 100
 _LONGEST_SENTENCE = 2_000
 _LONGEST_ABBREVIATION = max(map(len, _ABBREVIATIONS))
 
@@ -100,11 +104,16 @@ def split_sentences(
         section: the section that the text begins in.
         is_topic: whether words before a colon are an organ heading ("Right lung:") and not part of the sentence.
     """
-    topic = ""
+    topic, given = "", section
+    said = False  # something under the present heading
     colon = _next_colon(text, 0)
     lines = "\n" in text
+    done = 0
     for start, end in _pieces(text, lowered):
         position = start
+        if said and section != given and section in sections.muted and _is_over(text, done, start, end):
+            section = given
+        done = end
         if colon < position:
             colon = _next_colon(text, position)
         while colon < end and colon - position < 70:
@@ -113,19 +122,36 @@ def split_sentences(
             if match is None or not (heading in sections.headings or (len(heading.split()) <= 6 and is_topic(heading))):
                 break
             if heading in sections.headings:
-                section, topic = sections.headings[heading], ""
+                section, topic, said = sections.headings[heading], "", False
             else:
                 topic = heading
+                section = given if section in sections.muted else section
             position = match.end()
             colon = _next_colon(text, position)
         if lines and position == start and end - start <= 50 and "\n" in text[end : end + 2]:
             line = _LINE_HEADING.match(lowered, start, end)
             name = " ".join(line.group(1).split()) if line else ""
             if name in sections.headings:
-                section, topic = sections.headings[name], ""
+                section, topic, said = sections.headings[name], "", False
+                continue
+            if name and text[start:end].isupper() and is_topic(name):  # "LUNGS AND AIRWAYS"
+                topic = name
                 continue
         if position < end:
+            said = True
             yield Sentence(position, end, section, topic)
+
+
+def _is_over(text: str, done: int, start: int, end: int) -> bool:
+    """Whether a muted section ends before ``start``: at a blank line, or at a line that looks like a heading."""
+    if _BLANK_LINE.search(text, done, start):
+        return True
+    if "\n" not in text[done:start]:
+        return False
+    line = text[start:end]
+    capitals = line.isupper() and "\n" in text[end : end + 2] and len(line.split()) <= _HEADING_WORDS
+    heading = _TITLE.match(line)
+    return capitals or (heading is not None and len(heading.group().split()) <= _HEADING_WORDS)
 
 
 def _next_colon(text: str, position: int) -> int:
@@ -163,7 +189,18 @@ def _ends(text: str, lowered: str, start: int, match: re.Match[str]) -> bool:
         # no space: the end only where it was forgotten ("seen.The"), never in 1.5 or e.g.
         forgotten = mark == "." and len(following) == 2 and following.isalpha() and following[0].isupper()
         return forgotten and lowered[at - 1 : at].isalpha()
-    return mark != "." or _stop_ends(text, lowered, start, at, following)
+    if mark != ".":
+        return not _inside_parenthesis(text, start, at, after)
+    return _stop_ends(text, lowered, start, at, following)
+
+
+def _inside_parenthesis(text: str, start: int, at: int, after: int) -> bool:
+    """Whether a question or exclamation mark stands in a parenthesis that goes on or closes after it ("(cyst?)")."""
+    opened = text.rfind("(", start, at)
+    if opened < 0 or text.find(")", opened, at) >= 0:
+        return False
+    closed = text.find(")", after, after + _PARENTHESIS)
+    return closed >= 0 and "\n" not in text[opened:closed]
 
 
 def _stop_ends(text: str, lowered: str, start: int, at: int, following: str) -> bool:

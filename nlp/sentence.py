@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from .attachment import attach_phrases
@@ -11,9 +13,10 @@ from .clauses import split_clauses
 from .cues import CueTable
 from .headings import heading_end, under_heading
 from .locations import LocationRules, Spot
-from .measurements import Size, find_sizes
-from .phrases import Member, Phrase, PhraseFinder, complete_phrases
-from .status import PLAIN, Verdict, judge
+from .measurements import NOT_MEASURED, Measured, Size, find_sizes, sizes_of
+from .phrases import Member, Phrase, PhraseFinder, complete_phrases, parted
+from .spelling import LONG, Speller
+from .status import PLAIN, Verdict, is_called_normal, is_degree, judge
 from .text import Tokens
 from .trie import Hit, Trie
 from .vocabulary import Concept, Vocabulary
@@ -48,6 +51,20 @@ class Mention(NamedTuple):
     size_mm: float | None
     rule: str
 
+    def moved(self, by: int) -> Mention:
+        """The same in a text in which the sentence begins so many characters later."""
+
+        def move(spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
+            return tuple(s if s.start < 0 else s._replace(start=s.start + by, end=s.end + by) for s in spots)
+
+        return self._replace(
+            labels=tuple((label, move(spots)) for label, spots in self.labels),
+            start=self.start + by,
+            end=self.end + by,
+            cue=self.cue if self.cue[0] < 0 else (self.cue[0] + by, self.cue[1] + by),
+            spots=move(self.spots),
+        )
+
 
 class Reading(NamedTuple):
     """All mentions of a sentence, and whether it refers to what was said before ("It abuts ...")."""
@@ -58,6 +75,7 @@ class Reading(NamedTuple):
 
 _NOTHING = Reading((), False)
 _NOWHERE = (-1, -1)
+_ASIDE = re.compile(r"\(([^()0-9]{3,150})\)")
 _SEPARATORS = frozenset((",", ";", "normal", "natural", "unremarkable"))
 
 
@@ -72,10 +90,21 @@ class SentenceReader:
         self.rules = LocationRules(vocabulary)
         self._inner = _inner_places(vocabulary)
         self._parts = _parts(vocabulary)
-        self._phrases = PhraseFinder(vocabulary.places, vocabulary.levels)
+        self._phrases = PhraseFinder(vocabulary)
         devices = frozenset(name for name, concept in vocabulary.concepts.items() if concept.persistent)
         self._lists = {**cues.words, "devices": devices}
+        self.references = cues.references
+        self.numbered = sorted({a for words, _, _ in vocabulary.terms for a, b in pairwise(words) if b.isdigit()})
+        self._known = self.known_words()
+        self._speller = Speller((w for words, _, _ in vocabulary.terms for w in words), cues.words["no_typos"])
         self._chooser = FindingChooser(vocabulary, cues.words)
+
+    def is_list_item(self, sentence: str) -> bool:
+        """Whether a sentence has places or sizes and no verb: an item of a list whose title names the findings."""
+        words = Tokens(sentence).words
+        if not self._cues.words["finite"].isdisjoint(words):
+            return False
+        return any(hit.kind != "finding" for hit in self._trie.scan(words)) or bool(find_sizes(words))
 
     def is_topic(self, heading: str) -> bool:
         """Whether the words before a colon name organs and no finding: "Lungs:", but not "Pulmonary nodules:".
@@ -108,8 +137,54 @@ class SentenceReader:
             sentence: in lower case.
             heading: words of the organ heading that it stands under, in lower case.
         """
+        asides = self._asides(sentence) if "(" in sentence else []
+        if not asides:
+            return self._read(sentence, heading)
+        outside = sentence
+        for start, end in asides:
+            outside = f"{outside[:start]}{' ' * (end - start)}{outside[end:]}"
+        whole = self._read(outside, heading)
+        if not any(mention.end <= asides[0][0] for mention in whole.mentions):
+            return self._read(sentence, heading)  # "the gallbladder was not seen (operated)"
+        mentions = list(whole.mentions)
+        for start, end in asides:
+            mentions += self._read_aside(sentence, start, end, heading, whole.mentions)
+        return Reading(tuple(sorted(mentions, key=lambda mention: mention.start)), whole.anaphoric)
+
+    def _asides(self, sentence: str) -> list[tuple[int, int]]:
+        """Parentheses that say something of their own: they name a finding and hold no measurement."""
+        found = []
+        for match in _ASIDE.finditer(sentence):
+            hits = self._trie.scan(Tokens(match.group(1)).words)
+            if any(hit.kind == "finding" for hit in hits):
+                found.append(match.span())
+        return found
+
+    def _read_aside(
+        self, sentence: str, start: int, end: int, heading: str, outside: Sequence[Mention]
+    ) -> Iterator[Mention]:
+        """The mentions of a parenthesis, which is a clause of its own about what stands before it.
+
+        "Consolidation in the lower lobe (mass cannot be excluded)": the mass lies there too, and the cue is its own;
+        "no emphysema (bullae, blebs)": without a cue of its own it shares that of what it explains.
+        """
+        inside = sentence[start + 1 : end - 1]
+        before = next((mention for mention in reversed(outside) if mention.end <= start), None)
+        plain = self._cues.words["finite"].isdisjoint(Tokens(inside).words)
+        for mention in self._read(inside, heading).mentions:
+            own = mention.moved(start + 1)
+            if before is not None and not own.named and before.named:
+                own = self.rules.at_place_of(own, (before,))
+            if before is not None and plain and own.verdict == PLAIN:
+                own = own._replace(verdict=before.verdict, cue=before.cue)
+            yield own
+
+    def _read(self, sentence: str, heading: str) -> Reading:
         tokens = Tokens(sentence)
         words = tokens.words
+        for position, word in enumerate(words):
+            if len(word) >= LONG and word not in self._known:
+                words[position] = self._speller.correct(word)
         hits = self._trie.scan(words)
         if not hits:
             return _NOTHING
@@ -123,25 +198,22 @@ class SentenceReader:
         cue_hits = self._cue_hits(words, hits)
         clauses = split_clauses(words, hits, self._cues.words)
         phrases: list[Phrase] = []
-        if len(hits) > len(findings) or sizes:
+        if len(hits) > len(findings) or sizes or any(hit.kind == "place" for hit in hits):
             phrases = self._phrases.find(tokens, hits)
+            phrases = parted(words, phrases, findings, self._cues.words["prepositions"])
             if len(phrases) > 1:
                 phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
-        attached = attach_phrases(words, findings, phrases, clauses, self._lists)
+        attached = self._attach(words, findings, phrases, clauses)
         found = self._sizes(words, findings, sizes) if sizes else None
         topics = self._topics(heading) if heading else ()
         mentions: list[tuple[Hit, Mention]] = []
         clause, inside = clauses[0], phrases
         for number, hit in enumerate(findings):
             own, rule = attached[number]
-            size = None
+            size = NOT_MEASURED if found is None else found[number]
             if len(clauses) > 1:
                 clause = next(c for c in clauses if c[0] <= hit.first < c[1])
                 inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
-            if found is not None:
-                size = found[number]
-                # a measured lymph node is itself part of a place phrase
-                own = [p for p in phrases if p.first <= hit.first < p.last] + own
             mention = self._mention(tokens, hit, findings, clause, cue_hits, own, inside, rule, size, topics)
             if mention is not None:
                 mentions.append((hit, mention))
@@ -149,6 +221,30 @@ class SentenceReader:
         if colon >= 0:
             return Reading(tuple(under_heading(mentions, colon, words, cue_hits, self._cues)), anaphoric=False)
         return Reading(tuple([mention for _, mention in mentions]), self._refers(words))
+
+    def _attach(
+        self,
+        words: Sequence[str],
+        findings: Sequence[Hit],
+        phrases: Sequence[Phrase],
+        clauses: Sequence[tuple[int, int]],
+    ) -> list[tuple[list[Phrase], str]]:
+        """The places of each finding; those that are a place themselves (lymph nodes) stand in no other's way."""
+        concepts = self._vocabulary.concepts
+        alone = [hit for hit in findings if concepts[hit.name].mention]
+        if not alone:
+            return attach_phrases(words, findings, phrases, clauses, self._lists)
+        others = [hit for hit in findings if not concepts[hit.name].mention]
+        of = dict(zip(others, attach_phrases(words, others, phrases, clauses, self._lists), strict=True))
+        for hit in alone:
+            own = [phrase for phrase in phrases if phrase.first <= hit.first < phrase.last]
+            if any(self._vocabulary.places[m.place].location for phrase in own for m in phrase.members if m.place):
+                of[hit] = (own, "before")
+                continue
+            rest = [phrase for phrase in phrases if phrase not in own]
+            ((more, rule),) = attach_phrases(words, [hit], rest, clauses, self._lists)
+            of[hit] = (own + more, rule)
+        return [of[hit] for hit in findings]
 
     def _cue_hits(self, words: Sequence[str], hits: Sequence[Hit]) -> list[Hit]:
         """The cues of a sentence, without words that belong to its findings and sides."""
@@ -167,12 +263,12 @@ class SentenceReader:
             result += [cue] if not ends else self._shorter(words, cue, ends[0])
         return result
 
-    def _sizes(self, words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size]) -> list[Size | None]:
-        """The size of each finding that can have one."""
+    def _sizes(self, words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size]) -> list[Measured]:
+        """The size of each finding that can have one, and the earlier size."""
         concepts = self._vocabulary.concepts
         measurable = [i for i, h in enumerate(findings) if concepts[h.name].labels or concepts[h.name].size_over_mm]
-        result: list[Size | None] = [None] * len(findings)
-        found = _sizes_of(words, [findings[i] for i in measurable], sizes, self._cues.words)
+        result: list[Measured] = [NOT_MEASURED] * len(findings)
+        found = sizes_of(words, [findings[i] for i in measurable], sizes, self._cues.words)
         for index, size in zip(measurable, found, strict=True):
             result[index] = size
         return result
@@ -218,31 +314,48 @@ class SentenceReader:
         own: Sequence[Phrase],
         inside: Sequence[Phrase],
         rule: str,
-        size: Size | None,
+        measured: Measured,
         topics: tuple[Member, ...],
     ) -> Mention | None:
-        concept = self._vocabulary.concepts[hit.name]
+        concept, words = self._vocabulary.concepts[hit.name], tokens.words
         members = [member for phrase in own for member in phrase.members]
-        size_mm = _millimetres(size, concept) if size is not None else None
+        size = measured.now
+        size_mm = size.millimetres(short_axis=concept.short_axis) if size is not None else None
         labels = concept.labels
         if concept.when:
-            related = [m for p in own if _related(tokens.words, p, hit) for m in p.members]
-            others = [m for p in inside if _related(tokens.words, p, hit) for m in p.members if m.place] or list(topics)
+            related = [m for p in own if _related(words, p, hit) for m in p.members]
+            others = [m for p in inside if _related(words, p, hit) for m in p.members if m.place] or list(topics)
             labels = self._labels(concept, related, others, size_mm, size)
         elif size is not None and concept.size_over_mm:
             labels = self._labels(concept, members, topics, size_mm, size)
-        if not labels:
+        if concept.of_degree:
+            if is_called_normal(words, hit, self._cues.words):
+                return None
+            cue_hits = [cue for cue in cue_hits if not is_degree(cue, hit, self._cues)]
+        if not labels and not concept.mention:
             return None
         first, last = hit.first, hit.last
-        inner = self._inner.get(tuple(tokens.words[first:last]), "") if last - first > 1 else ""
+        inner = self._inner.get(tuple(words[first:last]), "") if last - first > 1 else ""
         verdict, cue = PLAIN, _NOWHERE
         spans = tokens.spans
         if cue_hits:
-            verdict = judge(hit, findings, clause, cue_hits, self._cues, tokens.words, persistent=concept.persistent)
+            verdict = judge(
+                hit,
+                findings,
+                clause,
+                cue_hits,
+                self._cues,
+                words,
+                persistent=concept.persistent,
+                mention=concept.mention,
+            )
             if verdict.first >= 0:
                 cue = (spans[verdict.first][0], spans[verdict.last - 1][1])
+        change = measured.change(short_axis=concept.short_axis)
+        if change and verdict.change in ("", "stable"):
+            verdict = verdict._replace(change=change)
         topic = self.rules.topic(concept, topics) if topics else None
-        placement = self.rules.place(concept.name, labels, members, rule, inner, topic)
+        placement = self.rules.place(concept.name, labels or ("",), members, rule, inner, topic)
         if placement.ready is not None:
             spots, given = placement.ready
         else:
@@ -321,37 +434,3 @@ def _parts(vocabulary: Vocabulary) -> dict[tuple[str, ...], tuple[str, int, str]
                 parts[words] = (place[1], cut, rest[1])
                 break
     return parts
-
-
-def _sizes_of(
-    words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size], lists: Mapping[str, frozenset[str]]
-) -> list[Size | None]:
-    """The current measurement of each finding: the one right before it ("5 mm nodule"), else the first after it."""
-    result: list[Size | None] = [None] * len(findings)
-    blocked = lists["between_size_and_finding"]
-    for size in sizes:
-        if size.prior:
-            continue
-        own = next((i for i, hit in enumerate(findings) if hit.first == size.first), -1)
-        if own >= 0:
-            result[own] = size
-            continue
-        before = [i for i, hit in enumerate(findings) if hit.last <= size.first]
-        after = [i for i, hit in enumerate(findings) if hit.first >= size.last]
-        direct = after and blocked.isdisjoint(words[size.last : findings[after[0]].first])
-        if direct or (after and not before):
-            target = after[0]
-        elif before:
-            target = before[-1]
-        else:
-            continue
-        known = result[target]
-        if known is None or size.now or (max(size.dimensions) > max(known.dimensions) and not known.now):
-            result[target] = size
-    return result
-
-
-def _millimetres(size: Size, concept: Concept) -> float:
-    if concept.short_axis:
-        return min(size.dimensions)
-    return max(size.dimensions)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .cues import CueTable
+from .cues import Cue, CueTable
 from .trie import Hit
 
-__all__ = ["PLAIN", "Verdict", "judge"]
+__all__ = ["PLAIN", "Verdict", "is_called_normal", "is_degree", "judge"]
 
 
 class Verdict(NamedTuple):
@@ -21,7 +21,8 @@ class Verdict(NamedTuple):
     rule: str
 
 
-_STOPPED_BY_WITH = frozenset(("history", "resolved"))
+_ENDS = frozenset((",", ";", "and", "but"))
+_AFFIRMED = 4.0
 PLAIN = Verdict("present", "", -1, -1, "")
 """The verdict where no cue says anything."""
 
@@ -35,6 +36,7 @@ def judge(
     words: Sequence[str],
     *,
     persistent: bool,
+    mention: bool = False,
 ) -> Verdict:
     """Status and change of one finding.
 
@@ -46,6 +48,7 @@ def judge(
         table: what the cues mean.
         words: the sentence's tokens.
         persistent: a past procedure or device still counts, so history says nothing.
+        mention: it is a place that is told by itself; what is denied of it ("not enlarged lymph nodes") denies not it.
     """
     status, change, rule, first, last, rank = "present", "", "", -1, -1, 0.0
     start, end = clause
@@ -58,33 +61,81 @@ def judge(
     for hit in cue_hits:
         if hit.first < start or hit.last > end:
             continue
-        leads = stop <= hit.first and hit.last <= begin
+        leads = stop <= hit.first < begin and not (mention and _of_adjective(hit, finding, findings, table, words))
         follows = hit.first >= after
         if not leads and not follows:
             continue
         for cue in joined[hit.name]:
-            governs = (cue.forward and leads) or (
-                cue.backward and follows and not _stopped(hit, finding, cue_hits, stops)
-            )
-            if not governs or (cue.last and any(after <= f.first < hit.first for f in findings)):
+            if not _governs(cue, hit, finding, findings, cue_hits, table, words, leads=leads):
                 continue
             if cue.change and not change:
                 change = cue.change
             if not cue.status or cue.status == "stop" or (persistent and cue.status == "historical"):
                 continue
-            if cue.name in _STOPPED_BY_WITH and not table.words["history_stops"].isdisjoint(words[hit.last : begin]):
+            if cue.stopped_by and not table.words[cue.stopped_by].isdisjoint(words[hit.last : begin]):
                 continue
-            if (
-                cue.name == "deprivation"
-                and cue.forward
-                and any(h.last == hit.first and "negation" in h.name.split("|") for h in cue_hits)
-            ):
-                status, rank, rule, first, last = "present", 4.0, "double_negation", hit.first, hit.last
+            if cue.denied_by and any(h.last == hit.first and cue.denied_by in h.name.split("|") for h in cue_hits):
+                status, rank, rule, first, last = "present", _AFFIRMED, "double_negation", hit.first, hit.last
                 continue
             if cue.rank > rank:
                 status, rank, rule, first, last = cue.status, cue.rank, cue.name, hit.first, hit.last
     return Verdict(status, change, first, last, rule)
 
 
-def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], stops: frozenset[str]) -> bool:
-    return any(finding.last <= h.first and h.last <= cue.first and h.name in stops for h in cue_hits)
+def _of_adjective(cue: Hit, finding: Hit, findings: Sequence[Hit], table: CueTable, words: Sequence[str]) -> bool:
+    """Whether a cue denies an adjective before a noun and not the noun ("not enlarged lymph nodes")."""
+    between = any(cue.first < other.first and other.last <= finding.first for other in findings)
+    return between and words[cue.first] in table.words["of_adjectives"]
+
+
+def _governs(
+    cue: Cue,
+    hit: Hit,
+    finding: Hit,
+    findings: Sequence[Hit],
+    cue_hits: Sequence[Hit],
+    table: CueTable,
+    words: Sequence[str],
+    *,
+    leads: bool,
+) -> bool:
+    """Whether a cue of the clause says something of a finding."""
+    if hit.first >= finding.last:
+        return cue.backward and not (
+            (cue.last and any(finding.last <= other.first < hit.first for other in findings))
+            or _stopped(hit, finding, cue_hits, table, words)
+        )
+    blocked = table.words["between_place_and_finding"] if cue.next else ()
+    return leads and cue.forward and not (cue.next and any(w in blocked for w in words[hit.last : finding.first]))
+
+
+def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], table: CueTable, words: Sequence[str]) -> bool:
+    """Whether something ends the reach of a cue back to a finding; a relative clause between two commas does not."""
+    relatives = table.words["relatives"]
+    return any(
+        hit.name in table.stops
+        and finding.last <= hit.first
+        and hit.last <= cue.first
+        and not (words[hit.first] in relatives and "," in words[hit.last : cue.first])
+        for hit in cue_hits
+    )
+
+
+_NEAR = 8
+
+
+def is_called_normal(words: Sequence[str], hit: Hit, lists: Mapping[str, frozenset[str]]) -> bool:
+    """Whether what follows in the same statement calls a property normal ("the density of the spleen is normal")."""
+    for word in words[hit.last : hit.last + _NEAR]:
+        if word in _ENDS:
+            return False
+        if word in lists["normal"]:
+            return True
+    return False
+
+
+def is_degree(cue: Hit, hit: Hit, table: CueTable) -> bool:
+    """Whether a cue of change only says that a property is increased or decreased ("increased density")."""
+    return (cue.last == hit.first or cue.first == hit.last) and any(
+        c.change in ("larger", "smaller") for c in table.of(cue.name)
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .findings import FINDING_COLUMNS, ParsedReport
-from .policy import Policy, cells
+from .policy import Policy, cells, grid_cells
 from .vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def labels_by_location_table(
     column_of = {name: number for number, name in enumerate(words.locations)}
     values = np.zeros((len(reports), len(row_of) * width), dtype=np.uint8)
     for row, report in enumerate(reports.values()):
-        for abnormality, location in cells(report, uncertain or words.uncertain, historical):
-            for place in (location, *words.ancestors(location)):
-                if (abnormality, place) not in words.forbidden:
-                    values[row, row_of[abnormality] + column_of[place]] = 1
+        for abnormality, location in grid_cells(report, words, uncertain or words.uncertain, historical):
+            values[row, row_of[abnormality] + column_of[location]] = 1
     names = [f"{label}*{location}" for label in words.labels for location in words.locations]
     return pd.DataFrame(values, index=pd.Index(list(reports), name="report_id"), columns=names)

@@ -10,7 +10,7 @@ __all__ = ["Tokens", "normal_form", "same_length_lower", "term_words"]
 # A hyphen inside a word separates two words ("ground-glass"); one between spaces is punctuation. T12, L1 stay whole.
 # Latin letters come first as a plain range, which is twice as fast as the class of all letters at the end.
 _TOKEN = re.compile(
-    r"[tlc][0-9]{1,2}(?!\w)|[a-zß-ɏ]+(?:['\u2019]s\b)?|[0-9]+(?:[.,][0-9]+)?|[,.;:()\[\]/<>=?!&%+\u00d7*]"
+    r"[tlcs][0-9]{1,2}(?!\w)|[a-zß-ɏ]+(?:['\u2019]s\b)?|[0-9]+(?:[.,][0-9]+)?|[,.;:()\[\]/<>=?!&%+\u00d7*]"
     r"|(?<=\s)[-\u2013\u2014]+(?=\s)|[^\W\d_]+"
 )
 

@@ -23,7 +23,7 @@ from .yaml_data import check_keys, load_yaml, string_list
 __all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary", "vocabulary_files"]
 
 _TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
-_SECTIONS = ("concepts", "places", "sides", "levels", "forbidden", "rollup")
+_SECTIONS = ("concepts", "places", "sides", "levels", "families", "forbidden", "rollup")
 _CONCEPT = (
     "labels",
     "terms",
@@ -36,9 +36,15 @@ _CONCEPT = (
     "short_axis",
     "persistent",
     "yields_to",
+    "elsewhere",
+    "mention",
+    "of_degree",
     "note",
 )
-_PLACE = ("location", "right", "left", "both", "group", "weak", "of_context", "measured", "terms", "drop_terms", "note")
+_PLACE = (
+    *("location", "right", "left", "both", "group", "weak", "of_context", "part_of", "mentioned", "side_too"),
+    *("terms", "drop_terms", "note"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class Concept:
         short_axis: its size is its short axis (lymph nodes).
         persistent: a past mention still counts (surgery, devices): "status post CABG".
         yields_to: concepts beside which it is only an adjective ("calcified 5 mm granuloma").
+        elsewhere: labels instead of its own where the text names an organ that it cannot lie in ("perihepatic
+            effusion", "collapse of the T8 vertebra").
+        mention: it is told even where it stands for no label (lymph nodes that nothing calls enlarged).
+        of_degree: a property of normal tissue (density, thickness): an increase of it is the finding and no change of
+            one, and what is called normal is no finding.
     """
 
     name: str
@@ -68,6 +79,9 @@ class Concept:
     short_axis: bool = False
     persistent: bool = False
     yields_to: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    mention: bool = False
+    of_degree: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,11 @@ class Place:
         both: the word itself names both sides ("bibasilar").
         weak: gives way to a more definite place in the same phrase (a bare segment name beside a lobe).
         of_context: belongs to the organ named before it in the sentence ("thyroid ... its parenchyma").
-        measured: concept that a measurement of this place makes (enlarged lymph nodes).
+        part_of: places that it is a part of: named together with it in one phrase, they say nothing more ("lingular
+            segment of the left upper lobe").
+        mentioned: concept that naming this place is by itself (lymph nodes).
+        side_too: its column tells no side, and the columns ``right`` and ``left`` stand beside it (a hilum, which
+            belongs to the lung of its side as well as to the mediastinum).
     """
 
     name: str
@@ -94,7 +112,15 @@ class Place:
     both: bool = False
     weak: bool = False
     of_context: bool = False
-    measured: str = ""
+    part_of: tuple[str, ...] = ()
+    mentioned: str = ""
+    side_too: bool = False
+
+    @property
+    def fixed_side(self) -> str:
+        """The side that the words themselves say ("RUL"), or empty."""
+        side = self.location.split("_")[0]
+        return side if side in ("right", "left") and self.right == self.left else ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +140,8 @@ class Vocabulary:
     rollup: Mapping[str, tuple[str, ...]]
     forbidden: frozenset[tuple[str, str]]
     own_organ: Mapping[str, str]
+    families: Mapping[str, frozenset[str]]
+    """Place groups by organ family (lung, heart): a concept whose home is in a family lies nowhere else."""
     terms: tuple[tuple[tuple[str, ...], str, str], ...]
     """Every term as (words, kind, name); kind is finding, place, side or level."""
 
@@ -258,6 +286,10 @@ def _compile(content: Mapping[str, Any]) -> Vocabulary:
         },
         forbidden=forbidden,
         own_organ={a.name: a.kind for a in abnormalities() if a.kind != "generic" and a.name in labels and forbidden},
+        families={
+            key: frozenset(string_list(value, f"{where}: families.{key}"))
+            for key, value in (content.get("families") or {}).items()
+        },
         terms=_terms(content, where),
     )
     _check_references(vocabulary, where)
@@ -311,6 +343,9 @@ def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
         short_axis=bool(entry.get("short_axis", False)),
         persistent=bool(entry.get("persistent", False)),
         yields_to=string_list(entry.get("yields_to"), f"{at}.yields_to"),
+        elsewhere=string_list(entry.get("elsewhere"), f"{at}.elsewhere"),
+        mention=bool(entry.get("mention", False)),
+        of_degree=bool(entry.get("of_degree", False)),
     )
 
 
@@ -325,7 +360,9 @@ def _place(name: str, entry: Mapping[str, Any]) -> Place:
         both=bool(entry.get("both", False)),
         weak=bool(entry.get("weak", False)),
         of_context=bool(entry.get("of_context", False)),
-        measured=str(entry.get("measured") or ""),
+        part_of=string_list(entry.get("part_of"), f"places.{name}.part_of"),
+        mentioned=str(entry.get("mentioned") or ""),
+        side_too=bool(entry.get("side_too", False)),
     )
 
 
@@ -372,6 +409,7 @@ def _check_references(vocabulary: Vocabulary, where: str) -> None:
         given = [
             *concept.labels,
             *concept.otherwise,
+            *concept.elsewhere,
             *(x for v in concept.when.values() for x in v),
             *(x for _, v in concept.size_over_mm for x in v),
         ]
@@ -382,8 +420,10 @@ def _check_references(vocabulary: Vocabulary, where: str) -> None:
         checks += [(f"concepts.{name}.when", key, {*groups, *places}) for key in concept.when]
     for name, place in places.items():
         checks += [(f"places.{name}", column, legal_locations) for column in (place.location, place.right, place.left)]
-        checks.append((f"places.{name}.measured", place.measured, {*vocabulary.concepts, ""}))
+        checks.append((f"places.{name}.mentioned", place.mentioned, {*vocabulary.concepts, ""}))
+        checks += [(f"places.{name}.part_of", other, set(places)) for other in place.part_of]
     checks += [(f"levels.{level}", name, set(places)) for level, name in vocabulary.levels.items()]
+    checks += [(f"families.{key}", group, groups) for key, family in vocabulary.families.items() for group in family]
     for location, parents in vocabulary.rollup.items():
         checks += [(f"rollup.{location}", column, legal_locations) for column in (location, *parents)]
     for label, location in vocabulary.forbidden:
