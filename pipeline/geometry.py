@@ -2,13 +2,14 @@
 
 The published code treats AxialNet's 6 x 6 cells as tiles of the 420 x 420 image, although its four unpadded
 convolutions centre them on voxels 128, 160, ..., 288. Everything here that compares a map with anatomy (allowed
-regions, upsampling, saved maps) takes the cells' places from this module instead.
+regions, upsampling, saved maps) takes the cells' centres from a ``FeatureGrid`` instead. A network of known layers
+composes its grid with ``grid_of_layers``; ``organcam.probing`` finds that of any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ def compose(layers: Iterable[Sequence[int]]) -> AxisGeometry:
 
     Args:
         layers: ``Layer`` or (kernel, stride, padding, dilation) tuples, trailing items optional. Branches that are
-            added (residual blocks) share their places: give the one with the larger receptive field.
+            added (residual blocks) share their centres: give the one with the larger receptive field.
 
     Example:
         >>> compose([Layer(3, stride=3)])  # AxialNet's slabs of three slices
@@ -75,59 +76,69 @@ def output_size(size: int, layers: Iterable[Sequence[int]]) -> int:
 
 
 def grid_of_layers(input_shape: Sequence[int], layers: Sequence[Iterable[Sequence[int]]]) -> FeatureGrid:
-    """The grid that three stacks of layers, one per axis, make of an input.
+    """The grid that stacks of layers, one per axis, make of an input.
 
     Args:
-        input_shape: voxels of the network's input, [D, H, W].
-        layers: layers along D, along H and along W.
+        input_shape: voxels of the network's input, [D, H, W] (or [H, W]).
+        layers: the layers along each of these axes.
+
+    Raises:
+        ValueError: if the numbers of axes differ, or a layer has no input left.
     """
+    if len(layers) != len(input_shape):
+        msg = f"expected one stack of layers for each of the {len(input_shape)} axes, got {len(layers)}"
+        raise ValueError(msg)
     stacks = [list(stack) for stack in layers]
     axes = [compose(stack) for stack in stacks]
     return FeatureGrid(
-        shape=_triple([output_size(size, stack) for size, stack in zip(input_shape, stacks, strict=True)], int),
-        stride=_triple([axis.stride for axis in axes], float),
-        offset=_triple([axis.offset for axis in axes], float),
-        receptive_field=_triple([axis.receptive_field for axis in axes], int),
-        input_shape=_triple(input_shape, int),
+        shape=tuple(output_size(size, stack) for size, stack in zip(input_shape, stacks, strict=True)),
+        stride=tuple(axis.stride for axis in axes),
+        offset=tuple(axis.offset for axis in axes),
+        receptive_field=tuple(axis.receptive_field for axis in axes),
+        input_shape=tuple(input_shape),
     )
 
 
 @dataclass(frozen=True)
 class FeatureGrid:
-    """Where each cell of a feature map lies in the network's input [D, H, W].
+    """Where each cell of a feature map lies in the network's input, axis by axis: [D, H, W], or [H, W] of an image.
 
     Coordinates are voxel indices: voxel i has its centre at i and spans i - 0.5 to i + 0.5.
 
     Args:
-        shape: cells per axis (S, h, w).
+        shape: cells per axis, (S, h, w) of a volume.
         stride: input voxels between neighbouring cell centres.
         offset: voxel coordinate of the centre of cell 0.
         receptive_field: input voxels that can change one cell, padding not counted off.
-        input_shape: voxels of the network's input (D, H, W).
+        input_shape: voxels of the network's input.
 
     Raises:
-        ValueError: if a field has not three items, or a count or stride is not positive.
+        ValueError: if the fields have different numbers of axes, or none, or a count or stride is not positive.
     """
 
-    shape: tuple[int, int, int]
-    stride: tuple[float, float, float]
-    offset: tuple[float, float, float]
-    receptive_field: tuple[int, int, int]
-    input_shape: tuple[int, int, int]
+    shape: tuple[int, ...]
+    stride: tuple[float, ...]
+    offset: tuple[float, ...]
+    receptive_field: tuple[int, ...]
+    input_shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            ("shape", int),
-            ("stride", float),
-            ("offset", float),
-            ("receptive_field", int),
-            ("input_shape", int),
-        ):
-            value = _triple(getattr(self, name), kind)
-            object.__setattr__(self, name, value)
-            if name != "offset" and min(value) <= 0:
-                msg = f"{name} of a feature grid must be positive, got {value}"
+        axes = len(self.shape)
+        for field in fields(self):
+            kind = float if field.name in {"stride", "offset"} else int
+            value = tuple(kind(item) for item in getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            if len(value) != axes or not axes:
+                msg = f"a feature grid needs one value for each axis, got {field.name} {value} for {axes} axes"
                 raise ValueError(msg)
+            if field.name != "offset" and min(value) <= 0:
+                msg = f"{field.name} of a feature grid must be positive, got {value}"
+                raise ValueError(msg)
+
+    @property
+    def axes(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
 
     def centres(self, axis: int) -> np.ndarray:
         """Voxel coordinates of the cell centres along one axis, float64 ``[cells]``."""
@@ -142,13 +153,14 @@ class FeatureGrid:
         """Voxel-to-world matrix of the cell grid.
 
         Args:
-            input_affine: 4 x 4, from the network input's voxel indices (axes D, H, W) to millimetres.
+            input_affine: 4 x 4 for a volume (axes + 1 in general), from the network input's voxel indices to
+                millimetres.
 
         Returns:
-            4 x 4 float64, from cell indices to millimetres.
+            Matrix of the same size, float64, from cell indices to millimetres.
         """
         cells_to_voxels = np.diag([*self.stride, 1.0])
-        cells_to_voxels[:3, 3] = self.offset
+        cells_to_voxels[:-1, -1] = self.offset
         return np.asarray(input_affine, dtype=np.float64) @ cells_to_voxels
 
     def to_dict(self) -> dict[str, list[int] | list[float]]:
@@ -159,13 +171,6 @@ class FeatureGrid:
     def from_dict(cls, values: Mapping[str, Any]) -> FeatureGrid:
         """Inverse of ``to_dict``."""
         return cls(**{name: tuple(value) for name, value in values.items()})
-
-
-def _triple(values: Sequence[Any], kind: type) -> Any:
-    if len(values) != 3:
-        msg = f"expected one value for each of the axes D, H, W, got {tuple(values)}"
-        raise ValueError(msg)
-    return tuple(kind(value) for value in values)
 
 
 def _validate_layer(layer: Sequence[int]) -> Layer:

@@ -105,10 +105,21 @@ def test_dictionary_is_plain_json_and_comes_back():
     [
         (lambda: compose([Layer(0)]), "kernel, stride and dilation of 1 or more"),
         (lambda: output_size(4, [Layer(3), Layer(3)]), "4 voxels is too short"),
-        (lambda: grid_of_layers((9, 9), ([], [])), "axes D, H, W"),
+        (lambda: grid_of_layers((9, 9, 9), ([], [])), "one stack of layers for each of the 3 axes, got 2"),
+        (lambda: FeatureGrid((2, 2), (1, 1), (0, 0, 0), (1, 1), (9, 9)), r"offset \(0.0, 0.0, 0.0\) for 2 axes"),
+        (lambda: FeatureGrid((), (), (), (), ()), "one value for each axis"),
+        (lambda: FeatureGrid((1,), (-2.0,), (0,), (1,), (1,)), "stride .* must be positive"),
         (lambda: FeatureGrid((0, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), (1, 1, 1)), "shape .* must be positive"),
     ],
 )
 def test_what_is_wrong_is_said(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_grids_of_images_have_two_axes():
+    grid = grid_of_layers((20, 40), ([Layer(3, 2)], [Layer(2, 4)]))
+    assert (grid.shape, grid.stride, grid.offset, grid.axes) == ((9, 10), (2.0, 4.0), (1.0, 0.5), 2)
+    pixels = np.array([[0.5, 0, 7], [0, 0.25, 3], [0, 0, 1]])
+    # cell (2, 3) is centred on pixel (5, 12.5)
+    np.testing.assert_allclose(grid.affine(pixels) @ [2, 3, 1], [9.5, 6.125, 1])

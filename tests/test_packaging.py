@@ -87,9 +87,9 @@ def test_light_parts_stay_light(module, absent):
 def test_floors_import_downwards_only():
     """cli > stages, report > engines > handlers, inferers > networks ... > nlp, segmentation > catalogue."""
     floors = [
-        {"catalogue", "errors", "version", "geometry", "yaml_file"},
+        {"catalogue", "errors", "version", "geometry", "modules", "probing", "windows", "yaml_file"},
         {"nlp", "segmentation"},
-        {"metrics", "attention", "runner", "data", "config", "agreement", "workflow_file"},
+        {"metrics", "attention", "contract", "runner", "data", "config", "agreement", "workflow_file"},
         {"losses", "transforms", "networks"},
         {"handlers", "inferers"},
         {"engines"},

@@ -21,12 +21,12 @@ class LinearHead:
     """A feature map and the one linear layer that makes scores of it.
 
     The weight covers the last axes of the grid and is shared by the leading ones, over which the scores are pooled:
-    ``[M, F, h, w]`` on features ``[B, F, S, h, w]`` gives one score per slab (AxialNet), ``[M, F]`` one per place
+    ``[M, F, h, w]`` on features ``[B, F, S, h, w]`` gives one score per slab (AxialNet), ``[M, F]`` one per cell
     (global average pooling), ``[M, F, S, h, w]`` a single one.
 
     Args:
         features: ``[B, F, *grid]``.
-        weight: ``[M, F, *places]`` where ``places`` are the last axes of the grid (none, some or all).
+        weight: ``[M, F, *window]`` where ``window`` is the last axes of the grid (none, some or all).
         bias: ``[M]``.
         pooling: "mean" or "max" over the leading axes of the grid that the weight does not cover.
 
@@ -40,13 +40,13 @@ class LinearHead:
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        places = self.weight.shape[2:]
+        window = self.weight.shape[2:]
         grid = self.features.shape[2:]
         if (
             self.features.ndim < 2
             or self.weight.ndim < 2
             or self.weight.shape[1] != self.features.shape[1]
-            or places != grid[len(grid) - len(places) :]
+            or window != grid[len(grid) - len(window) :]
             or self.bias.shape != self.weight.shape[:1]
         ):
             msg = (
@@ -65,7 +65,7 @@ class LinearHead:
 
     @property
     def scores_per_map(self) -> int:
-        """How many scores (slabs, places) are pooled into one logit."""
+        """How many scores (slabs, cells) are pooled into one logit."""
         return math.prod(self.grid[: len(self.grid) - (self.weight.ndim - 2)])
 
     def select(self, labels: list[int]) -> LinearHead:
@@ -83,14 +83,14 @@ class LinearHead:
 
 
 def contributions(features: Tensor, weight: Tensor) -> Tensor:
-    """What each place adds to its score: features times weight, summed over features. Differentiable.
+    """What each cell adds to its score: features times weight, summed over features. Differentiable.
 
     The attention of AxialNet's mask loss (Draelos and Carin 2020, HiResCAM in closed form): without the 1/S of the mean
     over slabs, so that a slab's cells sum to its score less the bias.
 
     Args:
         features: ``[B, F, *grid]``.
-        weight: ``[M, F, *places]``, see ``LinearHead``.
+        weight: ``[M, F, *window]``, see ``LinearHead``.
 
     Returns:
         ``[B, M, *grid]``.
@@ -100,34 +100,38 @@ def contributions(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def closed_form_maps(head: LinearHead, method: str) -> Tensor:
-    """Attention of all labels of a linear head in one product, without a backward pass.
+    """Attention of all outputs of a linear head in one product, without a backward pass.
 
-    With mean pooling the gradient of a logit is the weight divided by the number of pooled scores, at every place; the
-    results equal ``hirescam`` and ``gradcam`` of that gradient.
+    The gradient of a logit is the weight divided by the number of pooled scores with mean pooling, and the weight at
+    the winning score (shared among equals) with max pooling; the results equal ``hirescam`` and ``gradcam`` of that
+    gradient. Differentiable.
 
     Args:
-        head: with mean pooling.
+        head: features and the linear layer on them.
         method: "hirescam" or "gradcam".
 
     Returns:
         ``[B, M, *grid]``, raw and signed. For HiResCAM the map plus bias sums to the logit.
 
     Raises:
-        ValueError: for another pooling or method.
+        ValueError: for another method.
     """
-    if head.pooling != "mean":
-        msg = f"the closed form needs mean pooling, this head has {head.pooling!r}"
-        raise ValueError(msg)
-    if method == "hirescam":
-        return contributions(head.features, head.weight / head.scores_per_map)
-    if method == "gradcam":
+    if method == "gradcam":  # averaged over the grid, both poolings have the same gradient
         channel_weight = head.weight.reshape(*head.weight.shape[:2], -1).mean(-1) / head.scores_per_map
         return contributions(head.features, channel_weight)
-    msg = f"no closed form for {method!r}: {did_you_mean(method, CLOSED_FORMS)}"
-    raise ValueError(msg)
+    if method != "hirescam":
+        msg = f"no closed form for {method!r}: {did_you_mean(method, CLOSED_FORMS)}"
+        raise ValueError(msg)
+    if head.pooling == "mean":
+        return contributions(head.features, head.weight / head.scores_per_map)
+    scores = head.scores().detach()
+    won = (scores == scores.amax(-1, keepdim=True)).to(head.weight.dtype)
+    shares = (won / won.sum(-1, keepdim=True))[..., None]
+    maps = contributions(head.features, head.weight)
+    return (maps.reshape(*shares.shape[:3], -1) * shares).reshape(maps.shape)
 
 
 def _aligned(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Features ``[B, F, pooled, places]`` and weight ``[M, F, places]``."""
-    places = math.prod(weight.shape[2:])
-    return features.reshape(*features.shape[:2], -1, places), weight.reshape(*weight.shape[:2], places)
+    """Features ``[B, F, pooled, window]`` and weight ``[M, F, window]``."""
+    cells = math.prod(weight.shape[2:])
+    return features.reshape(*features.shape[:2], -1, cells), weight.reshape(*weight.shape[:2], cells)

@@ -24,11 +24,11 @@ def to_input_grid(attention: Array, grid: FeatureGrid) -> Array:
     labels of 405 x 420 x 420 voxels are 23 GB.
 
     Args:
-        attention: ``[S, h, w]``, numpy or torch.
+        attention: one map, ``[S, h, w]`` or with the grid's axes, numpy or torch.
         grid: of the network that made the map.
 
     Returns:
-        ``[D, H, W]`` float32, of the same kind and on the same device.
+        The input's voxels ``[D, H, W]``, float32, of the same kind and on the same device.
 
     Raises:
         ValueError: if the map's shape is not the grid's.
@@ -42,7 +42,7 @@ def to_input_grid(attention: Array, grid: FeatureGrid) -> Array:
 
 
 def _interpolate(values: Tensor, grid: FeatureGrid) -> Tensor:
-    for axis in range(3):
+    for axis in range(grid.axes):
         weights = torch.as_tensor(_interpolation(grid, axis), device=values.device)
         values = torch.tensordot(weights, values, dims=([1], [axis])).movedim(0, axis)
     return values.contiguous()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -14,10 +13,18 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..attention import METHODS, AttentionMaps, attention_maps, to_input_grid, unwrap
-from ..data.writers import write_nifti
+from ..attention import (
+    METHODS,
+    ScanAttention,
+    attention_maps,
+    scan_attention,
+    write_attention,
+    write_map,
+)
+from ..contract import grid_of_layer
 from ..errors import DataError, did_you_mean
 from ..geometry import FeatureGrid
+from ..modules import find_module, unwrap
 from ..runner.atomic import atomic_path
 from ..runner.identifiers import safe_id
 from .engine_items import engine_items, find_entry, plain
@@ -31,9 +38,9 @@ class AttentionSaver:
     """After each iteration of an evaluator compute attention maps of its scans and write them.
 
     Works with any network and any existing evaluator or bundle; every argument but the network is a plain value. Maps
-    are raw and signed. ``npz`` files hold all chosen labels at the network's own resolution, in the form that the
-    explain stage writes (the method's name -> ``[M, *grid]``, ``scores``, ``labels``, ``grid``); NIfTI files hold one
-    label each, interpolated to the network's input, with its affine.
+    are raw and signed. ``npz`` files hold all chosen outputs at the network's own resolution (read them with
+    ``organcam.attention.read_attention``); NIfTI files hold one output each, interpolated between the true centres of
+    the layer's cells to the network's input, with its affine.
 
     The network's training flags, gradients and random state are left as they were. With several processes each rank
     writes its own scans.
@@ -43,14 +50,14 @@ class AttentionSaver:
         - _target_: organcam.handlers.AttentionSaver
           network: "@network"
           output_dir: "@output_dir"
-          target_layer: class_layers.relu
+          layer: class_layers.relu
 
     Args:
         network: the evaluator's network.
         output_dir: folder for the files; made if missing.
         method: ``"hirescam"`` or ``"gradcam"``.
-        target_layer: name of the layer whose maps are wanted; None for the network's own choice.
-        labels: indices, or names out of ``label_names``, of the wanted outputs; None for all (npz only: eighty
+        layer: name of the layer whose maps are wanted; None for the network's own choice.
+        targets: indices, or names out of ``label_names``, of the wanted outputs; None for all (npz only: eighty
             full-size maps of one scan are 23 GB).
         label_names: names of all outputs; default ``label0``, ``label1``, and so on.
         file_format: ``"npz"`` or ``"nifti"``.
@@ -61,7 +68,7 @@ class AttentionSaver:
         name: name of the logger; default the engine's.
 
     Raises:
-        ValueError: for an unknown method, layer, label or format; the message lists what there is.
+        ValueError: for an unknown method, layer, target or format; the message names what there is.
     """
 
     def __init__(
@@ -69,8 +76,8 @@ class AttentionSaver:
         network: nn.Module,
         output_dir: str | Path,
         method: str = "hirescam",
-        target_layer: str | None = None,
-        labels: Sequence[int | str] | None = None,
+        layer: str | None = None,
+        targets: Sequence[int | str] | None = None,
         label_names: Sequence[str] | None = None,
         file_format: FileFormat = "npz",
         image_key: str = "image",
@@ -80,18 +87,17 @@ class AttentionSaver:
     ) -> None:
         _validate_choice("method", method, METHODS)
         _validate_choice("file_format", file_format, get_args(FileFormat))
-        if target_layer is not None:
-            layers = [layer for layer, _ in unwrap(network).named_modules() if layer]
-            _validate_choice("target_layer", target_layer, layers)
-        if file_format == "nifti" and labels is None:
-            msg = "name the labels to write as NIfTI: each is a full-size volume"
+        if layer is not None:
+            find_module(unwrap(network), layer)
+        if file_format == "nifti" and targets is None:
+            msg = "name the targets to write as NIfTI: each is a full-size volume"
             raise ValueError(msg)
         self.network = network
         self.output_dir = Path(output_dir)
         self.method = method
-        self.target_layer = target_layer
+        self.layer = layer
         self.label_names = None if label_names is None else tuple(label_names)
-        self.labels = None if labels is None else tuple(_parse_label(label, self.label_names) for label in labels)
+        self.targets = None if targets is None else tuple(_parse_target(target, self.label_names) for target in targets)
         self.file_format = file_format
         self.image_key = image_key
         self.id_key = id_key
@@ -123,36 +129,28 @@ class AttentionSaver:
             image = find_entry(item, self.image_key, "the network's input")
             scan_id = self._scan_id(item, image)
             pixels = plain(image)[None]
-            found = attention_maps(
-                self.network, pixels, method=self.method, labels=self.labels, target_layer=self.target_layer
-            )
-            grid = _grid(self.network, pixels, found.values)
+            maps = attention_maps(self.network, pixels, method=self.method, targets=self.targets, layer=self.layer)
+            names = [self._label_name(target) for target in maps.targets]
+            found = scan_attention({self.method: maps}, 0, names)
             if self.file_format == "npz":
-                self._save_npz(scan_id, found, grid)
+                self._save_npz(scan_id, found)
             else:
+                grid = maps.grid or grid_of_layer(self.network, maps.layer, tuple(pixels.shape[1:]))
                 self._save_nifti(scan_id, found, grid, self._affine(item, image))
 
-    def _save_npz(self, scan_id: str, found: AttentionMaps, grid: FeatureGrid | None) -> None:
-        arrays = {
-            self.method: found.values[0].float().cpu().numpy(),
-            "scores": found.logits[0].float().cpu().numpy(),
-            "labels": np.array([self._label_name(label) for label in found.labels]),
-        }
-        if grid is not None:
-            arrays["grid"] = np.array(json.dumps(grid.to_dict()))
-        with atomic_path(self.output_dir / f"{scan_id}.npz") as path:
-            np.savez_compressed(path, allow_pickle=False, **arrays)
+    def _save_npz(self, scan_id: str, found: ScanAttention) -> None:
+        with atomic_path(self.output_dir / f"{scan_id}.npz") as path, path.open("wb") as stream:
+            write_attention(stream, found)
         self.logger.info("wrote attention of %s", scan_id)
 
-    def _save_nifti(self, scan_id: str, found: AttentionMaps, grid: FeatureGrid | None, affine: NDArray) -> None:
-        if grid is None:
-            msg = f"maps with {found.values.ndim - 2} axes cannot be NIfTI volumes; use file_format='npz'"
+    def _save_nifti(self, scan_id: str, found: ScanAttention, grid: FeatureGrid, affine: NDArray) -> None:
+        if grid.axes != 3:
+            msg = f"maps with {grid.axes} axes cannot be NIfTI volumes; use file_format='npz'"
             raise ValueError(msg)
-        for position, label in enumerate(found.labels):
-            full = to_input_grid(found.values[0, position].float().cpu().numpy(), grid)
-            name = safe_id(f"{scan_id}_{self._label_name(label)}", "file name")
+        for cells, label in zip(found.maps[self.method], found.labels, strict=True):
+            name = safe_id(f"{scan_id}_{label}", "file name")
             with atomic_path(self.output_dir / f"{name}.nii.gz") as path:
-                write_nifti(path, full, affine)
+                write_map(path, cells, grid, affine, grid.input_shape, affine)
         self.logger.info("wrote attention of %s", scan_id)
 
     def _label_name(self, label: int) -> str:
@@ -185,44 +183,20 @@ class AttentionSaver:
         return plain(affine).cpu().numpy().astype(np.float64)
 
 
-def _grid(network: nn.Module, inputs: Tensor, maps: Tensor) -> FeatureGrid | None:
-    """Where the cells lie; for a network that does not say, the cells are taken to tile its input."""
-    cells = tuple(maps.shape[2:])
-    if len(cells) != 3 or inputs.ndim != 5:
-        return None
-    core = unwrap(network)
-    if hasattr(core, "feature_grid"):
-        # slabs of slices [S, slices, H, W], or one channel of a volume [1, D, H, W]
-        grid = core.feature_grid((inputs.shape[1] * inputs.shape[2], *inputs.shape[3:]))  # type: ignore[operator]
-        if grid.shape == cells:
-            return grid
-    in_slabs = inputs.shape[2] == 3 and inputs.shape[1] == cells[0]
-    depth = 3 * inputs.shape[1] if in_slabs else inputs.shape[2]
-    size = (int(depth), int(inputs.shape[3]), int(inputs.shape[4]))
-    stride = (size[0] / cells[0], size[1] / cells[1], size[2] / cells[2])
-    return FeatureGrid(
-        shape=(cells[0], cells[1], cells[2]),
-        stride=stride,
-        offset=(stride[0] / 2 - 0.5, stride[1] / 2 - 0.5, stride[2] / 2 - 0.5),
-        receptive_field=size,
-        input_shape=size,
-    )
-
-
 def _name_of_file(path: str) -> str:
     """The file's name without its ending, with an underscore for what cannot be part of a file name everywhere."""
     stem = Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip(".")
 
 
-def _parse_label(label: int | str, names: tuple[str, ...] | None) -> int:
-    if isinstance(label, int):
-        return label
+def _parse_target(target: int | str, names: tuple[str, ...] | None) -> int:
+    if isinstance(target, int):
+        return target
     if names is None:
-        msg = f"label {label!r} is a name, which needs label_names"
+        msg = f"target {target!r} is a name, which needs label_names"
         raise ValueError(msg)
-    _validate_choice("label", label, names)
-    return names.index(label)
+    _validate_choice("target", target, names)
+    return names.index(target)
 
 
 def _validate_choice(what: str, value: str, legal: Any) -> None:

@@ -33,7 +33,7 @@ class OrganIoUHandler(IgniteMetricHandler):
         reduction: see there; ``"pooled"`` gives one number.
         network: if given, maps are computed from the image; otherwise the output must hold them.
         method: ``"hirescam"`` or ``"gradcam"``, used with ``network``.
-        target_layer: name of the layer, used with ``network``; None for the network's own choice.
+        layer: name of the layer, used with ``network``; None for the network's own choice.
         attention_key: entry with the maps ``[M, *grid]`` of a scan. Defaults to ``"attention"``.
         allowed_key: entry with the allowed cells ``[M, *grid]``. Defaults to ``"allowed"``.
         label_key: entry with the true labels ``[M]``. Defaults to ``"label"``; where there is none, a label counts as
@@ -50,7 +50,7 @@ class OrganIoUHandler(IgniteMetricHandler):
         reduction: str = "pooled",
         network: nn.Module | None = None,
         method: str = "hirescam",
-        target_layer: str | None = None,
+        layer: str | None = None,
         attention_key: str = "attention",
         allowed_key: str = "allowed",
         label_key: str = "label",
@@ -61,7 +61,7 @@ class OrganIoUHandler(IgniteMetricHandler):
         super().__init__(metric_fn=metric, save_details=save_details)
         self.network = network
         self.method = method
-        self.target_layer = target_layer
+        self.layer = layer
         self.attention_key = attention_key
         self.allowed_key = allowed_key
         self.label_key = label_key
@@ -75,7 +75,7 @@ class OrganIoUHandler(IgniteMetricHandler):
                 attention = plain(find_entry(item, maps_key, "attention; give `network` or use AttentionInferer"))
             else:
                 image = plain(find_entry(item, maps_key, "the network's input"))
-                found = attention_maps(self.network, image[None], method=self.method, target_layer=self.target_layer)
+                found = attention_maps(self.network, image[None], method=self.method, layer=self.layer)
                 attention = found.values[0]
             allowed = plain(find_entry(item, self.allowed_key, "allowed regions"))
             label = plain(item[self.label_key])[None] if self.label_key in item else None

@@ -1,5 +1,6 @@
-"""Networks on chest-CT volumes, by class or by name."""
+"""Networks on chest-CT volumes, by class or by name; `NetworkContract` is what a new one has to offer."""
 
+from ..contract import NetworkContract, contract_of
 from .axialnet import NETWORKS, AxialNet
 from .backbones import BACKBONES, Backbone, SmallBackbone, Tap, build_backbone
 from .densenets import DenseNet
@@ -27,6 +28,7 @@ __all__ = [
     "DenseNet",
     "DenseNet121v",
     "Li2018",
+    "NetworkContract",
     "Pylon",
     "Registry",
     "ResNet",
@@ -36,6 +38,7 @@ __all__ = [
     "Tap",
     "UNet",
     "build_backbone",
+    "contract_of",
     "load_backbone_weights",
     "load_network_weights",
 ]

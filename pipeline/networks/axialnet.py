@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from ..attention.linear_head import LinearHead, contributions
+from ..contract import CallOrder, Layout
 from ..errors import did_you_mean
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
 from .backbones import BACKBONES, load_backbone_weights
@@ -36,14 +37,15 @@ class AxialNet(nn.Module):
     Differences from the published code (github.com/rachellea/explainable-ct-ai): any batch size (it needs 1) and input
     size; ``head="registered"`` keeps the convolutions' padding, so that the cells span the whole image instead of its
     middle 192 voxels; the attention for the mask loss comes from one product instead of a [M, S, F, h, w] intermediate.
-    ``head="reference", backbone="resnet18", input_size=(420, 420)`` is the published network number for number.
+    ``head="reference", backbone="resnet18", input_shape=(405, 420, 420)`` is the published network number for number.
 
     Args:
         num_labels: M.
         head: "registered" (padded), "reference" (four unpadded 3 x 3 convolutions, 14 x 14 -> 6 x 6) or "none" (linear
             layer straight on the backbone, the paper's NoCustomConv).
         backbone: name in ``organcam.networks.BACKBONES`` ("resnet18", "small", or one of an installed package).
-        input_size: (H, W) in voxels; the linear layer's weights belong to places, so the size is fixed.
+        input_shape: (D, H, W) in voxels. The linear layer's weights belong to cells, so H and W are fixed; any other
+            number of slabs is taken too.
         head_channels: outputs of the head's convolutions; None for the published 64, 32, 16, 16.
         head_kernel: 3, or 1 to keep the receptive field that of the backbone (head "registered" only).
         pooling: "mean" or "max" over slabs.
@@ -60,11 +62,11 @@ class AxialNet(nn.Module):
         channels_last: keep weights and activations in channels-last order (faster on most processors, same results).
 
     Raises:
-        ValueError: if an argument is not legal, or the input size leaves nothing of the feature map.
+        ValueError: if an argument is not legal, or the input leaves nothing of the feature map.
         ConfigError: for an unknown backbone or an unfit weights file.
 
     Example:
-        >>> network = AxialNet(num_labels=4, backbone="small", input_size=(32, 48))
+        >>> network = AxialNet(num_labels=4, backbone="small", input_shape=(15, 32, 48))
         >>> out = network(torch.zeros(2, 5, 3, 32, 48), attention=True)
         >>> out["logits"].shape, out["attention"].shape
         (torch.Size([2, 4]), torch.Size([2, 4, 5, 4, 6]))
@@ -76,7 +78,7 @@ class AxialNet(nn.Module):
         *,
         head: str = "registered",
         backbone: str = "resnet18",
-        input_size: Sequence[int] = (420, 420),
+        input_shape: Sequence[int] = (405, 420, 420),
         head_channels: Sequence[int] | None = None,
         head_kernel: int = 3,
         pooling: str = "mean",
@@ -92,7 +94,7 @@ class AxialNet(nn.Module):
         _validate_head(head, head_channels, head_kernel)
         _validate_running(pooling, chunk, checkpoint)
         self.num_labels = num_labels
-        self.input_size = _parse_size(input_size)
+        self.input_shape = _parse_shape(input_shape)
         self.pooling = pooling
         self.chunk = chunk
         self.checkpoint = checkpoint
@@ -106,15 +108,17 @@ class AxialNet(nn.Module):
         layer = Layer(head_kernel, padding=head_kernel // 2 if head == "registered" else 0)
         self.layers: tuple[Layer, ...] = (*self.backbone.layers, *len(plan) * (layer,))
         self.head = _build_head(self.backbone.channels, plan, layer)
-        cells = [output_size(size, self.layers) for size in self.input_size]
+        cells = [output_size(size, self.layers) for size in self.input_shape[1:]]
         features = plan[-1] if plan else self.backbone.channels
         self.fc = nn.Conv2d(features, num_labels, (cells[0], cells[1]))
         _start_linear_layer(self.fc, shared_start, initial_bias)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.train()
 
+    input_layout: Layout = "slabs"
     attention_layer = "head"
     """The module whose output is Z."""
+    call_order: CallOrder = "items"
 
     def feature_grid(self, input_shape: Sequence[int]) -> FeatureGrid:
         """Where the cells of Z, and hence of every attention map, lie.
@@ -126,10 +130,9 @@ class AxialNet(nn.Module):
             ValueError: if D is not a multiple of 3 or (H, W) is not the network's input size.
         """
         D, H, W = input_shape
-        if D < 1 or D % 3 or self.input_size != (H, W):
-            msg = (
-                f"expected input of (3 S, {self.input_size[0]}, {self.input_size[1]}) voxels, got {tuple(input_shape)}"
-            )
+        if D < 1 or D % 3 or self.input_shape[1:] != (H, W):
+            _, height, width = self.input_shape
+            msg = f"expected input of (3 S, {height}, {width}) voxels, got {tuple(input_shape)}"
             raise ValueError(msg)
         return grid_of_layers((D, H, W), (SLAB_AXIS, self.layers, self.layers))
 
@@ -199,7 +202,7 @@ class AxialNet(nn.Module):
         return slab_scores.mean(1) if self.pooling == "mean" else slab_scores.amax(1)
 
     def _validate_input(self, x: Tensor) -> None:
-        H, W = self.input_size
+        _, H, W = self.input_shape
         if x.ndim != 5 or x.shape[2:] != (3, H, W) or 0 in x.shape:
             msg = f"expected input [B, S, 3, {H}, {W}] (slabs of three slices), got {list(x.shape)}"
             raise ValueError(msg)
@@ -231,11 +234,12 @@ def _start_linear_layer(fc: nn.Conv2d, shared_start: bool, initial_bias: float |
             fc.bias.fill_(initial_bias)
 
 
-def _parse_size(input_size: Sequence[int]) -> tuple[int, int]:
-    if len(input_size) != 2 or min(input_size) < 1:
-        msg = f"input_size must be (H, W) in voxels, got {tuple(input_size)}"
+def _parse_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(input_shape) != 3 or min(input_shape) < 1 or input_shape[0] % 3:
+        msg = f"input_shape must be (D, H, W) in voxels with D a multiple of 3, got {tuple(input_shape)}"
         raise ValueError(msg)
-    return int(input_size[0]), int(input_size[1])
+    D, H, W = (int(size) for size in input_shape)
+    return D, H, W
 
 
 def _validate_head(head: str, head_channels: Sequence[int] | None, head_kernel: int) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..attention.linear_head import LinearHead
+from ..contract import CallOrder, Layout
 from ..errors import did_you_mean
 from ..geometry import FeatureGrid, output_size
 from .backbones import Backbone
@@ -57,8 +57,7 @@ class HeatmapNetwork(nn.Module):
 
     attention_layer = "decoder"
     """The module whose output is Z."""
-    call_order: Literal["items", "slabs"] = "items"
-    """All slabs of the first scan, then those of the second."""
+    call_order: CallOrder = "items"
 
     def __init__(
         self,
@@ -91,12 +90,13 @@ class HeatmapNetwork(nn.Module):
         start_head(self.head)
         if initial_bias is not None:
             nn.init.constant_(self._bias, initial_bias)
+        self.input_shape = tuple(input_shape or ())
         if input_shape is not None:
             self.feature_grid(input_shape)
 
     @property
-    def layout(self) -> Literal["slabs", "volume"]:
-        """Slabs ``[B, S, C, H, W]`` or volume ``[B, C, D, H, W]``."""
+    def input_layout(self) -> Layout:
+        """``"slabs"`` ``[B, S, C, H, W]`` or ``"volume"`` ``[B, C, D, H, W]``."""
         return "slabs" if self.spatial_dims == 2 else "volume"
 
     def feature_grid(self, input_shape: Sequence[int]) -> FeatureGrid:
@@ -112,7 +112,7 @@ class HeatmapNetwork(nn.Module):
         if self.spatial_dims == 3:
             axes = [self._cells(size) for size in (D, H, W)]
             shape, stride, offset, field = (tuple(values) for values in zip(*axes, strict=True))
-            return FeatureGrid(shape, stride, offset, field, (D, H, W))  # type: ignore[arg-type]
+            return FeatureGrid(shape, stride, offset, field, (D, H, W))
         C = self.in_channels
         if D < 1 or D % C:
             msg = f"expected input of ({C} S, H, W) voxels for slabs of {C} slices, got {tuple(input_shape)}"

@@ -93,7 +93,7 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     device = choose_device(parameters["device"])
     model = load_model(Path(payload["model"]), str(device))
     image = Compose(image_transforms(model.input))({"image": payload["stored"]})["image"][None].to(device)
-    found = attention_by_method(model.network, image, parameters["methods"])
+    found = attention_by_method(model.network, image, methods=parameters["methods"])
     maps: dict[str, Any] = {method: one.values[0].float().cpu().numpy() for method, one in found.items()}
     scores = found[parameters["methods"][0]].logits[0].float().cpu().numpy()
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:

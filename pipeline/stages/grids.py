@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from inspect import Parameter, signature
 from typing import Any, get_type_hints
 
+import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from ..config import InputConfig, Workflow
 from ..errors import ConfigError, did_you_mean
 from ..geometry import FeatureGrid
-from ..networks import NETWORKS
+from ..networks import NETWORKS, contract_of
 
 __all__ = ["build_model", "grids_of_models", "network_options"]
 
-OWN = ("num_labels", "input_size")
+OWN = ("num_labels", "input_shape")
 """Arguments of every network that follow from the labels and from the input section."""
 
 
@@ -35,7 +36,7 @@ def build_model(options: Mapping[str, Any], shown: InputConfig, num_labels: int)
     name = str(arguments.pop("name"))
     _check_options(name, arguments)
     try:
-        return NETWORKS.build(name, num_labels=num_labels, input_size=shown.shape[1:], **arguments)
+        return NETWORKS.build(name, num_labels=num_labels, input_shape=shown.shape, **arguments)
     except ConfigError:
         raise
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError for want of memory
@@ -73,7 +74,12 @@ def _check_options(name: str, arguments: Mapping[str, Any]) -> None:
 
 def grids_of_models(workflow: Workflow) -> dict[str, FeatureGrid]:
     """Model name -> its feature grid on the workflow's input."""
-    return {
-        model: build_model(workflow.network_of(model), workflow.input, 1).feature_grid(workflow.input.shape)  # type: ignore[operator]
-        for model in workflow.models
-    }
+    return {model: _grid(workflow, model) for model in workflow.models}
+
+
+def _grid(workflow: Workflow, model: str) -> FeatureGrid:
+    """Of a network on the meta device: nothing is allocated, and no weights are opened."""
+    options = {key: value for key, value in workflow.network_of(model).items() if key != "weights"}
+    with torch.device("meta"):
+        network = build_model(options, workflow.input, 1)
+    return contract_of(network).feature_grid(workflow.input.shape)

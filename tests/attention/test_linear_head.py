@@ -57,11 +57,15 @@ def test_some_labels_are_those_of_all():
     assert torch.equal(closed_form_maps(head.select([2, 0]), "hirescam"), closed_form_maps(head, "hirescam")[:, [2, 0]])
 
 
-def test_max_pooling_has_scores_but_no_closed_form():
-    head = _random_head((3, 2), (5, 3, 2), pooling="max")
-    assert torch.equal(head.logits(), head.scores().amax(-1))
-    with pytest.raises(ValueError, match="needs mean pooling, this head has 'max'"):
-        closed_form_maps(head, "hirescam")
+def test_max_pooling_by_hand():
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 0.0]]]])  # one item, one feature, two slabs of two cells
+    head = LinearHead(features, torch.tensor([[[2.0, 1.0]], [[1.0, 1.0]]]), torch.tensor([10.0, 20.0]), "max")
+    assert head.scores().tolist() == [[[14.0, 16.0], [23.0, 23.0]]]
+    assert head.logits().tolist() == [[16.0, 23.0]]
+    # the first output has its second slab, the second both alike
+    assert closed_form_maps(head, "hirescam").tolist() == [[[[0, 0], [6, 0]], [[0.5, 1], [1.5, 0]]]]
+    # gradients (0, 0, 2, 1) and (.5, .5, .5, .5) have the means .75 and .5
+    assert closed_form_maps(head, "gradcam").tolist() == [[[[0.75, 1.5], [2.25, 0]], [[0.5, 1], [1.5, 0]]]]
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def candidates(network: AxialNet, x: torch.Tensor) -> dict[str, tuple[Callable[[
     found: dict[str, tuple[Callable[[], object], float]] = {
         "plain forward": (plain, 1),
         "organcam, closed form": (lambda: attention_maps(network, x), 1),
-        "organcam, gradients from the head": (lambda: attention_maps(network, x, target_layer="head"), 1),
-        "organcam, gradients from layer4": (lambda: attention_maps(network, x, target_layer="backbone.layer4"), 1),
+        "organcam, gradients from the head": (lambda: attention_maps(network, x, layer="head"), 1),
+        "organcam, gradients from layer4": (lambda: attention_maps(network, x, layer="backbone.layer4"), 1),
     }
     if find_spec("captum"):
         from captum.attr import LayerGradientXActivation
@@ -84,7 +84,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     size = (arguments.size, arguments.size)
-    network = AxialNet(arguments.labels, input_size=size, channels_last=True).eval()
+    network = AxialNet(arguments.labels, input_shape=(3 * arguments.slabs, *size), channels_last=True).eval()
     x = torch.randn(1, arguments.slabs, 3, *size)
     ways = candidates(network, x)
     ways["plain forward"][0]()  # warm

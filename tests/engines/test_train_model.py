@@ -60,7 +60,7 @@ def build(items, settings: TrainConfig, seed: int = 0, cached: bool = True):
         settings = settings.model_copy(update={"cache_gb": 0.0})
     loaders = tuple(loader(items, steps, settings, 6 * 16 * 16, seed, shuffle) for shuffle in (True, False))
     torch.manual_seed(seed)
-    network = AxialNet(2, backbone="small", input_size=SHAPE[1:], head_channels=(4,), head_kernel=1)
+    network = AxialNet(2, backbone="small", input_shape=SHAPE, head_channels=(4,), head_kernel=1)
     return network, loaders
 
 
@@ -172,5 +172,5 @@ def test_trainer_uses_a_plain_monai_loader():
     ] * 2
     data = Dataset(rows, Compose([]))
     batches = DataLoader(data, batch_size=2, sampler=DistributedSampler(data, num_replicas=1, rank=0))
-    network = AxialNet(2, backbone="small", input_size=(16, 16), head_channels=(4,), head_kernel=1)
+    network = AxialNet(2, backbone="small", input_shape=(3, 16, 16), head_channels=(4,), head_kernel=1)
     assert judge_on_validation(network, batches, TrainConfig(device="cpu"))["organ_iou"] >= 0

@@ -16,7 +16,7 @@ from monai.networks.nets import DenseNet
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
 
-from organcam.attention import attention_maps
+from organcam.attention import attention_maps, read_attention
 from organcam.errors import DataError
 from organcam.geometry import FeatureGrid
 from organcam.handlers import AttentionSaver
@@ -27,7 +27,7 @@ NAMES = ("lung_nodule", "heart_stent", "lung_mass")
 
 def axialnet() -> AxialNet:
     torch.manual_seed(0)
-    return AxialNet(num_labels=3, backbone="small", input_size=(32, 32))
+    return AxialNet(num_labels=3, backbone="small", input_shape=(3, 32, 32))
 
 
 def slab_scans(**more: object) -> list[dict[str, object]]:
@@ -73,7 +73,7 @@ def test_network_is_left_as_it_was(tmp_path):
     network.backbone.eval()  # a frozen part, which MONAI's own eval_mode would set to training
     flags = [module.training for module in network.modules()]
     state = SimpleNamespace(output={"image": torch.rand(1, 2, 3, 32, 32)}, batch={"scan_id": ["one"]})
-    AttentionSaver(network, tmp_path, target_layer="head")(SimpleNamespace(state=state))
+    AttentionSaver(network, tmp_path, layer="head")(SimpleNamespace(state=state))
     assert (tmp_path / "one.npz").is_file()
     assert [module.training for module in network.modules()] == flags
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -92,7 +92,7 @@ def test_maps_are_signed_and_sum_to_the_score(tmp_path):
 def test_chosen_labels_as_nifti_with_the_items_affine(tmp_path):
     network, affine = axialnet(), np.diag([-2.0, -0.8, -0.8, 1.0])
     affine[:3, 3] = [10, 20, 30]
-    saver = AttentionSaver(network, tmp_path, labels=["lung_mass"], label_names=NAMES, file_format="nifti")
+    saver = AttentionSaver(network, tmp_path, targets=["lung_mass"], label_names=NAMES, file_format="nifti")
     evaluate(network, slab_scans(affine=affine), saver)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"trn{i}_lung_mass.nii.gz" for i in range(3)]
     image = nib.load(tmp_path / "trn1_lung_mass.nii.gz")
@@ -116,8 +116,8 @@ def test_any_network_and_loader_by_layer_and_file_name(tmp_path):
             "_target_": "organcam.handlers.AttentionSaver",
             "network": "@network",
             "output_dir": str(tmp_path / "out"),
-            "target_layer": "class_layers.relu",
-            "labels": [1],
+            "layer": "class_layers.relu",
+            "targets": [1],
             "file_format": "nifti",
         },
     }
@@ -135,11 +135,12 @@ def test_two_dimensional_maps_are_kept_as_npz_only(tmp_path):
     torch.manual_seed(0)
     network = DenseNet(2, 1, 2, init_features=4, growth_rate=4, block_config=(1,))
     items = [{"image": torch.rand(1, 16, 16), "scan_id": "slice1"}]
-    evaluate(network, items, AttentionSaver(network, tmp_path, target_layer="features"))
+    evaluate(network, items, AttentionSaver(network, tmp_path, layer="features"))
     with np.load(tmp_path / "slice1.npz", allow_pickle=False) as found:
-        assert sorted(found.files) == ["hirescam", "labels", "scores"]
+        assert sorted(found.files) == ["grid", "hirescam", "labels", "scores"]
         assert found["hirescam"].ndim == 3
-    saver = AttentionSaver(network, tmp_path, target_layer="features", labels=[0], file_format="nifti")
+    assert read_attention(tmp_path / "slice1.npz").grid.stride == (4.0, 4.0)
+    saver = AttentionSaver(network, tmp_path, layer="features", targets=[0], file_format="nifti")
     with pytest.raises(ValueError, match="2 axes cannot be NIfTI"):
         evaluate(network, [{**items[0], "affine": np.eye(4)}], saver)
 
@@ -176,18 +177,18 @@ def test_bad_or_missing_id_is_refused(tmp_path, more, error, words):
 def test_nifti_without_affine_says_so(tmp_path):
     network = axialnet()
     with pytest.raises(KeyError, match="NIfTI needs the input's affine"):
-        evaluate(network, slab_scans(), AttentionSaver(network, tmp_path, labels=[0], file_format="nifti"))
+        evaluate(network, slab_scans(), AttentionSaver(network, tmp_path, targets=[0], file_format="nifti"))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"method": "hirescan"}, "did you mean 'hirescam'"),
-        ({"target_layer": "haed"}, "did you mean 'head'.*backbone"),
+        ({"layer": "haed"}, "did you mean 'head'"),
         ({"file_format": "nii"}, "did you mean 'nifti'"),
-        ({"file_format": "nifti"}, "name the labels"),
-        ({"labels": ["lung_nodul"], "label_names": NAMES}, "did you mean 'lung_nodule'"),
-        ({"labels": ["lung_nodule"]}, "needs label_names"),
+        ({"file_format": "nifti"}, "name the targets"),
+        ({"targets": ["lung_nodul"], "label_names": NAMES}, "did you mean 'lung_nodule'"),
+        ({"targets": ["lung_nodule"]}, "needs label_names"),
     ],
 )
 def test_bad_argument_is_refused_before_the_run(tmp_path, options, words):

@@ -9,6 +9,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 
+from organcam.geometry import Layer, grid_of_layers
 from organcam.handlers import OrganIoUHandler
 from organcam.inferers import AttentionInferer
 from organcam.metrics import OrganIoU
@@ -17,12 +18,18 @@ from organcam.metrics import OrganIoU
 class TinySlabs(nn.Module):
     """One convolution per slab, one linear layer over its cells, mean over slabs."""
 
-    attention_layer = "features"
+    input_layout, input_shape, attention_layer, call_order = "slabs", (9, 8, 8), "features", "items"
 
     def __init__(self, labels: int = 2) -> None:
         super().__init__()
         self.features = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.ReLU())
         self.fc = nn.Conv2d(4, labels, 2)
+
+    def linear_head(self, x: Tensor) -> None:
+        """Left out, so that the gradients are walked."""
+
+    def feature_grid(self, input_shape):
+        return grid_of_layers(input_shape, ([Layer(3, 3)], [Layer(4, 4)], [Layer(4, 4)]))
 
     def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
         z = self.features(x.flatten(0, 1))

@@ -16,7 +16,7 @@ SIZE = (32, 48)
 def make(seed=0, **options):
     """A small network in float64 whose BatchNorm layers have something to do."""
     torch.manual_seed(seed)
-    settings = {"num_labels": 4, "backbone": "small", "input_size": SIZE, **options}
+    settings = {"num_labels": 4, "backbone": "small", "input_shape": (3, *SIZE), **options}
     network = AxialNet(**settings).double()
     for name, buffer in network.named_buffers():
         if name.endswith("running_mean"):
@@ -47,7 +47,7 @@ def test_registered_head_spans_the_image():
 
 
 def test_small_network_with_narrow_head_tiles_the_image():
-    network = AxialNet(2, backbone="small", input_size=(96, 96), head_channels=(32, 16), head_kernel=1)
+    network = AxialNet(2, backbone="small", input_shape=(3, 96, 96), head_channels=(32, 16), head_kernel=1)
     grid = network.feature_grid((24, 96, 96))
     assert grid.shape == (8, 12, 12)
     assert grid.receptive_field == (3, 44, 44)
@@ -60,7 +60,7 @@ def test_small_network_with_narrow_head_tiles_the_image():
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_cell_depends_only_on_its_receptive_field_around_its_centre(head, axis):
     network = AxialNet(
-        1, backbone="small", input_size=(96, 96), head=head, head_kernel=1 if head == "registered" else 3
+        1, backbone="small", input_shape=(3, 96, 96), head=head, head_kernel=1 if head == "registered" else 3
     )
     network = network.double().eval()
     grid = network.feature_grid((9, 96, 96))
@@ -78,7 +78,7 @@ def test_a_cell_depends_only_on_its_receptive_field_around_its_centre(head, axis
 
 @pytest.mark.parametrize("head", ["registered", "reference", "none"])
 def test_attention_and_bias_sum_to_the_slab_scores(head):
-    network = make(head=head, input_size=(96, 112)).eval()
+    network = make(head=head, input_shape=(3, 96, 112)).eval()
     x = torch.randn(2, 3, 3, 96, 112, dtype=torch.float64)
     out = network(x, attention=True)
     scores = network.slab_scores(x)
@@ -182,7 +182,7 @@ def test_distributed_data_parallel_trains_and_explains(tmp_path):
 
 
 def test_shared_start_is_alike_at_all_places_and_small():
-    network = AxialNet(6, backbone="small", input_size=(96, 96), shared_start=True, initial_bias=-0.8)
+    network = AxialNet(6, backbone="small", input_shape=(3, 96, 96), shared_start=True, initial_bias=-0.8)
     weight = network.fc.weight
     assert torch.equal(weight, weight[:, :, :1, :1].expand_as(weight))
     assert 0 < weight.abs().max() <= 16**-0.5 / 144
@@ -211,7 +211,7 @@ def test_meta_tensor_goes_in_and_a_plain_tensor_comes_out():
 def test_weights_file_is_loaded(tmp_path):
     source = make(seed=5)
     torch.save(source.backbone.state_dict(), tmp_path / "small.pt")
-    network = AxialNet(4, backbone="small", input_size=SIZE, weights=tmp_path / "small.pt")
+    network = AxialNet(4, backbone="small", input_shape=(3, *SIZE), weights=tmp_path / "small.pt")
     assert torch.equal(network.backbone.conv1.weight, source.backbone.conv1.weight.float())
 
 
@@ -240,8 +240,8 @@ def test_grid_of_another_input_is_refused(shape):
         ({"head_channels": ()}, ValueError, "must be positive"),
         ({"chunk": 0}, ValueError, "at least 1 slab"),
         ({"checkpoint": True}, ValueError, "needs chunk"),
-        ({"input_size": (96,)}, ValueError, r"input_size must be \(H, W\)"),
-        ({"head": "reference", "input_size": (40, 40)}, ValueError, "40 voxels is too short"),
+        ({"input_shape": (96, 96)}, ValueError, r"input_shape must be \(D, H, W\)"),
+        ({"head": "reference", "input_shape": (3, 40, 40)}, ValueError, "40 voxels is too short"),
         ({"backbone": "smal"}, ConfigError, "did you mean 'small'"),
         ({"weights": "nowhere.pt"}, ConfigError, "'nowhere.pt' not found"),
     ],
@@ -249,4 +249,4 @@ def test_grid_of_another_input_is_refused(shape):
 )
 def test_bad_option_says_what_is_legal(options, error, words):
     with pytest.raises(error, match=words):
-        AxialNet(**{"backbone": "small", "input_size": (96, 96), **options})
+        AxialNet(**{"backbone": "small", "input_shape": (3, 96, 96), **options})

@@ -87,8 +87,8 @@ def test_closed_form_of_mean_pooling_sums_to_the_logit(name):
 def test_closed_form_equals_gradients_of_the_named_layer(name):
     network, x = make(name, pooling="mean"), noise(2, 2, 3, 32, 48)
     for method in ("hirescam", "gradcam"):
-        closed = attention_maps(network, x, method)
-        by_gradients = attention_maps(network, x, method, target_layer=network.attention_layer)
+        closed = attention_maps(network, x, method=method)
+        by_gradients = attention_maps(network, x, method=method, layer=network.attention_layer)
         assert closed.closed_form
         assert not by_gradients.closed_form
         torch.testing.assert_close(closed.values, by_gradients.values, rtol=1e-9, atol=1e-12)
@@ -97,7 +97,7 @@ def test_closed_form_equals_gradients_of_the_named_layer(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_every_network_is_explained_by_gradients_too(name):
     network, x = make(name), noise(1, 2, 3, 32, 48)
-    maps = attention_maps(network, x, target_layer=network.attention_layer)
+    maps = attention_maps(network, x, layer=network.attention_layer)
     assert maps.values.shape == (1, 3, *network.feature_grid((6, 32, 48)).shape)
 
 

@@ -17,7 +17,7 @@ def installed(monkeypatch):
 def test_own_names():
     assert {"axialnet", "pylon", "unet"} <= set(NETWORKS.names())
     assert {"resnet18", "small"} <= set(BACKBONES.names())
-    assert isinstance(NETWORKS.build("axialnet", num_labels=1, backbone="small", input_size=(16, 16)), AxialNet)
+    assert isinstance(NETWORKS.build("axialnet", num_labels=1, backbone="small", input_shape=(3, 16, 16)), AxialNet)
 
 
 def test_entry_points_add_names(installed):

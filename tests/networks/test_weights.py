@@ -119,7 +119,7 @@ def test_medicalnet_file_is_loaded_into_a_volume_network(tmp_path, name, shortcu
 
 
 def test_backbone_of_a_trained_model_is_taken(tmp_path):
-    source = AxialNet(4, backbone="small", input_size=(32, 48))
+    source = AxialNet(4, backbone="small", input_shape=(3, 32, 48))
     path = _saved(tmp_path / "model.pt", {"weights": source.state_dict(), "labels": ["a", "b", "c", "d"]})
     backbone = SmallBackbone()
     load_backbone_weights(backbone, path)
@@ -176,7 +176,7 @@ def test_network_on_the_meta_device_opens_no_file():
 
 
 def test_transfer_takes_what_fits_and_names_the_rest(tmp_path):
-    options = {"backbone": "small", "input_size": (32, 48)}
+    options = {"backbone": "small", "input_shape": (3, 32, 48)}
     source, target = AxialNet(4, **options), AxialNet(6, **options)
     fresh = load_network_weights(target, _saved(tmp_path / "source.pt", {"weights": source.state_dict()}))
     assert fresh == ("fc.weight", "fc.bias")

@@ -15,7 +15,7 @@ METHODS = ("hirescam", "gradcam")
 
 def make(seed=0, labels=6, **options):
     torch.manual_seed(seed)
-    return AxialNet(labels, backbone="small", input_size=SIZE, **options).double().eval()
+    return AxialNet(labels, backbone="small", input_shape=(3, *SIZE), **options).double().eval()
 
 
 def scan(batch=2, slabs=3, seed=1):
@@ -48,12 +48,14 @@ def volumes(batch=2):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("options", [{}, {"chunk": 2}, {"channels_last": True}, {"head": "none"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"chunk": 2}, {"channels_last": True}, {"head": "none"}, {"pooling": "max"}], ids=str
+)
 def test_closed_form_is_the_backward_path(method, options):
     network = make(**options)
     layer = "backbone" if options.get("head") == "none" else "head"
-    closed = attention_maps(network, scan(), method)
-    walked = attention_maps(network, scan(), method, target_layer=layer)
+    closed = attention_maps(network, scan(), method=method)
+    walked = attention_maps(network, scan(), method=method, layer=layer)
     assert (closed.closed_form, walked.closed_form) == (True, False)
     assert closed.values.shape == (2, 6, *network.feature_grid((9, *SIZE)).shape)
     torch.testing.assert_close(walked.values, closed.values, rtol=0, atol=1e-12)
@@ -63,17 +65,17 @@ def test_closed_form_is_the_backward_path(method, options):
 @pytest.mark.parametrize("layer", [None, "head"])
 def test_completeness_hirescam_and_bias_sum_to_the_logit(layer):
     network = make()
-    maps = attention_maps(network, scan(), "hirescam", target_layer=layer)
+    maps = attention_maps(network, scan(), method="hirescam", layer=layer)
     torch.testing.assert_close(maps.values.sum((2, 3, 4)) + network.fc.bias, maps.logits, rtol=0, atol=1e-12)
     torch.testing.assert_close(maps.logits, network(scan()), rtol=0, atol=1e-12)
-    gradcam = attention_maps(network, scan(), "gradcam", target_layer=layer)
+    gradcam = attention_maps(network, scan(), method="gradcam", layer=layer)
     assert (gradcam.values.sum((2, 3, 4)) + network.fc.bias - maps.logits).abs().max() > 1e-4
 
 
 def test_deletion_zeroing_one_place_lowers_the_score_by_the_map_there():
     network = make()
-    maps = attention_maps(network, scan(), "hirescam").values
-    gradcam = attention_maps(network, scan(), "gradcam").values
+    maps = attention_maps(network, scan(), method="hirescam").values
+    gradcam = attention_maps(network, scan(), method="gradcam").values
     slab, row, column = 1, 2, 3
     place = (slice(None), slice(None), slab, row, column)
 
@@ -92,7 +94,7 @@ def test_deletion_zeroing_one_place_lowers_the_score_by_the_map_there():
 def test_gradcam_turns_signs_that_hirescam_keeps():
     network = make()
     contribution = network(scan(), attention=True)["attention"]
-    hirescam, gradcam = (attention_maps(network, scan(), method).values for method in METHODS)
+    hirescam, gradcam = (attention_maps(network, scan(), method=method).values for method in METHODS)
     lit = contribution.abs() > 1e-9
     assert (hirescam.sign() == contribution.sign())[lit].all()
     assert (gradcam.sign() != contribution.sign())[lit].double().mean() > 0.2
@@ -125,34 +127,35 @@ def test_model_randomisation_changes_the_maps_at_every_step():
 @pytest.mark.parametrize("layer", [None, "head", "backbone.layer1"])
 def test_batch_equals_one_by_one(method, layer):
     network = make()
-    together = attention_maps(network, scan(3), method, target_layer=layer).values
-    alone = [attention_maps(network, one[None], method, target_layer=layer).values for one in scan(3)]
+    together = attention_maps(network, scan(3), method=method, layer=layer).values
+    alone = [attention_maps(network, one[None], method=method, layer=layer).values for one in scan(3)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("layer", [None, "head"])
 def test_some_labels_are_those_of_all(layer):
-    everything = attention_maps(make(), scan(), target_layer=layer)
-    some = attention_maps(make(), scan(), labels=[4, 1], target_layer=layer)
-    assert some.labels == (4, 1)
+    everything = attention_maps(make(), scan(), layer=layer)
+    some = attention_maps(make(), scan(), targets=[4, 1], layer=layer)
+    assert some.targets == (4, 1)
     torch.testing.assert_close(some.values, everything.values[:, [4, 1]])
     torch.testing.assert_close(some.logits, everything.logits[:, [4, 1]])
-    assert everything.labels == (0, 1, 2, 3, 4, 5)
-    assert attention_maps(make(), scan(), labels=[], target_layer=layer).values.shape == (2, 0, 3, 4, 6)
+    assert everything.targets == (0, 1, 2, 3, 4, 5)
+    assert attention_maps(make(), scan(), targets=[], layer=layer).values.shape == (2, 0, 3, 4, 6)
 
 
 @pytest.mark.parametrize("layer", ["backbone", "backbone.layer2", "backbone.maxpool", "head.conv2"])
 def test_deeper_layers_of_a_slab_wise_network_and_chunks(layer):
-    whole = attention_maps(make(), scan(), target_layer=layer)
-    chunked = attention_maps(make(chunk=2), scan(), target_layer=layer)
+    whole = attention_maps(make(), scan(), layer=layer)
+    chunked = attention_maps(make(chunk=2), scan(), layer=layer)
     assert whole.values.shape[:3] == (2, 6, 3)
     torch.testing.assert_close(chunked.values, whole.values, rtol=0, atol=1e-12)
 
 
-def test_max_pooling_takes_the_backward_path_and_lights_one_slab():
+@pytest.mark.parametrize("layer", [None, "head"])
+def test_max_pooling_lights_one_slab(layer):
     network = make(pooling="max")
-    maps = attention_maps(network, scan())
-    assert not maps.closed_form
+    maps = attention_maps(network, scan(), layer=layer)
+    assert maps.closed_form == (layer is None)
     best = network.slab_scores(scan()).argmax(-1)
     energy = maps.values.abs().sum((3, 4))
     assert torch.equal(energy.argmax(-1), best)
@@ -164,7 +167,7 @@ def test_max_pooling_takes_the_backward_path_and_lights_one_slab():
 @pytest.mark.parametrize("layer", ["features.3", "features.1", "relu"])
 def test_volumetric_network_against_plain_autograd(method, layer):
     network, x = volumetric(), volumes()
-    maps = attention_maps(network, x, method, target_layer=layer)
+    maps = attention_maps(network, x, method=method, layer=layer)
     # Independent: the parts of the network by hand, whole graph, backward().
     parts = [*network.features[:2], functional.relu, network.features[3], functional.relu, network.classifier]
     cut = {"features.1": 2, "features.3": 4, "relu": 5}[layer]
@@ -241,37 +244,37 @@ def test_no_trace_is_left(case, grad_mode):
         before = _state(network)
         if case == "broken":
             with pytest.raises(RuntimeError, match="no memory left"):
-                attention_maps(network, x, target_layer=layer)
+                attention_maps(network, x, layer=layer)
         else:
-            attention_maps(network, x, target_layer=layer)
+            attention_maps(network, x, layer=layer)
         _same(before, _state(network))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layer", [None, "head"])
 def test_frozen_no_grad_inference_training_and_autocast_are_no_obstacle(method, layer):
-    expected = attention_maps(make(), scan(), method, target_layer=layer).values
+    expected = attention_maps(make(), scan(), method=method, layer=layer).values
     assert not expected.requires_grad
     frozen = make().requires_grad_(False)
-    assert torch.equal(attention_maps(frozen, scan(), method, target_layer=layer).values, expected)
+    assert torch.equal(attention_maps(frozen, scan(), method=method, layer=layer).values, expected)
     with torch.no_grad():
-        assert torch.equal(attention_maps(make(), scan(), method, target_layer=layer).values, expected)
+        assert torch.equal(attention_maps(make(), scan(), method=method, layer=layer).values, expected)
     network, chunked = make(), make(chunk=2)
     with torch.inference_mode():
-        assert torch.equal(attention_maps(network, scan() + 0, method, target_layer=layer).values, expected)
-        torch.testing.assert_close(attention_maps(chunked, scan() + 0, method, target_layer=layer).values, expected)
-    assert torch.equal(attention_maps(make().train(), scan(), method, target_layer=layer).values, expected)
+        assert torch.equal(attention_maps(network, scan() + 0, method=method, layer=layer).values, expected)
+        torch.testing.assert_close(attention_maps(chunked, scan() + 0, method=method, layer=layer).values, expected)
+    assert torch.equal(attention_maps(make().train(), scan(), method=method, layer=layer).values, expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(attention_maps(make(), scan(), method, target_layer=layer).values, expected)
+        assert torch.equal(attention_maps(make(), scan(), method=method, layer=layer).values, expected)
 
 
 @pytest.mark.parametrize("layer", [None, "head"])
 def test_wrapped_networks_give_the_maps_of_the_network_within(layer):
     network = make()
-    expected = attention_maps(network, scan(), target_layer=layer).values
+    expected = attention_maps(network, scan(), layer=layer).values
     for wrapped in (nn.DataParallel(network), torch.compile(network), torch.compile(nn.DataParallel(network))):
         assert unwrap(wrapped) is network
-        assert torch.equal(attention_maps(wrapped, scan(), target_layer=layer).values, expected)
+        assert torch.equal(attention_maps(wrapped, scan(), layer=layer).values, expected)
 
 
 @pytest.mark.parametrize("pack", [lambda logits: {"logits": logits}, lambda logits: (logits, None)])
@@ -282,8 +285,8 @@ def test_networks_may_return_more_than_logits(pack):
 
     torch.manual_seed(0)
     packed = Packed().double().eval()
-    found = attention_maps(packed, volumes(), target_layer="relu").values
-    assert torch.equal(found, attention_maps(volumetric(), volumes(), target_layer="relu").values)
+    found = attention_maps(packed, volumes(), layer="relu").values
+    assert torch.equal(found, attention_maps(volumetric(), volumes(), layer="relu").values)
 
 
 def test_meta_tensor_gives_plain_tensors():
@@ -305,25 +308,30 @@ class Reused(nn.Module):
     ("network", "x", "arguments", "words"),
     [
         (make(), scan(), {"method": "hirescan"}, "did you mean 'hirescam'"),
-        (make(), scan(), {"labels": [6]}, "label 6 is out of range; the network has labels 0 to 5"),
-        (make(), scan(), {"labels": [-1], "target_layer": "head"}, "label -1 is out of range"),
+        (make(), scan(), {"targets": [6]}, "target 6 is out of range; the network has outputs 0 to 5"),
+        (make(), scan(), {"targets": [-1], "layer": "head"}, "target -1 is out of range"),
         (
             make(),
             scan(),
-            {"target_layer": "heads"},
-            "unknown layer 'heads' of AxialNet: did you mean 'head'.*Legal: backbone",
+            {"layer": "heads"},
+            r"^AxialNet has no layer 'heads'; did you mean 'head'(, '[\w.]+')*( or '[\w.]+')?\?$",
         ),
-        (make(), scan(), {"target_layer": "fc"}, None),
+        (make(), scan(), {"layer": "fc"}, None),
         (
             volumetric(),
             volumes(),
             {},
-            "Volumetric names no attention layer .* give target_layer. Legal: features, features.0",
+            "names no attention layer .* give layer; its last spatial layers: features.0, features.1, features.3$",
         ),
-        (volumetric(), volumes(), {"target_layer": "unused"}, "'unused' did not run"),
-        (volumetric(), volumes(), {"target_layer": "classifier.1"}, r"must give \[B, F, \*grid\]"),
-        (Reused().double(), volumes(), {"target_layer": "relu"}, "'relu' runs 2 times"),
-        (nn.Sequential(nn.Conv3d(1, 1, 1)).double(), volumes(), {"target_layer": "0"}, r"needs logits \[B, M\]"),
+        (volumetric(), volumes(), {"layer": "unused"}, "'unused' did not run"),
+        (
+            volumetric(),
+            volumes(),
+            {"layer": "classifier.1"},
+            r"gives \[2, 7\] for inputs \[2, 1, 4, 4, 4\], which is no map",
+        ),
+        (Reused().double(), volumes(), {"layer": "relu"}, "'relu' runs 2 times"),
+        (nn.Sequential(nn.Conv3d(1, 1, 1)).double(), volumes(), {"layer": "0"}, r"needs logits \[B, M\]"),
     ],
     ids=str,
 )
@@ -342,7 +350,7 @@ def test_layer_that_does_not_reach_the_logits():
             return x.flatten(1)[:, :3]
 
     with pytest.raises(ValueError, match="do not depend on layer 'features'"):
-        attention_maps(Side().double(), volumes(), target_layer="features")
+        attention_maps(Side().double(), volumes(), layer="features")
 
 
 def test_real_scan(shared_data):
@@ -353,7 +361,7 @@ def test_real_scan(shared_data):
     D, H, W = volume.shape
     x = torch.from_numpy((np.clip(volume, -1000, 800) + 1000) / 1800 - 0.449).reshape(1, D // 3, 3, H, W)
     torch.manual_seed(0)
-    network = AxialNet(3, backbone="small", input_size=(H, W), head_channels=(32, 16), head_kernel=1)
+    network = AxialNet(3, backbone="small", input_shape=(D, H, W), head_channels=(32, 16), head_kernel=1)
     maps = attention_maps(network, x)
     torch.testing.assert_close(maps.values.sum((2, 3, 4)) + network.fc.bias, maps.logits, rtol=0, atol=1e-5)
     fine = to_input_grid(maps.values[0, 0], network.feature_grid((D, H, W)))
@@ -367,12 +375,12 @@ def test_real_scan(shared_data):
 def test_several_methods_share_one_forward_pass(layer):
     network, x, runs = make(), scan(), []
     handle = network.backbone.register_forward_hook(lambda *_: runs.append(1))
-    found = attention_by_method(network, x, METHODS, target_layer=layer)
+    found = attention_by_method(network, x, methods=METHODS, layer=layer)
     handle.remove()
     assert len(runs) == 1
     assert tuple(found) == METHODS
     for method, maps in found.items():
-        alone = attention_maps(network, x, method, target_layer=layer)
+        alone = attention_maps(network, x, method=method, layer=layer)
         torch.testing.assert_close(maps.values, alone.values, rtol=0, atol=0)
         torch.testing.assert_close(maps.logits, alone.logits, rtol=0, atol=0)
         assert maps.method == method

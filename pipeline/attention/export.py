@@ -1,0 +1,150 @@
+"""Attention on disk: one form of npz for all outputs of a scan, and NIfTI of single maps on any voxel grid.
+
+Maps are raw and signed. An npz holds them at the network's own resolution (80 maps of 405 x 420 x 420 voxels are
+23 GB), with what is needed to bring them to voxels later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from zipfile import BadZipFile
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..data.network_input import grid_on_scan
+from ..data.volume import Volume
+from ..data.writers import write_nifti
+from ..errors import DataError
+from ..geometry import FeatureGrid
+from .maps import AttentionMaps
+from .resample import to_input_grid
+
+__all__ = ["ScanAttention", "map_on_volume", "read_attention", "scan_attention", "write_attention", "write_map"]
+
+OTHERS = ("scores", "labels", "grid")  # what an npz holds beside one array a method
+
+
+@dataclass(frozen=True)
+class ScanAttention:
+    """Maps and scores of one scan from one network.
+
+    Attributes:
+        maps: method -> raw signed values ``[M, *grid]``, float32.
+        scores: logits ``[M]``.
+        labels: names of the M outputs.
+        grid: where the cells lie in the network's input; None where they have no regular places there.
+    """
+
+    maps: dict[str, NDArray[np.float32]]
+    scores: NDArray[np.float32]
+    labels: tuple[str, ...]
+    grid: FeatureGrid | None
+
+
+def scan_attention(found: Mapping[str, AttentionMaps], item: int, labels: Sequence[str]) -> ScanAttention:
+    """One item of a batch's maps, on the processor.
+
+    Args:
+        found: method -> maps of the same forward pass (``attention_by_method``).
+        item: which one.
+        labels: names of the outputs that were explained, in their order.
+    """
+    first = next(iter(found.values()))
+    maps = {method: one.values[item].detach().float().cpu().numpy() for method, one in found.items()}
+    return ScanAttention(maps, first.logits[item].detach().float().cpu().numpy(), tuple(labels), first.grid)
+
+
+def write_attention(stream: IO[bytes], attention: ScanAttention) -> None:
+    """Write an npz: one array ``[M, *grid]`` a method, ``scores``, ``labels`` and ``grid`` as JSON.
+
+    Raises:
+        ValueError: if shapes and labels do not belong together.
+    """
+    sizes = {(len(maps), *maps.shape[1:]) for maps in attention.maps.values()}
+    count = len(attention.labels)
+    grid = attention.grid
+    if len(sizes) != 1 or attention.scores.shape != (count,) or {size[0] for size in sizes} != {count}:
+        msg = f"maps {sorted(sizes)}, scores {attention.scores.shape} and {count} labels do not belong together"
+        raise ValueError(msg)
+    if grid is not None and {size[1:] for size in sizes} != {grid.shape}:
+        msg = f"maps {sorted(sizes)} do not have the grid's {grid.shape} cells"
+        raise ValueError(msg)
+    where = {} if grid is None else {"grid": np.asarray(json.dumps(grid.to_dict()))}
+    np.savez(
+        stream,
+        allow_pickle=False,
+        **attention.maps,
+        scores=attention.scores,
+        labels=np.asarray(attention.labels, dtype=np.str_),
+        **where,
+    )
+
+
+def read_attention(path: str | Path) -> ScanAttention:
+    """Read what ``write_attention`` wrote.
+
+    Raises:
+        DataError: if the file is missing, damaged or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            held = {name: archive[name] for name in archive.files}
+        grid = FeatureGrid.from_dict(json.loads(str(held["grid"]))) if "grid" in held else None
+        return ScanAttention(
+            {name: values for name, values in held.items() if name not in OTHERS},
+            held["scores"],
+            tuple(str(label) for label in held["labels"]),
+            grid,
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        msg = f"{path}: not a readable attention file ({type(error).__name__}); run explain again"
+        raise DataError(msg) from None
+
+
+def map_on_volume(
+    cells: NDArray[np.float32],
+    grid: FeatureGrid,
+    input_affine: NDArray[np.float64],
+    shape: tuple[int, ...],
+    affine: NDArray[np.float64],
+) -> Volume:
+    """A map on the voxels of a volume, with that volume's axes; 0 where the network did not look.
+
+    Args:
+        cells: raw signed values ``[S, h, w]``.
+        grid: where they lie in the network's input.
+        input_affine: of the network's input, voxel index to RAS+ mm.
+        shape: of the volume; it may be flipped, its axes in another order, its spacing another.
+        affine: of the volume.
+
+    Raises:
+        ValueError: if the map has not three axes, or the two are turned against each other.
+    """
+    if grid.axes != 3:
+        msg = f"maps with {grid.axes} axes cannot be volumes"
+        raise ValueError(msg)
+    volume = Volume(np.broadcast_to(np.zeros((), dtype=np.bool_), shape), np.asarray(affine, dtype=np.float64))
+    aligned = volume.reoriented("".join(nib.aff2axcodes(input_affine)))
+    on_volume = grid_on_scan(grid, np.asarray(input_affine), aligned.affine, aligned.array.shape)
+    dense = to_input_grid(torch.from_numpy(np.ascontiguousarray(cells)), on_volume).numpy()
+    return Volume(dense, aligned.affine).reoriented(volume.axes)
+
+
+def write_map(
+    path: Path,
+    cells: NDArray[np.float32],
+    grid: FeatureGrid,
+    input_affine: NDArray[np.float64],
+    shape: tuple[int, ...],
+    affine: NDArray[np.float64],
+) -> None:
+    """``map_on_volume`` as NIfTI, float32."""
+    volume = map_on_volume(cells, grid, input_affine, shape, affine)
+    write_nifti(path, volume.array, volume.affine)
