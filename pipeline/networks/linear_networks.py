@@ -40,7 +40,7 @@ class LinearNetwork(nn.Module):
         ConfigError: for an unknown backbone or an unfit weights file.
     """
 
-    layout: Literal["slabs", "volume"] = "slabs"
+    input_layout: Literal["slabs", "volume"] = "slabs"
     """``[B, S, 3, H, W]``."""
     call_order: Literal["items", "slabs"] = "items"
     """All slabs of the first scan, then those of the second."""

@@ -23,7 +23,7 @@ HIDDEN = (128, 96)
 class _SlabConvolutions(nn.Module):
     """A backbone on every slab, three convolutions over all of its features at once, three linear layers."""
 
-    layout: Literal["slabs", "volume"] = "slabs"
+    input_layout: Literal["slabs", "volume"] = "slabs"
     """``[B, S, 3, H, W]``."""
     call_order: Literal["items", "slabs"] = "items"
     """The backbone sees all slabs of the first scan, then those of the second."""
@@ -214,7 +214,7 @@ class Conv3DNet(nn.Module):
         (torch.Size([2, 4]), (5, 1, 1))
     """
 
-    layout: Literal["slabs", "volume"] = "volume"
+    input_layout: Literal["slabs", "volume"] = "volume"
     """``[B, 1, D, H, W]``."""
     call_order: Literal["items", "slabs"] = "items"
 

@@ -46,7 +46,7 @@ def test_slabs(name, size):
     network, x = make(name), noise(2, 3, 3, *size)
     with torch.no_grad():
         out, heatmap = network(x, attention=True), network.heatmap(x)
-    assert network.layout == "slabs"
+    assert network.input_layout == "slabs"
     assert heatmap.shape == (2, 3, *network.feature_grid((9, *size)).shape)
     torch.testing.assert_close(out["attention"] + network.head.bias.view(-1, 1, 1, 1), heatmap)
     assert torch.equal(out["logits"], network(x))
@@ -61,7 +61,7 @@ def test_volumes(name):
     network, x = make(name, spatial_dims=3, chunk=1), noise(2, 1, 17, 24, 30)
     with torch.no_grad():
         out = network(x, attention=True)
-    assert network.layout == "volume"
+    assert network.input_layout == "volume"
     assert out["attention"].shape == (2, 3, *network.feature_grid((17, 24, 30)).shape)
     torch.testing.assert_close(network(x[:1]), out["logits"][:1])
 

@@ -48,7 +48,7 @@ def test_maps_have_the_grid_that_the_network_says(kind):
     assert maps.closed_form is (kind in LINEAR)
     by_gradients = attention_maps(network, x, target_layer=network.attention_layer)
     torch.testing.assert_close(by_gradients.values, maps.values, rtol=1e-9, atol=1e-12)
-    assert network.layout == ("volume" if kind is Conv3DNet else "slabs")
+    assert network.input_layout == ("volume" if kind is Conv3DNet else "slabs")
 
 
 @pytest.mark.parametrize("kind", ALL)
