@@ -90,7 +90,7 @@ def test_floors_import_downwards_only():
         {"catalogue", "errors", "version", "geometry", "modules", "probing", "windows", "yaml_file"},
         {"nlp", "segmentation"},
         {"metrics", "attention", "contract", "runner", "data", "config", "agreement", "workflow_file"},
-        {"losses", "transforms", "networks"},
+        {"losses", "transforms", "networks", "evaluation"},
         {"handlers", "inferers"},
         {"engines"},
         {"stages", "report", "compare", "check", "console", "describe"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Results:
         organ_iou: ``evaluation/organ_iou.csv``.
         classification: ``evaluation/classification.csv``.
         interventions: ``evaluation/interventions.csv``.
+        gains: ``evaluation/gains.csv``.
         quality: ``organs/quality.csv``.
         findings: ``labels/findings.csv``.
         metrics: model -> ``metrics.csv``, one row an epoch.
@@ -36,6 +37,7 @@ class Results:
     organ_iou: pd.DataFrame | None = None
     classification: pd.DataFrame | None = None
     interventions: pd.DataFrame | None = None
+    gains: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
     findings: pd.DataFrame | None = None
     metrics: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -44,27 +46,38 @@ class Results:
     notes: Sequence[str] = ()
 
 
-def read_results(root: Path, models: Sequence[str], failures: Sequence[Mapping[str, str]] = ()) -> Results:
+def read_results(
+    root: Path,
+    models: Sequence[str],
+    failures: Sequence[Mapping[str, str]] = (),
+    outdated: Collection[str] = (),
+    notes: Sequence[str] = (),
+) -> Results:
     """Read what there is.
 
     Args:
         root: the run directory, with at least ``manifest.csv``.
-        models: names of the workflow's models.
+        models: names of the models that are trained as the workflow says.
         failures: of all stages.
+        outdated: ``evaluation``, ``organs`` or ``labels``: folders that hold results of other settings; they are
+            left out.
+        notes: what is to be said beside the notes of ``run.json``.
     """
-    evaluation = root / "evaluation"
+    evaluation = root / ("nowhere" if "evaluation" in outdated else "evaluation")
+    organs, labels = (root / ("nowhere" if name in outdated else name) for name in ("organs", "labels"))
     return Results(
         manifest=pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False),
         summary=_json(evaluation / "summary.json"),
         organ_iou=_table(evaluation / "organ_iou.csv", name=str),
         classification=_table(evaluation / "classification.csv"),
         interventions=_table(evaluation / "interventions.csv"),
-        quality=_table(root / "organs" / "quality.csv", scan_id=str),
-        findings=_text_table(root / "labels" / "findings.csv"),
+        gains=_table(evaluation / "gains.csv"),
+        quality=_table(organs / "quality.csv", scan_id=str),
+        findings=_text_table(labels / "findings.csv"),
         metrics=_per_model(root, models, "metrics.csv"),
         selection=_per_model(root, models, "selection.csv"),
         failures=failures,
-        notes=_notes(_json(root / "run.json")),
+        notes=tuple(dict.fromkeys((*notes, *_notes(_json(root / "run.json"))))),
     )
 
 

@@ -4,21 +4,32 @@ The state of a run is in its files alone. A unit of work (one scan in one stage)
 their place whole, its sidecar last, and a unit whose sidecar has the right key is not done again.
 """
 
-from .atomic import atomic_path, clean_temporary, write_csv_atomic, write_json_atomic, write_text_atomic
+from .atomic import (
+    atomic_path,
+    clean_temporary,
+    plain_json,
+    to_json,
+    write_csv_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 from .directory import RunDirectory
 from .disk import require_free_space
 from .executors import Executor, Lost, SerialExecutor, executor_names, make_executor
 from .failures import read_failures, write_failures
 from .fingerprints import FingerprintCache, fingerprint_file, fingerprint_files, fingerprint_value, unit_key
 from .identifiers import check_unique, safe_id
+from .integrity import DamagedFilesError, find_damaged, is_damaged, require_whole
+from .plan import StagePlan, UnitState, unit_state
 from .progress import Progress, SilentProgress, make_progress
 from .shards import Shard, parse_shard
-from .sidecars import read_sidecar
+from .sidecars import output_hash, read_sidecar, retire, retire_others
 from .signals import Interrupted, interruptible
 from .stage import StageResult, run_stage
 from .unit import Failure, FailureKind, StageSpec, Unit, WorkContext
 
 __all__ = [
+    "DamagedFilesError",
     "Executor",
     "Failure",
     "FailureKind",
@@ -30,27 +41,38 @@ __all__ = [
     "SerialExecutor",
     "Shard",
     "SilentProgress",
+    "StagePlan",
     "StageResult",
     "StageSpec",
     "Unit",
+    "UnitState",
     "WorkContext",
     "atomic_path",
     "check_unique",
     "clean_temporary",
     "executor_names",
+    "find_damaged",
     "fingerprint_file",
     "fingerprint_files",
     "fingerprint_value",
     "interruptible",
+    "is_damaged",
     "make_executor",
     "make_progress",
+    "output_hash",
     "parse_shard",
+    "plain_json",
     "read_failures",
     "read_sidecar",
     "require_free_space",
+    "require_whole",
+    "retire",
+    "retire_others",
     "run_stage",
     "safe_id",
+    "to_json",
     "unit_key",
+    "unit_state",
     "write_csv_atomic",
     "write_failures",
     "write_json_atomic",

@@ -1,15 +1,25 @@
-"""The JSON file beside a unit's outputs that says they are complete and what they were made from."""
+"""The JSON file beside a unit's outputs that says they are complete, what they hold and what they were made from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import OrganCamError
 
-__all__ = ["is_current", "read_sidecar", "retire"]
+__all__ = [
+    "check_owner",
+    "has_hashes",
+    "is_current",
+    "is_whole",
+    "output_hash",
+    "read_sidecar",
+    "retire",
+    "retire_others",
+]
 
 DEFAULT_PATTERN = "{id}.json"
 
@@ -23,7 +33,8 @@ def read_sidecar(folder: str | Path, id: str, pattern: str = DEFAULT_PATTERN) ->
         pattern: the stage's ``sidecar``.
 
     Returns:
-        ``stage, version, id, key, inputs, parameters_hash, outputs`` (name to bytes), ``details, seconds, organcam``.
+        ``stage, version, id, key, inputs, parameters_hash, outputs`` (name to ``bytes`` and ``sha256``), ``details,
+        seconds, organcam``.
     """
     try:
         sidecar = json.loads((Path(folder) / pattern.format(id=id)).read_text(encoding="utf-8"))
@@ -35,7 +46,57 @@ def read_sidecar(folder: str | Path, id: str, pattern: str = DEFAULT_PATTERN) ->
 
 def is_current(sidecar: Mapping[str, Any] | None, folder: Path, key: str) -> bool:
     """Whether a unit's files are there, whole by their sizes, and made from the same inputs by the same rule."""
-    return sidecar is not None and sidecar.get("key") == key and _outputs_whole(folder, sidecar["outputs"])
+    return sidecar is not None and sidecar.get("key") == key and has_hashes(sidecar) and is_whole(sidecar, folder)
+
+
+def is_whole(sidecar: Mapping[str, Any], folder: Path) -> bool:
+    """Whether all outputs are there with the recorded sizes; what they hold is not looked at."""
+    try:
+        return all((folder / name).stat().st_size == made["bytes"] for name, made in sidecar["outputs"].items())
+    except OSError:
+        return False
+
+
+def has_hashes(sidecar: Mapping[str, Any]) -> bool:
+    """Whether it says what the outputs hold; sidecars of earlier versions do not, and their units are done again."""
+    return all(isinstance(made, dict) and {"bytes", "sha256"} <= made.keys() for made in sidecar["outputs"].values())
+
+
+def output_hash(sidecar: Mapping[str, Any], name: str) -> str:
+    """Content hash of one output, ``sha256:<hex>``, as it was when it was written."""
+    return f"sha256:{sidecar['outputs'][name]['sha256']}"
+
+
+def retire_others(folder: Path, stage: str, keep: Collection[str], pattern: str = DEFAULT_PATTERN) -> list[str]:
+    """Remove the units of a stage that nobody asks for any more, with their outputs.
+
+    Args:
+        folder: the stage's folder.
+        stage: sidecars of other stages are left alone.
+        keep: ids that stay.
+        pattern: the stage's ``sidecar``.
+
+    Returns:
+        The ids removed.
+    """
+    gone = []
+    for id in sorted(set(_ids(folder, pattern)) - set(keep)):
+        sidecar = read_sidecar(folder, id, pattern)
+        if sidecar is not None and sidecar.get("stage") == stage:
+            retire(folder, sidecar, pattern)
+            gone.append(id)
+    return gone
+
+
+def _ids(folder: Path, pattern: str) -> Iterator[str]:
+    before, after = pattern.split("{id}")
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
+            yield name[len(before) : len(name) - len(after)]
 
 
 def retire(folder: Path, sidecar: Mapping[str, Any] | None, pattern: str) -> None:
@@ -64,10 +125,3 @@ def check_owner(sidecar: Mapping[str, Any] | None, stage: str, folder: Path) -> 
             "stages that share a folder need different sidecar names, and another run needs another folder"
         )
         raise OrganCamError(msg)
-
-
-def _outputs_whole(folder: Path, outputs: Mapping[str, int]) -> bool:
-    try:
-        return all((folder / name).stat().st_size == size for name, size in outputs.items())
-    except OSError:
-        return False

@@ -13,6 +13,7 @@ from .atomic import clean_temporary, fsync_folder, write_text_atomic
 from .disk import explained_when_full, full_disk_error
 from .executors import Executor, Lost
 from .identifiers import check_unique
+from .integrity import DamagedFilesError, find_damaged
 from .progress import Progress, SilentProgress
 from .shards import Shard
 from .sidecars import check_owner, is_current, read_sidecar
@@ -61,6 +62,7 @@ def run_stage(
     max_retries: int = 1,
     timeout: float | None = None,
     logs: Path | None = None,
+    shared: Mapping[str, str] | None = None,
 ) -> StageResult:
     """Do all units of a stage that are not done, and note those that fail.
 
@@ -78,8 +80,11 @@ def run_stage(
         timeout: seconds a unit may take; not with the serial executor, which cannot interrupt itself.
         logs: folder for the tracebacks of internal errors, ``<stage>-<id>.log``; next to the stage's folder by
             default.
+        shared: path to content hash of files of earlier stages that several units read; compared once, before the first
+            unit that has to be done.
 
     Raises:
+        DamagedFilesError: if shared files are not what was written; nothing was begun.
         DataError: if two units have the same id, capitals aside.
         OrganCamError: if the disk is full, or the folder holds another stage's sidecars; done units stay done.
     """
@@ -88,6 +93,10 @@ def run_stage(
     spec.folder.mkdir(parents=True, exist_ok=True)
     clean_temporary(spec.folder)
     tally = _plan(spec, units, shard)
+    if tally.due and shared:
+        damaged = find_damaged(shared, executor)
+        if damaged:
+            raise DamagedFilesError(damaged)
     progress.advance(spec.name, tally.over, tally.total, len(tally.failed))
     try:
         with explained_when_full(spec.folder, f"stage {spec.name}"):
@@ -155,7 +164,7 @@ class _Tally:
             log = logs / f"{spec.name}-{unit.id}.log"
             write_text_atomic(log, outcome.log)
             reason = f"{reason} (traceback in {log.parent.name}/{log.name})"
-        self.failed.append(Failure(spec.name, unit.id, reason, outcome.kind))
+        self.failed.append(Failure(spec.name, unit.id, reason, outcome.kind, outcome.files))
 
     def result(self, seconds: float) -> StageResult:
         position = self.order.__getitem__

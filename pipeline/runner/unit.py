@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .atomic import commit
-from .fingerprints import unit_key
+from .fingerprints import fingerprint_file, unit_key
 from .identifiers import safe_id
 
 __all__ = ["Failure", "FailureKind", "StageSpec", "Unit", "WorkContext"]
@@ -18,7 +18,7 @@ __all__ = ["Failure", "FailureKind", "StageSpec", "Unit", "WorkContext"]
 MAX_OUTPUT = 200
 """Characters of an output's file name: an id and what the stage adds to it."""
 
-FailureKind = Literal["data", "crash", "timeout", "internal", "unpaired"]
+FailureKind = Literal["data", "crash", "timeout", "internal", "unpaired", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,11 @@ class Unit:
     Attributes:
         id: scan id; becomes a file name.
         inputs: name to fingerprint of everything the result depends on beside the stage's parameters: source files,
-            record fields, keys of the sidecars upstream. What is not here does not cause the unit to be done again.
+            record fields, contents of the files upstream that are used. What is not here does not cause the unit to be
+            done again.
         payload: plain picklable data for the work function, such as paths and record fields.
+        needs: path to content hash of files of earlier stages that the work function reads; they are compared right
+            before it does.
 
     Raises:
         DataError: if the id cannot be a file name.
@@ -38,6 +41,7 @@ class Unit:
     id: str
     inputs: Mapping[str, str]
     payload: Mapping[str, Any]
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         safe_id(self.id)
@@ -89,17 +93,19 @@ class WorkContext:
             raise RuntimeError(msg)
         self._outputs.append(name)
 
-    def commit(self) -> dict[str, int]:
+    def commit(self) -> dict[str, dict[str, Any]]:
         """Put the outputs in their place; called by the runner.
 
         Returns:
-            Name to size in bytes.
+            Name to ``bytes`` and ``sha256``. Hashed here, while the file is still in memory: 1 GB a second.
         """
-        sizes = {}
+        made = {}
         for name in self._outputs:
-            sizes[name] = (self._temporary / name).stat().st_size
-            commit(self._temporary / name, self.folder / name)
-        return sizes
+            path = self._temporary / name
+            content = fingerprint_file(path).removeprefix("sha256:")
+            made[name] = {"bytes": path.stat().st_size, "sha256": content}
+            commit(path, self.folder / name)
+        return made
 
     def discard(self) -> None:
         """Remove the intermediate files; called by the runner."""
@@ -156,10 +162,13 @@ class Failure:
         id: scan id.
         reason: one line for the person at the keyboard; no report text.
         kind: ``data`` (the scan or report), ``crash`` (its process died), ``timeout``, ``internal`` (a fault of
-            ours; the traceback is in the logs) or ``unpaired`` (a scan without a report, or a report without a scan).
+            ours; the traceback is in the logs), ``unpaired`` (a scan without a report, or a report without a scan) or
+            ``damaged`` (a file of an earlier stage is no longer what was written).
+        files: the damaged ones.
     """
 
     stage: str
     id: str
     reason: str
     kind: FailureKind
+    files: tuple[str, ...] = ()

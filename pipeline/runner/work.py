@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import DataError, is_out_of_memory
+from ..errors import OrganCamError, is_out_of_memory
 from ..version import __version__
 from .atomic import plain_json, temporary_folder, to_json
 from .disk import is_full
 from .fingerprints import parameters_hash
+from .integrity import DamagedFilesError, require_whole
 from .memory import out_of_memory
 from .sidecars import read_sidecar, retire
 from .unit import StageSpec, Unit, WorkContext
@@ -49,25 +50,30 @@ class Outcome:
         reason: one line; empty when done.
         sidecar: when done, else empty.
         log: traceback of an internal error.
+        files: of earlier stages, that are damaged.
     """
 
-    kind: Literal["done", "data", "crash", "timeout", "internal", "full"]
+    kind: Literal["done", "data", "crash", "timeout", "internal", "full", "damaged"]
     reason: str = ""
     sidecar: dict[str, Any] = field(default_factory=dict)
     log: str = ""
+    files: tuple[str, ...] = ()
 
 
 def execute(job: Job) -> Outcome:
-    """Do a unit: outdated files out, work, outputs in their place, sidecar last."""
+    """Do a unit: what it reads checked, outdated files out, work, outputs in their place, sidecar last."""
     try:
+        require_whole(job.unit.needs)
         return Outcome("done", sidecar=_do(job))
+    except DamagedFilesError as error:
+        return Outcome("damaged", _message(error), files=error.files)
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             return Outcome("crash", out_of_memory())
         prose = list(_prose(job.unit.payload))
         if is_full(error, job.spec.folder):
             return Outcome("full", _without_quotations(_message(error), prose))
-        if isinstance(error, (DataError, OSError)):
+        if isinstance(error, (OrganCamError, OSError)):
             return Outcome("data", _without_quotations(_message(error), prose))
         reason = _one_line(f"{type(error).__name__}: {error}")
         return Outcome("internal", _without_quotations(reason, prose), log=_without_quotations(_trace(error), prose))

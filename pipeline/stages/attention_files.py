@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import FeatureGrid
+from ..runner import DamagedFilesError
 
 __all__ = ["ScanAttention", "read_attention"]
 
@@ -31,9 +34,23 @@ class ScanAttention:
     grid: FeatureGrid
 
 
-def read_attention(path: Path) -> ScanAttention:
-    """Read an ``attention/<m>/<id>.npz``."""
-    with np.load(path, allow_pickle=False) as archive:
+def read_attention(path: Path, content: str | None = None) -> ScanAttention:
+    """Read an ``attention/<m>/<id>.npz``.
+
+    Args:
+        path: the file.
+        content: hash that it must have, compared on the bytes that are read; None takes the file as it is.
+
+    Raises:
+        DamagedFilesError: if the file is gone or has another hash.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise DamagedFilesError([str(path)]) from None
+    if content is not None and f"sha256:{hashlib.sha256(data).hexdigest()}" != content:
+        raise DamagedFilesError([str(path)])
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         others = {"scores", "labels", "grid"}
         return ScanAttention(
             {name: archive[name] for name in archive.files if name not in others},

@@ -1,273 +1,295 @@
-"""Judge maps and scores of every model: ``evaluation/*.csv`` and ``summary.json``.
+"""Judge maps and scores of every model: ``evaluation/*.csv`` and ``summary.json``, made anew together or not at all.
 
 OrganIoU thresholds are chosen per label and method on the validation split and used on every other one. Scans are read
-one after another, so that memory does not grow with their number.
+one after another, the validation scans twice (for the thresholds, then for the scores at them), so that a few numbers a
+scan and label are all that stays in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from ..catalogue.targets import RegionTargets
-from ..data.network_input import grid_key
+from ..data.discover import read_table
 from ..data.records import in_split
-from ..data.region_store import read_regions
 from ..errors import OrganCamError
-from ..metrics import fill_thresholds, find_thresholds, organ_iou_curve, summarise_scores
-from ..metrics.classification import auroc, average_precision, median_of_defined
-from ..metrics.localization import energy_pointing, pointing_accuracy
-from ..metrics.organ_iou import THRESHOLDS
-from ..runner import write_csv_atomic, write_json_atomic
-from ..transforms import expand_regions
-from .attention_files import ScanAttention, read_attention
+from ..evaluation import ModelScores, ThresholdSearch, evaluate_models, pairs_table, scores_table
+from ..runner import (
+    DamagedFilesError,
+    Failure,
+    StagePlan,
+    StageSpec,
+    Unit,
+    WorkContext,
+    fingerprint_file,
+    fingerprint_value,
+    is_damaged,
+    output_hash,
+    plain_json,
+    to_json,
+)
+from .explain import plan_explain
+from .interventions import COLUMNS as PAIR_COLUMNS
 from .interventions import logit_changes, summarise_changes
+from .lesions import COLUMNS as LESION_COLUMNS
 from .lesions import Lesions
+from .organ_truth import COLUMNS as ORGAN_COLUMNS
 from .organ_truth import organ_scores
-from .run import Run, StageSummary
+from .regions import plan_regions
+from .run import Run, StageSummary, summarise
+from .scan_figures import FigureReader
+from .segment import plan_segment
+from .store import plan_store
 from .targets import load_targets
+from .train import plan_choice
 
-__all__ = ["run_evaluate"]
+__all__ = ["SCORED_SPLITS", "plan_evaluate", "run_evaluate"]
 
+VERSION = 1
+SHOWN = 3
 SCORED_SPLITS = ("valid", "test", "shifted")
-
-
-@dataclass
-class SplitScores:
-    """What one model did on one split; lists grow by one entry a scan.
-
-    Attributes:
-        labels: names of the M labels.
-        present: true labels ``[M]`` a scan.
-        logits: scores ``[M]`` a scan.
-        curves: method -> OrganIoU ``[M, T]`` a scan, NaN for absent labels.
-        pointing: method -> hits ``[M]`` a scan, NaN without a known lesion.
-        energy: method -> share of positive evidence on the lesion ``[M]`` a scan.
-    """
-
-    labels: tuple[str, ...]
-    present: list[NDArray] = field(default_factory=list)
-    logits: list[NDArray] = field(default_factory=list)
-    curves: dict[str, list[NDArray]] = field(default_factory=dict)
-    pointing: dict[str, list[NDArray]] = field(default_factory=dict)
-    energy: dict[str, list[NDArray]] = field(default_factory=dict)
+TABLES = (
+    *("organ_iou.csv", "classification.csv", "localization.csv", "interventions.csv", "segmentation.csv"),
+    *("gains.csv", "pairs.csv", "scores.csv", "thresholds.json", "summary.json"),
+)
 
 
 def run_evaluate(run: Run) -> StageSummary:
-    """Evaluate every model of the workflow on every split that was explained."""
-    records = run.records()
-    judge = _Judge(
-        run,
-        load_targets(run, records),
-        Lesions(run.workflow.data.lesions) if run.workflow.data.lesions else None,
-        run.sidecars([record.scan_id for record in records], "volumes"),
+    """Evaluate every trained model of the workflow on every split that was explained."""
+    result = run.make(plan_evaluate)
+    kept = {name for sidecar in result.done.values() for name in sidecar["outputs"]}
+    for name in TABLES:  # of a run of an earlier version, which had no sidecar here
+        if name not in kept:
+            (run.root / "evaluation" / name).unlink(missing_ok=True)
+    details = [sidecar["details"] for sidecar in result.done.values()]
+    problems = [Failure("evaluate", name, why, "data") for found in details for name, why in found["problems"]]
+    notes = [note for found in details for note in found["notes"]]
+    if not result.done and not result.failed:
+        notes.append("no model was trained and explained, so there is nothing to evaluate")
+    summary = summarise("evaluate", result, notes=notes)
+    return replace(summary, failures=(*summary.failures, *problems))
+
+
+def plan_evaluate(run: Run) -> StagePlan:
+    """The whole evaluation in one unit: its key is made of the content of every map, region and table that it uses."""
+    workflow = run.workflow
+    parameters = {**workflow.evaluate.model_dump(mode="json"), "name": workflow.name, "seed": workflow.seed}
+    spec = StageSpec("evaluate", VERSION, run.root / "evaluation", evaluate_all, parameters)
+    models = [model for model in workflow.models if run.current(plan_choice, model)]
+    if not models:
+        return StagePlan(spec, (), "evaluation", in_process=True)
+    records = run.records("explain")
+    targets = load_targets(run, records)
+    explained = in_split(records, *workflow.explain.splits)
+    splits = {
+        split: [record.scan_id for record in in_split(explained, split) if record.scan_id in targets.rows]
+        for split in SCORED_SPLITS
+    }
+    splits = {split: names for split, names in splits.items() if names}
+    scored = tuple(dict.fromkeys(name for names in splits.values() for name in names))
+    if "valid" not in splits:
+        msg = "no validation scan with a report was explained, so OrganIoU has no thresholds (explain.splits)"
+        raise OrganCamError(msg)
+    paired = tuple(record.scan_id for record in in_split(explained, "intervention"))
+    volumes = run.current(plan_store, scored)
+    regions = _contents(run.current(plan_regions, scored), "{}.npz")
+    maps = {model: _contents(run.current(plan_explain, model, (*scored, *paired)), "{}.npz") for model in models}
+    masks = {}
+    if workflow.data.organs is not None:
+        judged = tuple(record.scan_id for record in in_split(records, "test"))
+        masks = _contents(run.current(plan_segment, judged), "{}_organs.nii.gz")
+    inputs = {
+        "files": fingerprint_value([maps, regions, masks]),
+        "scans": fingerprint_value(splits),
+        "targets": fingerprint_value(_facts(targets)),
+        "places": fingerprint_value({name: made["details"] for name, made in volumes.items()}),
+        "known": fingerprint_value(_known_files(run)),
+    }
+    payload = {
+        "root": str(run.root),
+        "maps": maps,
+        "regions": regions,
+        "masks": masks,
+        "splits": splits,
+        "targets": targets,
+        "places": {name: made["details"] for name, made in volumes.items()},
+        **{name: getattr(workflow.data, name) for name in ("lesions", "organs", "interventions")},
+    }
+    return StagePlan(spec, (Unit("evaluation", inputs, payload),), "evaluation", in_process=True)
+
+
+def _contents(made: Mapping[str, Mapping[str, Any]], pattern: str) -> dict[str, str]:
+    """Scan -> content hash of the file that is read of it."""
+    return {name: output_hash(sidecar, pattern.format(name)) for name, sidecar in made.items()}
+
+
+def _facts(targets: RegionTargets) -> list[Any]:
+    rows = {name: [targets.present[row].tolist(), targets.places[row].tolist()] for name, row in targets.rows.items()}
+    return [list(targets.names), rows]
+
+
+def _known_files(run: Run) -> list[Any]:
+    """What the tables of known lesions, organs and interventions hold, and the stamps of the masks that they name."""
+    data, found = run.workflow.data, []
+    for name, columns, column in (
+        ("lesions", LESION_COLUMNS, "mask"),
+        ("organs", ORGAN_COLUMNS, "organs"),
+        ("interventions", PAIR_COLUMNS, None),
+    ):
+        path: Path | None = getattr(data, name)
+        if path is None:
+            continue
+        table = read_table(path, columns, f"data.{name}")
+        masks = [] if column is None else sorted(set(table[column]))
+        found.append([fingerprint_file(path), [_stamp(path.parent / mask) for mask in masks]])
+    return found
+
+
+def _stamp(path: Path) -> list[Any]:
+    try:
+        status = path.stat()
+    except OSError:
+        return [path.name]
+    return [path.name, status.st_size, status.st_mtime_ns]
+
+
+def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Read every scan, then write every table.
+
+    Raises:
+        DamagedFilesError: naming all files that are not what was written.
+    """
+    models, splits = list(payload["maps"]), payload["splits"]
+    reader = FigureReader(
+        Path(payload["root"]),
+        payload["maps"],
+        payload["regions"],
+        payload["targets"],
+        payload["places"],
+        Lesions(payload["lesions"]) if payload["lesions"] else None,
+        parameters["fidelity"],
+        parameters["pointing_tolerance"],
     )
-    scores: dict[str, dict[str, SplitScores]] = {model: {} for model in run.workflow.models}
-    for split in SCORED_SPLITS:
-        for record in in_split(records, split):
-            for model in run.workflow.models:
-                judge.add(scores[model], split, model, record.scan_id)
-    tables: dict[str, list[pd.DataFrame]] = {}
-    summary: dict[str, Any] = {"workflow": run.workflow.name, "seed": run.workflow.seed, "models": {}}
-    for model, found in scores.items():
-        if "valid" not in found:
-            msg = f"models.{model}: no validation scan was explained, so OrganIoU has no thresholds (explain.splits)"
-            raise OrganCamError(msg)
-        summary["models"][model] = _judge_model(model, found, tables)
-        _judge_interventions(run, model, tables, summary["models"][model])
-    _judge_organs(run, [record.scan_id for record in in_split(records, "test")], tables, summary)
-    written = run.folder("evaluation")
-    for name, parts in tables.items():
-        write_csv_atomic(written / f"{name}.csv", pd.concat(parts, ignore_index=True))
-    write_json_atomic(written / "summary.json", summary)
-    return StageSummary("evaluate", len(summary["models"]), 0)
+    searches = _search_thresholds(reader, models, splits.get("valid", ()))
+    scores = _score(reader, splits, searches)
+    thresholds = {model: {how: search.best() for how, search in found.items()} for model, found in searches.items()}
+    evaluation = evaluate_models(scores, thresholds)
+    tables = dict(evaluation.tables)
+    summary: dict[str, Any] = {"workflow": parameters["name"], "seed": parameters["seed"], "models": evaluation.models}
+    if payload["interventions"] is not None:
+        tables["interventions"] = _judge_interventions(reader, payload["interventions"], summary["models"])
+    if payload["organs"] is not None:
+        tables["segmentation"], summary["segmentation"] = _judge_organs(payload)
+    reader.refuse_damaged()
+    _write(context, tables, summary, scores, thresholds)
+    without = [
+        f"models.{model}: no maps of validation scans, so it is not judged" for model in set(models) - set(scores)
+    ]
+    notes = [*sorted(without), *_lacking(scores, splits)]
+    return {"problems": sorted(reader.problems.items()), "notes": notes, "models": list(scores)}
 
 
-@dataclass(frozen=True)
-class _Judge:
-    """What is needed to score the maps of one scan."""
-
-    run: Run
-    targets: RegionTargets
-    lesions: Lesions | None
-    volumes: Mapping[str, Mapping[str, Any]]
-
-    def add(self, scores: dict[str, SplitScores], split: str, model: str, scan_id: str) -> None:
-        """Score one scan; one that has no maps, no regions or no report is passed over."""
-        maps = self.run.root / "attention" / model / f"{scan_id}.npz"
-        regions = self.run.root / "regions" / f"{scan_id}.npz"
-        known = scan_id in self.targets.rows and scan_id in self.volumes
-        if not (known and maps.is_file() and regions.is_file()):
-            return
-        found, settings = read_attention(maps), self.run.workflow.evaluate
-        split_scores = scores.setdefault(split, SplitScores(found.labels))
-        row, columns = self.targets.rows[scan_id], [self.targets.names.index(name) for name in found.labels]
-        present = self.targets.present[row, columns].astype(bool)
-        split_scores.present.append(present)
-        split_scores.logits.append(found.scores)
-        allowed = _allowed(regions, found, self.targets.places[row, columns])
-        lesion = self._lesion(scan_id, found)
-        perfect: Literal["one", "zero"] = "zero" if settings.fidelity == "reference" else "one"
-        for method, values in found.maps.items():
-            attention = torch.from_numpy(values)[None]
-            curve = organ_iou_curve(attention, allowed[None], THRESHOLDS, perfect)[0].numpy()
-            split_scores.curves.setdefault(method, []).append(np.where(present[:, None], curve, np.nan))
-            if lesion is not None:
-                hits = pointing_accuracy(attention, lesion, settings.pointing_tolerance)[0].numpy()
-                share = np.where(np.isnan(hits), np.nan, energy_pointing(attention, lesion)[0].numpy())
-                split_scores.pointing.setdefault(method, []).append(hits)
-                split_scores.energy.setdefault(method, []).append(share)
-
-    def _lesion(self, scan_id: str, found: ScanAttention) -> torch.Tensor | None:
-        if self.lesions is None or scan_id not in self.lesions:
-            return None
-        place = self.volumes[scan_id]["details"]
-        return torch.from_numpy(self.lesions.occupancy(scan_id, found.labels, found.grid, place))[None]
+def _search_thresholds(
+    reader: FigureReader, models: Sequence[str], scan_ids: Sequence[str]
+) -> dict[str, dict[str, ThresholdSearch]]:
+    """Model -> method -> the search over all validation scans."""
+    found: dict[str, dict[str, ThresholdSearch]] = {model: {} for model in models}
+    for scan_id in scan_ids:
+        for model in models:
+            for labels, method, present, curve in reader.curves(model, scan_id):
+                found[model].setdefault(method, ThresholdSearch(labels)).add(curve, present)
+    reader.refuse_damaged()
+    return {model: searches for model, searches in found.items() if searches}
 
 
-def _allowed(regions: Path, found: ScanAttention, places: NDArray) -> torch.Tensor:
-    bitmaps = torch.from_numpy(read_regions(regions, grid_key(found.grid)))
-    return expand_regions(bitmaps, torch.from_numpy(places))
+def _score(
+    reader: FigureReader, splits: Mapping[str, Sequence[str]], searches: Mapping[str, Mapping[str, ThresholdSearch]]
+) -> dict[str, ModelScores]:
+    """Model -> figures of all its scans."""
+    steps = {model: {how: search.steps() for how, search in found.items()} for model, found in searches.items()}
+    scores: dict[str, ModelScores] = {}
+    for split, scan_ids in splits.items():
+        for scan_id in scan_ids:
+            for model in searches:  # in turn, so that a scan's lesions are read once
+                found = reader.figures(model, split, scan_id, steps[model])
+                if found is not None:
+                    scores.setdefault(model, ModelScores(found[0])).scans.append(found[1])
+    reader.refuse_damaged()
+    return scores
 
 
-def _judge_model(
-    model: str, scores: Mapping[str, SplitScores], tables: dict[str, list[pd.DataFrame]]
-) -> dict[str, Any]:
-    """Tables and headline figures of one model; the headline is the test split's, or the validation's without one."""
-    methods = sorted(scores["valid"].curves)
-    present = np.stack(scores["valid"].present)
-    thresholds = {
-        method: find_thresholds(np.nan_to_num(np.stack(scores["valid"].curves[method])), present) for method in methods
-    }
-    figures: dict[str, dict[str, Any]] = {}
-    for split, found in scores.items():
-        figures[split] = {
-            **_classification(model, split, found, tables),
-            "organ_iou": {
-                method: _organ_iou(model, method, split, found, thresholds[method], tables) for method in methods
-            },
+def _judge_interventions(reader: FigureReader, path: Path, models: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """How far one inserted thing moves the logits of each model; into its headline figures too."""
+    parts = []
+    for model, figures in models.items():
+        table = summarise_changes(logit_changes(path, partial(reader.logit, model)))
+        table.insert(0, "model", model)
+        parts.append(table)
+        figures["interventions"] = {
+            label: {row.inserted: row.mean_absolute_change for row in rows.itertuples()}
+            for label, rows in table.groupby("label")
         }
-        if found.pointing:
-            figures[split] |= _localization(model, split, found, tables)
-    headline = "test" if "test" in figures else "valid"
-    return {"split": headline, **figures[headline], "splits": figures}
+    return pd.concat(parts, ignore_index=True)
 
 
-def _organ_iou(
-    model: str,
-    method: str,
-    split: str,
-    found: SplitScores,
-    thresholds: NDArray,
-    tables: dict[str, list[pd.DataFrame]],
-) -> float:
-    usable = fill_thresholds(thresholds)
-    steps = np.asarray([THRESHOLDS.index(min(THRESHOLDS, key=lambda t: abs(t - wanted))) for wanted in usable])
-    curves = np.stack(found.curves[method])
-    values = np.take_along_axis(curves, steps[None, :, None], axis=2)[..., 0]
-    table = summarise_scores(values, found.labels)
-    table.insert(0, "split", split)
-    table.insert(0, "method", method)
-    table.insert(0, "model", model)
-    chosen = dict(zip(found.labels, thresholds, strict=True))
-    table["threshold"] = [chosen.get(name, np.nan) for name in table["name"]]
-    tables.setdefault("organ_iou", []).append(table)
-    return float(table.loc[table["by"] == "overall", "mean"].iloc[0])
-
-
-def _classification(
-    model: str, split: str, found: SplitScores, tables: dict[str, list[pd.DataFrame]]
-) -> dict[str, Any]:
-    truth, logits = np.stack(found.present), np.stack(found.logits)
-    area, precision = auroc(logits, truth), average_precision(logits, truth)
-    table = pd.DataFrame(
-        {
-            "model": model,
-            "split": split,
-            "label": list(found.labels),
-            "auroc": area,
-            "average_precision": precision,
-            "positives": truth.sum(axis=0),
-            "scans": len(truth),
-        }
-    )
-    tables.setdefault("classification", []).append(table)
-    return {
-        "auroc_median": median_of_defined(area),
-        "average_precision_median": median_of_defined(precision),
-        "auroc": dict(zip(found.labels, map(float, area), strict=True)),
-        "scans": len(truth),
-    }
-
-
-def _localization(
-    model: str, split: str, found: SplitScores, tables: dict[str, list[pd.DataFrame]]
-) -> dict[str, dict[str, float]]:
-    result: dict[str, dict[str, float]] = {"pointing": {}, "energy": {}}
-    for method in found.pointing:
-        hits, share = np.stack(found.pointing[method]), np.stack(found.energy[method])
-        counts = (~np.isnan(hits)).sum(axis=0)
-        table = pd.DataFrame(
-            {
-                "model": model,
-                "method": method,
-                "split": split,
-                "label": list(found.labels),
-                "pointing": _means(hits),
-                "energy": _means(share),
-                "pairs": counts,
-            }
-        )
-        tables.setdefault("localization", []).append(table)
-        result["pointing"][method] = float(np.nanmean(hits)) if counts.any() else float("nan")
-        result["energy"][method] = float(np.nanmean(share)) if (~np.isnan(share)).any() else float("nan")
-    return result
-
-
-def _judge_interventions(run: Run, model: str, tables: dict[str, list[pd.DataFrame]], summary: dict[str, Any]) -> None:
-    path, folder = run.workflow.data.interventions, run.root / "attention" / model
-    if path is None:
-        return
-    read: dict[str, ScanAttention] = {}
-
-    def score(scan_id: str, label: str) -> float | None:
-        file = folder / f"{scan_id}.npz"
-        if scan_id not in read and file.is_file():
-            read[scan_id] = read_attention(file)
-        found = read.get(scan_id)
-        return float(found.scores[found.labels.index(label)]) if found and label in found.labels else None
-
-    table = summarise_changes(logit_changes(path, score))
-    table.insert(0, "model", model)
-    tables.setdefault("interventions", []).append(table)
-    summary["interventions"] = {
-        label: {row.inserted: row.mean_absolute_change for row in rows.itertuples()}
-        for label, rows in table.groupby("label")
-    }
-
-
-def _judge_organs(
-    run: Run, scan_ids: list[str], tables: dict[str, list[pd.DataFrame]], summary: dict[str, Any]
-) -> None:
+def _judge_organs(payload: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The segmentation against known organs; the known ones are used for nothing else."""
-    if run.workflow.data.organs is None:
-        return
-    table = organ_scores(run.workflow.data.organs, scan_ids, run.root / "organs")
-    tables["segmentation"] = [table]
-    summary["segmentation"] = {
-        organ: {key: float(rows[key].mean()) for key in ("dice", "precision", "recall")}
+    folder, masks = Path(payload["root"]) / "organs", payload["masks"]
+    damaged = [
+        path for path in ((str(folder / f"{name}_organs.nii.gz"), masks[name]) for name in masks) if is_damaged(path)
+    ]
+    if damaged:
+        raise DamagedFilesError([path for path, _ in damaged])
+    table = organ_scores(payload["organs"], masks, folder)
+    summary = {
+        str(organ): {key: float(rows[key].mean()) for key in ("dice", "precision", "recall")}
         for organ, rows in table.groupby("organ")
     }
+    return table, summary
 
 
-def _means(values: NDArray) -> NDArray:
-    """Column means of what is defined; NaN for a column without any, without numpy's warning."""
-    counts = (~np.isnan(values)).sum(axis=0)
-    return np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
+def _lacking(scores: Mapping[str, ModelScores], splits: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each model without some of the scans."""
+    notes = []
+    wanted = list(dict.fromkeys(name for scan_ids in splits.values() for name in scan_ids))
+    for model, found in scores.items():
+        there = {scan.scan_id for scan in found.scans}
+        absent = [name for name in wanted if name not in there]
+        if absent:
+            named = ", ".join(absent[:SHOWN]) + (" ..." if len(absent) > SHOWN else "")
+            notes.append(f"models.{model}: {len(absent)} scans have no maps and are left out of its figures ({named})")
+    return notes
+
+
+def _write(
+    context: WorkContext,
+    tables: Mapping[str, pd.DataFrame],
+    summary: Mapping[str, Any],
+    scores: Mapping[str, ModelScores],
+    thresholds: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> None:
+    for name, table in tables.items():
+        with context.output(f"{name}.csv") as path:
+            table.to_csv(path, index=False, lineterminator="\n")
+    for name, make in (("pairs", pairs_table), ("scores", scores_table)):
+        with context.output(f"{name}.csv") as path:
+            for position, (model, found) in enumerate(scores.items()):
+                table = make(model, found)
+                table.to_csv(path, mode="a", header=not position, index=False, lineterminator="\n")
+    chosen = {
+        model: {
+            method: dict(zip(scores[model].labels, values.tolist(), strict=True)) for method, values in found.items()
+        }
+        for model, found in thresholds.items()
+    }
+    for name, document in (("thresholds", chosen), ("summary", summary)):
+        with context.output(f"{name}.json") as path:
+            path.write_text(to_json(plain_json(document)), encoding="utf-8", newline="\n")

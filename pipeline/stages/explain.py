@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +27,15 @@ from ..data.writers import write_nifti
 from ..engines import choose_device, image_transforms
 from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..geometry import FeatureGrid
-from ..runner import Unit, WorkContext
+from ..runner import StagePlan, StageSpec, Unit, WorkContext, fingerprint_value, output_hash, retire_others
 from .grids import build_model
-from .run import Run, StageSummary, summarise
+from .run import Ids, Run, StageSummary, summarise
+from .store import plan_store
+from .train import plan_choice
 
-__all__ = ["LoadedModel", "load_model", "run_explain"]
+__all__ = ["LoadedModel", "load_model", "plan_explain", "run_explain"]
 
-VERSION = 1
+VERSION = 2
 CHOICES = ("predicted", "present")
 
 
@@ -45,53 +49,70 @@ class LoadedModel(NamedTuple):
 
 
 def run_explain(run: Run) -> StageSummary:
-    """Explain every scan of the wanted splits with every model."""
-    settings = run.workflow.explain
-    records = in_split(run.records(), *settings.splits)
-    volumes = run.sidecars([record.scan_id for record in records], "volumes")
-    present = _present_labels(run) if "present" in settings.volumes else {}
-    results = []
+    """Explain every scan of the wanted splits with every model that was trained."""
+    results, notes = [], []
     for model in run.workflow.models:
-        trained = run.sidecars([model], "models", model)
-        if not trained:
-            msg = f"{run.root} has no trained model {model}: run the train stage first"
-            raise OrganCamError(msg)
-        path = run.root / "models" / model / "model.pt"
-        _check_volume_labels(settings.volumes, load_model(path, "cpu").labels)
-        units = [
-            Unit(
-                record.scan_id,
-                {
-                    "model": trained[model]["key"],
-                    "volume": volumes[record.scan_id]["key"],
-                    "present": ",".join(present.get(record.scan_id, ())),
-                },
-                {
-                    "model": str(path),
-                    "stored": str(run.root / "volumes" / f"{record.scan_id}.b2nd"),
-                    "place": dict(volumes[record.scan_id]["details"]),
-                    "present": list(present.get(record.scan_id, ())),
-                },
-            )
-            for record in records
-            if record.scan_id in volumes
-        ]
-        parameters = {
-            "methods": settings.methods,
-            "volumes": settings.volumes,
-            "volume_scans": settings.volume_scans,
-            "volume_method": settings.volume_method,
-            "top": settings.top,
-            "device": run.workflow.train.device,
+        result = run.make(plan_explain, model)
+        failed = [replace(failure, reason=f"model {model}: {failure.reason}") for failure in result.failed]
+        results.append(replace(result, failed=tuple(failed)))
+        if not run.current(plan_choice, model):
+            notes.append(f"models.{model}: no trained weights, so nothing is explained")
+    for folder in sorted(run.folder("attention").iterdir()):
+        if folder.is_dir() and folder.name not in run.workflow.models:
+            retire_others(folder, "explain", ())
+            with suppress(OSError):  # somebody's own files in it
+                folder.rmdir()
+    return summarise("explain", *results, notes=notes)
+
+
+def plan_explain(run: Run, model: str, ids: Ids | None = None) -> StagePlan:
+    """The maps of one model: of all scans of the wanted splits, or of some; none if its training failed."""
+    settings = run.workflow.explain
+    parameters = {
+        "methods": settings.methods,
+        "volumes": settings.volumes,
+        "volume_scans": settings.volume_scans,
+        "volume_method": settings.volume_method,
+        "top": settings.top,
+    }
+    spec = StageSpec("explain", VERSION, run.root / "attention" / model, explain_scan, parameters)
+    what = f"attention of the model {model}"
+    chosen = run.current(plan_choice, model)
+    if model not in chosen:
+        return StagePlan(spec, (), what)
+    _check_volume_labels(settings.volumes, chosen[model]["details"]["labels"])
+    path = run.root / "models" / model / "model.pt"
+    content = output_hash(chosen[model], path.name)
+    names = tuple(record.scan_id for record in in_split(run.chosen("explain", ids), *settings.splits))
+    volumes = run.current(plan_store, names)
+    present = run.once("present labels", lambda: _present_labels(run)) if "present" in settings.volumes else {}
+    units = []
+    for name in names:
+        stored = run.root / "volumes" / f"{name}.b2nd"
+        place, labels = volumes[name]["details"], list(present.get(name, ()))
+        inputs = {
+            "model": content,
+            "volume": output_hash(volumes[name], stored.name),
+            "place": fingerprint_value(place),
+            "present": ",".join(labels),
         }
-        results.append(run.spread("explain", VERSION, run.folder("attention", model), explain_scan, parameters, units))
-    return summarise("explain", *results)
+        payload = {
+            "model": str(path),
+            "content": content,
+            "stored": str(stored),
+            "place": place,
+            "present": labels,
+            "device": run.workflow.training_of(model).device,
+        }
+        units.append(Unit(name, inputs, payload, {str(stored): inputs["volume"]}))
+    asked = frozenset(record.scan_id for record in in_split(run.manifest(), *settings.splits))
+    return StagePlan(spec, tuple(units), what, asked, {str(path): content})
 
 
 def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Maps and scores of one scan from one model."""
-    device = choose_device(parameters["device"])
-    model = load_model(Path(payload["model"]), str(device))
+    device = choose_device(payload["device"])
+    model = load_model(Path(payload["model"]), str(device), payload["content"])
     image = Compose(image_transforms(model.input))({"image": payload["stored"]})["image"][None].to(device)
     found = attention_by_method(model.network, image, methods=parameters["methods"])
     maps: dict[str, Any] = {method: one.values[0].float().cpu().numpy() for method, one in found.items()}
@@ -133,12 +154,18 @@ def map_on_scan(cells: np.ndarray, grid: FeatureGrid, place: Mapping[str, Any]) 
 
 
 @lru_cache(maxsize=1)
-def load_model(path: Path, device: str) -> LoadedModel:
+def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
     """Read a trained model (weights only, nothing of the file is executed); kept for the next scan.
+
+    Args:
+        path: a ``model.pt``.
+        device: where it shall work.
+        content: hash of the file: a worker outlives a training, and another model at the same path is another model.
 
     Raises:
         OrganCamError: if the file is missing or broken.
     """
+    del content  # part of the cache's key
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -155,7 +182,9 @@ def load_model(path: Path, device: str) -> LoadedModel:
 def _present_labels(run: Run) -> dict[str, tuple[str, ...]]:
     from .targets import load_targets  # noqa: PLC0415 - only wanted with reports
 
-    targets = load_targets(run, run.records())
+    if run.workflow.data.reports is None:
+        return {}
+    targets = load_targets(run, run.records("explain"))
     return {
         name: tuple(label for label, there in zip(targets.names, row, strict=True) if there)
         for name, row in zip(targets.ids, targets.present, strict=True)

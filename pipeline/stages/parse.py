@@ -20,29 +20,20 @@ from organcam.nlp import (
 )
 
 from ..errors import ConfigError, DataError, OrganCamError
-from ..runner import Failure, Unit, WorkContext, fingerprint_file, make_executor
+from ..runner import Failure, StagePlan, StageSpec, Unit, WorkContext, fingerprint_file, read_sidecar
 from .run import Run, StageSummary, summarise
 
-__all__ = ["run_parse"]
+__all__ = ["plan_parse", "run_parse"]
 
 VERSION = 3
 
 
 def run_parse(run: Run) -> StageSummary:
     """Parse every report of ``data.reports``; without reports there is nothing to do."""
-    data, settings = run.workflow.data, run.workflow.parse
-    if data.reports is None:
+    if run.workflow.data.reports is None:
         return StageSummary("parse", 0, 0, notes=("data.reports is not set: no labels, so nothing can be trained",))
-    identity, texts = _checked_columns(run)
-    inputs = {"reports": fingerprint_file(data.reports)}
-    if Path(settings.vocabulary).is_file():
-        files = enumerate(vocabulary_files(settings.vocabulary))
-        inputs |= {f"vocabulary {number}": fingerprint_file(path) for number, path in files}
-    parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": list(texts)}
-    unit = Unit("reports", inputs, {"reports": str(data.reports.absolute())})
-    work = partial(parse_reports, spread=run.executor.run) if run.executor.workers > 1 else parse_reports
-    with make_executor("serial") as here:  # one table is one unit; its reports are what the processes share
-        result = run.spread("parse", VERSION, run.folder("labels"), work, parameters, [unit], executor=here)
+    _checked_columns(run)
+    result = run.make(plan_parse)
     if result.failed:
         raise DataError(result.failed[0].reason)
     details = result.done["reports"]["details"]
@@ -53,6 +44,30 @@ def run_parse(run: Run) -> StageSummary:
     )
     notes = [f"{details['findings']} findings in {details['reports']} reports"]
     return replace(summarise("parse", result, notes=notes), failures=failures)
+
+
+def plan_parse(run: Run) -> StagePlan:
+    """The label tables of the whole table of reports, in one unit."""
+    data, settings = run.workflow.data, run.workflow.parse
+    folder = run.root / "labels"
+    if data.reports is None:
+        return StagePlan(StageSpec("parse", VERSION, folder, parse_reports), (), "label tables")
+    before = read_sidecar(folder, "reports")
+    if before is not None and not data.reports.is_file():  # a run directory can be moved away from its reports
+        identity, texts = before["details"].get("columns", [None, []])
+        inputs = {"reports": before["inputs"]["reports"]}
+    else:
+        identity, texts = _checked_columns(run)
+        inputs = {"reports": fingerprint_file(data.reports)}
+    if Path(settings.vocabulary).is_file():
+        files = enumerate(vocabulary_files(settings.vocabulary))
+        inputs |= {f"vocabulary {number}": fingerprint_file(path) for number, path in files}
+    parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": list(texts)}
+    unit = Unit("reports", inputs, {"reports": str(data.reports.absolute())})
+    work = partial(parse_reports, spread=run.executor.run) if run.executor.workers > 1 else parse_reports
+    spec = StageSpec("parse", VERSION, folder, work, parameters)
+    # one table is one unit; its reports are what the processes share
+    return StagePlan(spec, (unit,), "label tables", in_process=True)
 
 
 def _checked_columns(run: Run) -> tuple[str, tuple[str, ...]]:
@@ -102,4 +117,4 @@ def parse_reports(
     for table in sorted(written.iterdir()):
         with context.output(table.name) as path:
             table.replace(path)
-    return counts
+    return {**counts, "columns": [parameters["id_column"], parameters["text_columns"]]}

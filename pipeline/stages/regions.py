@@ -7,6 +7,7 @@ shrinking masks (``regions.registration: reference``) works on the network's inp
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,44 +25,54 @@ from ..data.region_store import write_regions
 from ..data.volume import Volume
 from ..errors import DataError
 from ..geometry import FeatureGrid
-from ..runner import Unit, WorkContext, fingerprint_value
-from .run import Run, StageSummary, summarise
+from ..runner import StagePlan, StageSpec, Unit, WorkContext, fingerprint_value, output_hash
+from .run import Ids, Run, StageSummary, summarise
+from .segment import plan_segment
+from .store import plan_store
 from .targets import picture_places
 
-__all__ = ["run_regions"]
+__all__ = ["plan_regions", "run_regions"]
 
-VERSION = 2
+VERSION = 3
 
 
 def run_regions(run: Run) -> StageSummary:
     """Regions of every scan on every grid of the workflow's models."""
+    return summarise("regions", run.make(plan_regions))
+
+
+def plan_regions(run: Run, ids: Ids | None = None) -> StagePlan:
+    """The regions of all scans, or of some; they depend on the masks and on where the stored voxels lie."""
     from .grids import grids_of_models  # noqa: PLC0415 - loads torch, which the workers do without
 
-    records = run.records()
     settings = run.workflow.regions
-    images = {record.scan_id: record.image for record in records}
-    ids = list(images)
-    organs, volumes = run.sidecars(ids, "organs"), run.sidecars(ids, "volumes")
-    shown = picture_places(run, settings.pictures, ids)
+    records = run.chosen("regions", ids)
+    names = tuple(record.scan_id for record in records)
+    organs, volumes = run.current(plan_segment, names), run.current(plan_store, names)
+    shown = picture_places(run, settings.pictures, names)
     units = []
-    for name in ids:
-        if name not in organs or name not in volumes:
-            continue
-        inputs = {"organs": organs[name]["key"], "volume": volumes[name]["key"]}
+    for record in records:
+        name, mask = record.scan_id, run.root / "organs" / f"{record.scan_id}_organs.nii.gz"
+        stored = {key: volumes[name]["details"][key] for key in ("shape", "affine")}
+        ok = bool(organs[name]["details"]["quality"]["ok"])
+        content = output_hash(organs[name], mask.name)
+        inputs = {"organs": content, "ok": str(ok), "stored": fingerprint_value(stored)}
         if shown:
-            inputs["pictures"] = fingerprint_value(shown[name])
+            inputs |= {"pictures": fingerprint_value(shown[name]), "scan": organs[name]["inputs"]["scan"]}
         payload = {
-            "organs": str(run.root / "organs" / f"{name}_organs.nii.gz"),
-            "stored": {key: volumes[name]["details"][key] for key in ("shape", "affine")},
-            "ok": bool(organs[name]["details"]["quality"]["ok"]),
-            "image": str(images[name]),
+            "organs": str(mask),
+            "stored": stored,
+            "ok": ok,
+            "image": record.image,
             "pictures": shown.get(name, {}),
         }
-        units.append(Unit(name, inputs, payload))
-    grids = {grid_key(grid): grid.to_dict() for grid in grids_of_models(run.workflow).values()}
+        units.append(Unit(name, inputs, payload, {str(mask): content}))
+    grids = {
+        grid_key(grid): grid.to_dict() for grid in run.once("grids", lambda: grids_of_models(run.workflow)).values()
+    }
     parameters = {"grids": grids, **settings.model_dump(mode="json", exclude={"pictures"})}
-    result = run.spread("regions", VERSION, run.folder("regions"), lay_cells, parameters, units)
-    return summarise("regions", result)
+    spec = StageSpec("regions", VERSION, run.root / "regions", lay_cells, parameters)
+    return StagePlan(spec, tuple(units), "allowed regions", run.all_ids())
 
 
 def lay_cells(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +93,12 @@ def lay_cells(context: WorkContext, payload: Mapping[str, Any], parameters: Mapp
         write_regions(stream, regions)
     if payload["pictures"]:
         _draw(context, payload, labels, on_scan, regions)
-    return {"rough": not payload["ok"]}
+    # a hash for each grid: another model with another grid changes the file, and not what this model is trained on
+    return {"rough": not payload["ok"], "grids": {key: _content(cells) for key, cells in regions.items()}}
+
+
+def _content(cells: NDArray[np.bool_]) -> str:
+    return hashlib.sha256(repr(cells.shape).encode() + np.packbits(cells).tobytes()).hexdigest()
 
 
 def _bitmaps(

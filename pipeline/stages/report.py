@@ -39,13 +39,20 @@ from ..report import (
     shown_labels,
 )
 from ..report.context import METHOD_NAMES
-from ..runner import write_text_atomic
+from ..runner import Failure, output_hash, write_text_atomic
 from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention
+from .evaluate import plan_evaluate
+from .explain import plan_explain
 from .lesions import COLUMNS as LESION_COLUMNS
 from .lesions import joined, read_masks
-from .run import Run, StageSummary
+from .parse import plan_parse
+from .regions import plan_regions
+from .run import NotReadyError, PlanMaker, Run, StageSummary
+from .segment import plan_segment
+from .store import plan_store
 from .targets import load_targets
+from .train import plan_choice
 
 __all__ = ["run_report"]
 
@@ -55,20 +62,22 @@ SPLIT_ORDER = ("test", "all", "shifted", "valid", "intervention", "train")
 def run_report(run: Run) -> StageSummary:
     """Write the pages; what earlier stages have not made is left out with a sentence."""
     records = run.records()
+    made = _Made(run)
     failures = [
         {"stage": failure.stage, "scan_id": failure.id, "kind": failure.kind, "reason": failure.reason}
         for failure in run.failures
     ]
-    results = read_results(run.root, list(run.workflow.models), failures)
-    targets = _targets(run, records)
+    targets = made.targets(records)
     lesions = _lesion_table(run)
-    chosen = _choose(run, records, targets)
+    outdated = made.outdated()
+    results = read_results(run.root, made.models, failures, outdated, made.sentences)
+    chosen, lost = _sound(run, made, _choose(run, made, records, targets))
     texts = _report_texts(run, {record.report_id for record in chosen if record.report_id})
     pages = [_page(record, targets) for record in chosen]
     context = index_context(run.workflow, results, pages)
     folder = run.folder("report")
     for position, (record, page) in enumerate(zip(chosen, pages, strict=True)):
-        view = _view(run, record, targets, lesions)
+        view = _view(run, made, record, targets, lesions)
         scores = {name: (model.labels, model.scores) for name, model in view.models.items()}
         labels = shown_labels(view.present, scores, run.workflow.report.labels)
         flag = next((row for row in context["flagged"]["rows"] if row["scan_id"] == record.scan_id), None)
@@ -80,29 +89,107 @@ def run_report(run: Run) -> StageSummary:
     write_text_atomic(folder / "index.html", index_page(context))
     run.progress.advance("report", len(chosen) + 1, len(chosen) + 1, 0)
     _drop_old_pages(folder, {"index.html", *(page["file"] for page in pages)})
-    return StageSummary("report", len(chosen) + 1, 0)
+    return StageSummary("report", len(chosen) + 1, 0, lost)
 
 
-def _targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets | None:
-    try:
-        return load_targets(run, records)
-    except OrganCamError:  # no reports
-        return None
+class _Made:
+    """What earlier stages made with the settings of now; what is of other settings is left out and said.
+
+    Attributes:
+        sentences: what is left out.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._scans: dict[Any, Mapping[str, Mapping[str, Any]]] = {}
+        self.sentences: list[str] = []
+        self.models = [model for model in run.workflow.models if self._has(plan_choice, model)]
+
+    def targets(self, records: Sequence[ScanRecord]) -> RegionTargets | None:
+        """Labels of the scans; None without reports."""
+        try:
+            return load_targets(self._run, records)
+        except OrganCamError as error:
+            self._say(error)
+            return None
+
+    def outdated(self) -> set[str]:
+        """Folders whose tables are not those of now."""
+        makers = {"evaluation": plan_evaluate, "labels": plan_parse}
+        folders = {name for name, maker in makers.items() if not self._has(maker)}
+        return folders | ({"organs"} if not self.scans(plan_segment) else set())
+
+    def scans(self, maker: PlanMaker, *arguments: Any) -> Mapping[str, Mapping[str, Any]]:
+        """Scan to sidecar of what a stage made, as far as it is of now."""
+        if (maker, arguments) not in self._scans:
+            try:
+                survey = self._run.survey(maker, *arguments)
+            except OrganCamError as error:
+                self._say(error)
+                return self._scans.setdefault((maker, arguments), {})
+            self._scans[maker, arguments] = {**survey.current, **survey.damaged}
+            stale = sum(state == "stale" for state in survey.unfit.values())
+            if stale:
+                what, stage = self._run.plan(maker, *arguments).what, self._run.plan(maker, *arguments).spec.name
+                self._add(f"Left out here: {what} of {stale} scans, made with other settings; run the {stage} stage.")
+        return self._scans[maker, arguments]
+
+    def maps(self, scan_id: str) -> dict[str, Mapping[str, Any]]:
+        """Model to sidecar of its maps of a scan."""
+        found = {model: self.scans(plan_explain, model).get(scan_id) for model in self.models}
+        return {model: sidecar for model, sidecar in found.items() if sidecar is not None}
+
+    def files(self, scan_id: str) -> dict[str, str]:
+        """Path to content hash of what is shown of a scan."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for folder, maker in (("volumes", plan_store), ("regions", plan_regions), ("organs", plan_segment)):
+            sidecar = self.scans(maker).get(scan_id)
+            if sidecar is not None:
+                found |= {folder: sidecar}
+        found |= {f"attention/{model}": sidecar for model, sidecar in self.maps(scan_id).items()}
+        return {
+            str(self._run.root / folder / name): output_hash(sidecar, name)
+            for folder, sidecar in found.items()
+            for name in sidecar["outputs"]
+        }
+
+    def _has(self, maker: PlanMaker, *arguments: Any) -> bool:
+        try:
+            return bool(self._run.current(maker, *arguments))
+        except OrganCamError as error:
+            self._say(error)
+            return False
+
+    def _say(self, error: OrganCamError) -> None:
+        """Results of other settings are worth a sentence; what was never made has its own place on the page."""
+        if isinstance(error, NotReadyError) and error.stale:
+            self._add(f"Left out here: {error}.")
+
+    def _add(self, sentence: str) -> None:
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
 
 
-def _choose(run: Run, records: Sequence[ScanRecord], targets: RegionTargets | None) -> list[ScanRecord]:
+def _choose(run: Run, made: _Made, records: Sequence[ScanRecord], targets: RegionTargets | None) -> list[ScanRecord]:
     """Explained scans that are still in the store: test scans first, those with most labels first."""
     counts = dict(zip(targets.ids, targets.present.sum(axis=1).tolist(), strict=True)) if targets else {}
-    volumes = run.sidecars([record.scan_id for record in records], "volumes")
-    models = list(run.workflow.models)
-    usable = [record for record in records if record.scan_id in volumes and _explained(run, record.scan_id, models)]
+    volumes = made.scans(plan_store)
+    usable = [record for record in records if record.scan_id in volumes and made.maps(record.scan_id)]
     usable.sort(key=lambda record: (SPLIT_ORDER.index(record.split), -counts.get(record.scan_id, 0), record.scan_id))
     return usable[: run.workflow.report.scans]
 
 
-def _explained(run: Run, scan_id: str, models: Sequence[str]) -> list[str]:
-    """Models that explained a scan."""
-    return [model for model in models if (run.root / "attention" / model / f"{scan_id}.npz").is_file()]
+def _sound(run: Run, made: _Made, records: Sequence[ScanRecord]) -> tuple[list[ScanRecord], tuple[Failure, ...]]:
+    """The scans whose files hold what was written, damaged ones made again, and why the others have no page."""
+    sound, lost = [], []
+    for record in records:
+        try:
+            run.verify(made.files(record.scan_id))
+        except OrganCamError as error:
+            lost.append(Failure("report", record.scan_id, f"no page: {error}", "data"))
+        else:
+            sound.append(record)
+    return sound, tuple(lost)
 
 
 def _page(record: ScanRecord, targets: RegionTargets | None) -> dict[str, Any]:
@@ -116,10 +203,12 @@ def _page(record: ScanRecord, targets: RegionTargets | None) -> dict[str, Any]:
     }
 
 
-def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: pd.DataFrame | None) -> ScanView:
+def _view(
+    run: Run, made: _Made, record: ScanRecord, targets: RegionTargets | None, lesions: pd.DataFrame | None
+) -> ScanView:
     """Read one scan and everything that is shown on it, all told in voxels of its stored volume."""
     name = record.scan_id
-    place = run.sidecars([name], "volumes")[name]["details"]
+    place = made.scans(plan_store)[name]["details"]
     stored = Volume(read_stored(run.root / "volumes" / f"{name}.b2nd"), np.asarray(place["affine"]))
     row = targets.ids.index(name) if targets is not None and name in targets.ids else None
     present, places = None, {}
@@ -129,14 +218,14 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
     methods = run.workflow.explain.methods
     method = "hirescam" if "hirescam" in methods else methods[0]
     models: dict[str, ModelMaps] = {}
-    for model in _explained(run, name, list(run.workflow.models)):
+    for model in made.maps(name):
         found = read_attention(run.root / "attention" / model / f"{name}.npz")
         models[model] = ModelMaps(
             found.labels,
             found.maps[method],
             found.scores,
             _on_stored(found.grid, stored),
-            _allowed(run, name, found, places),
+            _allowed(run, found, places, name) if name in made.scans(plan_regions) else None,
         )
     organs = run.root / "organs" / f"{name}_organs.nii.gz"
     known, confounder = _known(run, lesions, name)
@@ -144,7 +233,7 @@ def _view(run: Run, record: ScanRecord, targets: RegionTargets | None, lesions: 
         scan_id=name,
         volume=stored,
         models=models,
-        organs=read_volume(organs).reoriented() if organs.is_file() else None,
+        organs=read_volume(organs).reoriented() if name in made.scans(plan_segment) else None,
         present=present,
         organ_bits={label: given[:3] for label, given in places.items() if any(given[:3])},
         lesions=known,
@@ -161,7 +250,7 @@ def _on_stored(grid: FeatureGrid, stored: Volume) -> FeatureGrid:
 
 
 def _allowed(
-    run: Run, scan_id: str, found: ScanAttention, places: Mapping[str, Sequence[int]]
+    run: Run, found: ScanAttention, places: Mapping[str, Sequence[int]], scan_id: str
 ) -> NDArray[np.bool_] | None:
     """Allowed cells as they were trained and scored on; None without a report or without regions."""
     path, key = run.root / "regions" / f"{scan_id}.npz", grid_key(found.grid)

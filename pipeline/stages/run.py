@@ -1,18 +1,51 @@
-"""What every stage is given: the workflow, the run directory, an executor, and the scans still fit to go on."""
+"""What every stage is given: the workflow, the run directory, an executor, and the one way to what others made.
+
+A stage describes what it would make now in a plan (``plan_<stage>``, which only reads). `Run.make` does the plan;
+`Run.current` gives a later stage the sidecars of the same plan, and refuses what is missing or was made with other
+settings. So no stage ever reads a file that the workflow of now would not make. A damaged file is made again on the
+spot, from what it was made of.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..config import Workflow
+from ..config import STAGES, Workflow
 from ..data.records import ScanRecord, read_manifest
 from ..errors import OrganCamError
-from ..runner import Executor, Failure, Progress, Shard, StageResult, StageSpec, Unit, read_sidecar, run_stage
+from ..runner import (
+    DamagedFilesError,
+    Executor,
+    Failure,
+    Progress,
+    Shard,
+    StagePlan,
+    StageResult,
+    StageSpec,
+    Unit,
+    find_damaged,
+    make_executor,
+    read_sidecar,
+    retire,
+    retire_others,
+    run_stage,
+    unit_state,
+)
 
-__all__ = ["Run", "StageSummary", "summarise"]
+__all__ = ["Ids", "NotReadyError", "PlanMaker", "Run", "StageSummary", "Survey", "summarise"]
+
+SHOWN = 3
+
+Ids = tuple[str, ...]
+PlanMaker = Callable[..., StagePlan]
+"""``plan_<stage>(run, *arguments)``; the arguments are hashable."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,6 +57,34 @@ class StageSummary:
     skipped: int
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class NotReadyError(OrganCamError):
+    """An earlier stage has to run first.
+
+    Args:
+        message: which one, and why.
+        stale: whether it has run, with other settings or on other files.
+    """
+
+    def __init__(self, message: str, *, stale: bool) -> None:
+        super().__init__(message)
+        self.stale = stale
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How the files of a plan stand.
+
+    Attributes:
+        current: id to sidecar of what the stage would make now, in the order of the plan.
+        unfit: id to ``missing`` or ``stale`` (made with other settings or from other files) of the rest.
+        damaged: id to sidecar of units whose outputs are gone or cut.
+    """
+
+    current: Mapping[str, dict[str, Any]]
+    unfit: Mapping[str, str]
+    damaged: Mapping[str, dict[str, Any]]
 
 
 @dataclass
@@ -38,6 +99,8 @@ class Run:
         shard: the part of the scans this process takes; None for all.
         failures: of all stages so far; a scan that failed takes no part in later stages.
         stages: all that this run goes through, so that an early one can refuse what a later one needs.
+        lost: scans with a damaged file that could not be made again, and why; they take no part in this stage.
+        notes: what was mended in this stage.
     """
 
     workflow: Workflow
@@ -47,6 +110,16 @@ class Run:
     shard: Shard | None = None
     failures: list[Failure] = field(default_factory=list)
     stages: tuple[str, ...] = ()
+    lost: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _makers: dict[Path, list[tuple[PlanMaker, tuple[Any, ...]]]] = field(default_factory=dict, repr=False)
+
+    def begin(self, failures: Iterable[Failure]) -> None:
+        """Before a stage: the failures of the stages before it; what was looked up for the last stage is forgotten."""
+        self.failures = list(failures)
+        self.lost, self.notes, self._makers = {}, [], {}
+        self._known.clear()
 
     def folder(self, *parts: str) -> Path:
         """A folder of the run directory, made if needed."""
@@ -54,31 +127,136 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def records(self) -> list[ScanRecord]:
-        """The scans of the manifest that no earlier stage failed on."""
+    def manifest(self) -> list[ScanRecord]:
+        """All scans of the run."""
         path = self.root / "manifest.csv"
         if not path.is_file():
             msg = f"{self.root} has no manifest.csv: run the ingest stage first"
             raise OrganCamError(msg)
-        failed = {failure.id for failure in self.failures if failure.kind != "unpaired"}
-        return [record for record in read_manifest(path) if record.scan_id not in failed]
+        return self.once("manifest", lambda: read_manifest(path))
+
+    def records(self, stage: str | None = None) -> list[ScanRecord]:
+        """The scans that got as far as a stage: no earlier one failed on them, and none of their files is lost.
+
+        Args:
+            stage: its name; None for the stage that runs.
+        """
+        earlier = STAGES[: STAGES.index(stage)] if stage else STAGES
+        failed = {failure.id for failure in self.failures if failure.kind != "unpaired" and failure.stage in earlier}
+        return [record for record in self.manifest() if record.scan_id not in failed | self.lost.keys()]
+
+    def chosen(self, stage: str, ids: Collection[str] | None) -> list[ScanRecord]:
+        """The records of the scans that a plan of a stage is about: those asked for, or all of this shard."""
+        wanted = None if ids is None else set(ids)
+        return [
+            record
+            for record in self.records(stage)
+            if (record.scan_id in wanted if wanted is not None else not self.shard or self.shard.takes(record.scan_id))
+        ]
+
+    def all_ids(self) -> frozenset[str]:
+        """Ids of the manifest: files of these scans stay when their scan cannot be read today."""
+        return frozenset(record.scan_id for record in self.manifest())
 
     def sidecars(self, ids: Iterable[str], *parts: str) -> dict[str, Mapping[str, Any]]:
-        """Sidecars in a folder of the run by scan id; scans without one are left out."""
+        """Sidecars in a folder of the run by scan id, whatever they were made from; scans without one are left out."""
         found = ((name, read_sidecar(self.root.joinpath(*parts), name)) for name in ids)
         return {name: sidecar for name, sidecar in found if sidecar is not None}
 
-    def scan_units(self) -> list[Unit]:
-        """A unit for every readable scan, for stages that work on the scan's own file."""
-        most = self.workflow.data.max_voxels
-        records = self.records()
+    def scan_units(self, stage: str, ids: Collection[str] | None = None) -> tuple[Unit, ...]:
+        """A unit for every scan, for stages that work on the scan's own file.
+
+        Raises:
+            OrganCamError: if a scan has not been looked at by the ingest stage.
+        """
+        records = self.chosen(stage, ids)
         scans = self.sidecars([record.scan_id for record in records], "scans")
-        contents = {name: scan["details"]["content"] for name, scan in scans.items()}
-        return [
+        absent = [record.scan_id for record in records if record.scan_id not in scans]
+        if absent:
+            msg = f"{_named(absent, 'scan')} of manifest.csv {_was(absent)} never read: run the ingest stage"
+            raise OrganCamError(msg)
+        contents, most = (
+            {name: scan["details"]["content"] for name, scan in scans.items()},
+            self.workflow.data.max_voxels,
+        )
+        return tuple(
             Unit(record.scan_id, {"scan": contents[record.scan_id]}, {"image": record.image, "max_voxels": most})
             for record in records
-            if record.scan_id in contents
-        ]
+        )
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, computed once a stage."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+    def plan(self, maker: PlanMaker, *arguments: Any) -> StagePlan:
+        """The plan of a stage, made once a stage."""
+        made: StagePlan = self.once((maker, arguments), lambda: maker(self, *arguments))
+        makers = self._makers.setdefault(made.spec.folder, [])
+        if (maker, arguments) not in makers:
+            makers.append((maker, arguments))
+        return made
+
+    def survey(self, maker: PlanMaker, *arguments: Any) -> Survey:
+        """How the files of a plan stand, each sidecar read once a stage."""
+        survey: Survey = self.once(
+            ("survey", maker, arguments), lambda: _survey(self.plan(maker, *arguments), self.lost)
+        )
+        return survey
+
+    def current(self, maker: PlanMaker, *arguments: Any) -> Mapping[str, dict[str, Any]]:
+        """Id to sidecar of what an earlier stage made, all of it as the workflow of now would make it.
+
+        Units that the stage failed on are left out; outputs that are gone or cut are made again.
+
+        Args:
+            maker: ``plan_<stage>``.
+            arguments: of the maker.
+
+        Raises:
+            NotReadyError: naming what is missing or stale, and the stage to run.
+        """
+        plan = self.plan(maker, *arguments)
+        survey = self.survey(maker, *arguments)
+        failed = {failure.id for failure in self.failures if failure.stage == plan.spec.name}
+        for state in ("missing", "stale"):
+            names = [name for name, found in survey.unfit.items() if found == state and name not in failed]
+            if names:
+                why = "" if state == "missing" else " (made with other settings, or from other files)"
+                msg = (
+                    f"{plan.what}: {_named(names, 'of them')} {_is(names)} {state}{why}: run the {plan.spec.name} stage"
+                )
+                raise NotReadyError(msg, stale=state == "stale")
+        if survey.damaged:
+            self._mend({maker: {arguments: list(survey.damaged)}})
+            return self.current(maker, *arguments)
+        return survey.current
+
+    def make(self, maker: PlanMaker, *arguments: Any) -> StageResult:
+        """Do the units of a plan that are not done, keep their failures, and remove what nobody asks for any more.
+
+        Where a file that they read is damaged, it is made again, and the units go on.
+        """
+        result = self._make(maker, arguments, None)
+        self.failures.extend(result.failed)
+        return result
+
+    def verify(self, files: Mapping[str, str]) -> None:
+        """Make sure that files of earlier stages hold what was written; damaged ones are made again.
+
+        Args:
+            files: path to content hash, of sidecars that `current` gave.
+
+        Raises:
+            DamagedFilesError: if they were made again and are other ones now, or could not be made.
+        """
+        damaged = find_damaged(files, self.executor)
+        if damaged:
+            self._mend(self._owners(damaged))
+            still = find_damaged({path: files[path] for path in damaged}, self.executor)
+            if still:
+                raise DamagedFilesError(still)
 
     def spread(
         self,
@@ -89,24 +267,145 @@ class Run:
         parameters: Mapping[str, Any],
         units: Sequence[Unit],
         timeout: float | None = None,
-        executor: Executor | None = None,
     ) -> StageResult:
-        """Run the units of a stage and keep their failures."""
+        """Run units of a stage that reads nothing of other stages, and keep their failures."""
         spec = StageSpec(stage, version, folder, work, parameters)
-        chosen = executor or self.executor
-        if chosen.name == "serial":
-            timeout = None  # it cannot interrupt itself
-        result = run_stage(
-            spec,
-            units,
-            chosen,
-            shard=self.shard,
-            progress=self.progress,
-            timeout=timeout,
-            logs=self.root / "logs",
-        )
+        plan = StagePlan(spec, tuple(units), stage, timeout=timeout)
+        result = self._go(plan)
         self.failures.extend(result.failed)
         return result
+
+    def _make(self, maker: PlanMaker, arguments: tuple[Any, ...], only: Collection[str] | None) -> StageResult:
+        first = self._attempt(maker, arguments, only)
+        if isinstance(first, StageResult):
+            damaged = [path for failure in first.failed for path in failure.files]
+            if not damaged:
+                return first
+        else:
+            damaged = first
+        self._mend(self._owners(damaged))
+        second = self._attempt(maker, arguments, only)
+        if not isinstance(second, StageResult):
+            raise DamagedFilesError(second)
+        failed = tuple(
+            replace(failure, kind="data", files=()) if failure.files else failure for failure in second.failed
+        )
+        before = set(first.skipped) if isinstance(first, StageResult) else set(second.skipped)
+        return replace(second, failed=failed, skipped=tuple(name for name in second.skipped if name in before))
+
+    def _attempt(
+        self, maker: PlanMaker, arguments: tuple[Any, ...], only: Collection[str] | None
+    ) -> StageResult | list[str]:
+        """The result, or the damaged files without which nothing could begin."""
+        plan = self.plan(maker, *arguments)
+        if only is None:
+            gone = retire_others(plan.spec.folder, plan.spec.name, plan.keep | {unit.id for unit in plan.units})
+            if gone:
+                logger.info("%s: %s removed, which nobody asks for any more", plan.spec.name, _named(gone, "unit"))
+        else:
+            plan = plan.only(only)
+        try:
+            return self._go(plan)
+        except DamagedFilesError as error:
+            return list(error.files)
+        finally:
+            self._forget(maker)
+
+    def _forget(self, maker: PlanMaker) -> None:
+        """Look again at what this stage made; what it was made from is as it was."""
+        for key in [key for key in self._known if isinstance(key, tuple) and maker in key]:
+            del self._known[key]
+
+    def _go(self, plan: StagePlan) -> StageResult:
+        with ExitStack() as stack:
+            executor = stack.enter_context(make_executor("serial")) if plan.in_process else self.executor
+            return run_stage(
+                plan.spec,
+                plan.units,
+                executor,
+                shard=None if plan.in_process else self.shard,
+                progress=self.progress,
+                timeout=plan.timeout if executor.name != "serial" else None,  # it cannot interrupt itself
+                logs=self.root / "logs",
+                shared=plan.shared,
+            )
+
+    def _owners(self, paths: Iterable[str]) -> dict[PlanMaker, dict[tuple[Any, ...], list[str]]]:
+        """Which units of which plans write some files.
+
+        Raises:
+            OrganCamError: for a file that no stage of this run would make.
+        """
+        owners: dict[PlanMaker, dict[tuple[Any, ...], list[str]]] = {}
+        for path in map(Path, paths):
+            found = None
+            for maker, arguments in self._makers.get(path.parent, []):
+                survey = self.survey(maker, *arguments)
+                sidecars = {**survey.current, **survey.damaged}
+                found = next((name for name, made in sidecars.items() if path.name in made["outputs"]), None)
+                if found is not None:
+                    units = owners.setdefault(maker, {}).setdefault(arguments, [])
+                    if found not in units:
+                        units.append(found)
+                    break
+            if found is None:
+                raise DamagedFilesError([str(path)])
+        return owners
+
+    def _mend(self, owners: Mapping[PlanMaker, Mapping[tuple[Any, ...], Sequence[str]]]) -> None:
+        """Make the outputs of units again from what they were made of; a scan for which that fails is lost."""
+        for maker, by_arguments in owners.items():
+            for arguments, ids in by_arguments.items():
+                spec = self.plan(maker, *arguments).spec
+                for name in ids:
+                    retire(spec.folder, read_sidecar(spec.folder, name, spec.sidecar), spec.sidecar)
+                place = spec.folder.relative_to(self.root).as_posix()
+                result = self._make(maker, arguments, ids)
+                made = [name for name in ids if name in result.done]
+                if made:
+                    note = f"{place}: damaged files of {_named(made, 'unit')} were made again"
+                    self.notes.append(note)
+                    logger.warning("%s", note)
+                scans = self.all_ids()
+                for failure in result.failed:
+                    reason = f"its file in {place} was damaged and could not be made again: {failure.reason}"
+                    if failure.id not in scans:
+                        msg = f"{failure.id}: {reason}"
+                        raise OrganCamError(msg)
+                    self.lost[failure.id] = reason
+        self._known.clear()
+
+
+def _survey(plan: StagePlan, lost: Collection[str]) -> Survey:
+    current: dict[str, dict[str, Any]] = {}
+    unfit: dict[str, str] = {}
+    damaged: dict[str, dict[str, Any]] = {}
+    for unit in plan.units:
+        state, sidecar = unit_state(plan.spec, unit)
+        if unit.id in lost:
+            continue
+        if state == "current" and sidecar is not None:
+            current[unit.id] = sidecar
+        elif state == "damaged" and sidecar is not None:
+            damaged[unit.id] = sidecar
+        else:
+            unfit[unit.id] = state
+    return Survey(current, unfit, damaged)
+
+
+def _named(names: Sequence[str], what: str) -> str:
+    """``12 scans (a, b, c ...)``."""
+    more = " ..." if len(names) > SHOWN else ""
+    plural = what if len(names) == 1 or " " in what else f"{what}s"
+    return f"{len(names)} {plural} ({', '.join(names[:SHOWN])}{more})"
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _was(names: Sequence[str]) -> str:
+    return "was" if len(names) == 1 else "were"
 
 
 def summarise(stage: str, *results: StageResult, notes: Iterable[str] = ()) -> StageSummary:

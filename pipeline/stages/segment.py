@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from ..data.readers import read_volume
 from ..data.volume import Volume
 from ..data.writers import write_nifti
 from ..errors import DataError
-from ..runner import Unit, WorkContext, write_csv_atomic
+from ..runner import StagePlan, StageSpec, Unit, WorkContext, write_csv_atomic
 from .external_masks import MaskFolder, mask_stamp, organs_from_mask
-from .run import Run, StageSummary, summarise
+from .run import Ids, Run, StageSummary, summarise
 
-__all__ = ["run_segment"]
+__all__ = ["plan_segment", "run_segment"]
 
 VERSION = 2
 
@@ -30,21 +31,28 @@ MAIN_MEASURES = ("right_lung_ml", "left_lung_ml", "heart_ml", "ratio", "height_m
 
 def run_segment(run: Run) -> StageSummary:
     """Segment every scan of the manifest, or take the masks of another tool."""
+    result = run.make(plan_segment)
+    names = tuple(record.scan_id for record in run.records())
+    # of several shards the last one finds all scans
+    rows = [_quality_row(name, sidecar) for name, sidecar in run.survey(plan_segment, names).current.items()]
+    write_csv_atomic(run.root / "organs" / "quality.csv", pd.DataFrame(rows))
+    flagged = sum(not row["ok"] for row in rows)
+    return summarise("segment", result, notes=[f"{flagged} scans flagged, see organs/quality.csv"] if flagged else [])
+
+
+def plan_segment(run: Run, ids: Ids | None = None) -> StagePlan:
+    """The organs of all scans, or of some."""
     settings = run.workflow.segment
     parameters: dict[str, Any] = {"method": settings.method, "png": settings.png}
     if settings.parts:
         parameters["parts"] = True
-    units = run.scan_units()
+    units = run.scan_units("segment", ids)
     if settings.external is not None:
         parameters["table"] = read_value_table(settings.label_table)
-        masks = MaskFolder(settings.external.absolute())
-        units = [_with_mask(unit, masks) for unit in units]
-    result = run.spread("segment", VERSION, run.folder("organs"), segment_scan, parameters, units, settings.timeout)
-    sidecars = run.sidecars([record.scan_id for record in run.records()], "organs")
-    rows = [_quality_row(name, sidecar) for name, sidecar in sidecars.items()]
-    write_csv_atomic(run.root / "organs" / "quality.csv", pd.DataFrame(rows))
-    flagged = sum(not row["ok"] for row in rows)
-    return summarise("segment", result, notes=[f"{flagged} scans flagged, see organs/quality.csv"] if flagged else [])
+        masks = run.once("external masks", partial(MaskFolder, settings.external.absolute()))
+        units = tuple(_with_mask(unit, masks) for unit in units)
+    spec = StageSpec("segment", VERSION, run.root / "organs", segment_scan, parameters)
+    return StagePlan(spec, units, "organ masks", run.all_ids(), timeout=settings.timeout)
 
 
 def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,20 +8,25 @@ from typing import Any
 
 from ..data.readers import read_volume
 from ..data.volume_store import to_stored, write_stored
-from ..runner import WorkContext
-from .run import Run, StageSummary, summarise
+from ..runner import StagePlan, StageSpec, WorkContext
+from .run import Ids, Run, StageSummary, summarise
 
-__all__ = ["run_store"]
+__all__ = ["plan_store", "run_store"]
 
 VERSION = 1
 
 
 def run_store(run: Run) -> StageSummary:
     """Store every scan of the manifest."""
+    return summarise("store", run.make(plan_store))
+
+
+def plan_store(run: Run, ids: Ids | None = None) -> StagePlan:
+    """The stored volumes of all scans, or of some."""
     settings = run.workflow.store
     parameters = {"spacing_mm": settings.spacing_mm, "clip_hu": settings.clip_hu}
-    result = run.spread("store", VERSION, run.folder("volumes"), store_scan, parameters, run.scan_units())
-    return summarise("store", result)
+    spec = StageSpec("store", VERSION, run.root / "volumes", store_scan, parameters)
+    return StagePlan(spec, run.scan_units("store", ids), "stored volumes", run.all_ids())
 
 
 def store_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from ..catalogue.targets import possible_organs as possible_in_catalogue
 from ..config import Workflow
 from ..data.records import ScanRecord, in_split
 from ..errors import ConfigError, OrganCamError
+from ..runner import output_hash
+from .parse import plan_parse
 from .run import Run
 
 __all__ = [
@@ -32,15 +34,11 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
     """Targets of the scans that have a report, in the order of the records: the 80 labels and those of a label table.
 
     Raises:
-        OrganCamError: if the parse stage has not run, or no scan has a report.
+        OrganCamError: if the parse stage has not run with the settings of now, or no scan has a report.
         ConfigError: if the label table does not fit.
     """
     own = own_labels(run.workflow)
-    path = run.root / "labels" / "labels_by_location.csv"
-    if not path.is_file():
-        msg = f"{run.root} has no labels/labels_by_location.csv: set data.reports and run the parse stage first"
-        raise OrganCamError(msg)
-    table = pd.read_csv(path, dtype={0: str}).set_index("report_id")
+    table: pd.DataFrame = run.once("labels by location", lambda: _read_cells(run))
     known = set(table.index)
     if not records:
         msg = "no scan got through the earlier stages: see failures.csv"
@@ -53,6 +51,16 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
     cells.index = pd.Index([record.scan_id for record in paired], name="scan_id")
     targets = region_targets(cells, fidelity=run.workflow.labels.fidelity)
     return targets.join(custom_targets(cells, own)) if own else targets
+
+
+def _read_cells(run: Run) -> pd.DataFrame:
+    """``labels_by_location.csv`` as the parse stage would write it now, one row a report."""
+    if run.workflow.data.reports is None:
+        msg = "data.reports is not set: without reports there are no labels to train or score on"
+        raise OrganCamError(msg)
+    path = run.root / "labels" / "labels_by_location.csv"
+    run.verify({str(path): output_hash(run.current(plan_parse)["reports"], path.name)})
+    return pd.read_csv(path, dtype={0: str}).set_index("report_id")
 
 
 def own_labels(workflow: Workflow) -> dict[str, OwnLabel]:
@@ -113,8 +121,8 @@ def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> d
     bits = possible_organs(run.workflow, names)
     possible = {name: [*organs, *(0,) * len(THIRDS)] for name, organs in zip(names, bits, strict=True)}
     targets = None
-    if (run.root / "labels" / "labels_by_location.csv").is_file():
-        targets = load_targets(run, run.records())
+    if run.workflow.data.reports is not None and (run.root / "labels" / "labels_by_location.csv").is_file():
+        targets = load_targets(run, run.records("regions"))
     shown: dict[str, dict[str, dict[str, Any]]] = {}
     for scan_id in scan_ids:
         shown[scan_id] = {name: {"places": at, "basis": "wherever it could lie"} for name, at in possible.items()}

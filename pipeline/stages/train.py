@@ -10,6 +10,7 @@ import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,29 @@ from ..engines import judge_on_validation, loader, train_model, training_transfo
 from ..errors import OrganCamError
 from ..geometry import FeatureGrid
 from ..losses import ClassAndMaskLoss, MaskLoss
-from ..runner import Unit, WorkContext, fingerprint_value, make_executor, write_text_atomic
+from ..runner import (
+    StagePlan,
+    StageSpec,
+    Unit,
+    WorkContext,
+    fingerprint_file,
+    fingerprint_value,
+    output_hash,
+    retire_others,
+    write_text_atomic,
+)
 from .grids import build_model, grids_of_models
+from .regions import plan_regions
 from .run import Run, StageSummary, summarise
+from .store import plan_store
 from .targets import load_targets, possible_organs, training_labels
 
-__all__ = ["AUROC_SLACK", "run_train"]
+__all__ = ["AUROC_SLACK", "plan_candidates", "plan_choice", "run_train"]
 
-VERSION = 1
+VERSION = 2
 AUROC_SLACK = 0.02
+RUNTIME = ("loader_workers", "cache_gb", "device")
+"""Settings of ``train`` that decide where and how fast, not what: a change of them trains nothing again."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,32 +66,54 @@ class Candidate:
 
 
 def run_train(run: Run) -> StageSummary:
-    """Train all candidates, then choose one for each model; a candidate goes on from its own checkpoints."""
-    data, data_key = _training_data(run)
-    grids = grids_of_models(run.workflow)
-    units = {candidate: _unit(run, candidate, grids[candidate.model], data, data_key) for candidate in _all(run)}
-    folder = run.folder("models", "candidates")
-    with make_executor("serial") as here:
-        executor = run.executor if run.workflow.train.parallel else here
-        trained = run.spread("train", VERSION, folder, train_candidate, {}, list(units.values()), executor=executor)
-        results = [trained]
-        for model in run.workflow.models:
-            done = {c: trained.done[c.id] for c in units if c.model == model and c.id in trained.done}
-            if done:
-                unit = Unit(
-                    model,
-                    {candidate.id: sidecar["key"] for candidate, sidecar in done.items()},
-                    {"folder": str(folder), "judged": [_judged(c, sidecar) for c, sidecar in done.items()]},
-                )
-                place = run.folder("models", model)
-                results.append(run.spread("train", VERSION, place, choose_candidate, {}, [unit], executor=here))
-    return summarise("train", *results)
+    """Train all candidates, then choose one for each model; a candidate goes on from its own checkpoints.
+
+    A model without any trained candidate is retired: what an earlier training left is removed.
+    """
+    results = [run.make(plan_candidates)]
+    _clear_checkpoints(run)
+    notes = []
+    for model in run.workflow.models:
+        results.append(run.make(plan_choice, model))
+        if not results[-1].done:
+            notes.append(f"models.{model}: training failed, so this model has no maps and no figures")
+    gone = _retire_dropped_models(run)
+    if gone:
+        notes.append(f"removed, because the workflow names them no more: {', '.join(gone)}")
+    return summarise("train", *results, notes=notes)
+
+
+def plan_candidates(run: Run) -> StagePlan:
+    """Every candidate of every model. Data and settings make the key; where they are computed on does not."""
+    grids = run.once("grids", lambda: grids_of_models(run.workflow))
+    data = _training_data(run)
+    units = tuple(_unit(run, candidate, grids[candidate.model], data) for candidate in _all(run))
+    spec = StageSpec("train", VERSION, run.root / "models" / "candidates", train_candidate)
+    alone = not run.workflow.train.parallel
+    return StagePlan(spec, units, "trained candidates", shared=data.files, in_process=alone)
+
+
+def plan_choice(run: Run, model: str) -> StagePlan:
+    """The chosen candidate of a model; no unit where training failed."""
+    candidates = [candidate for candidate in _all(run) if candidate.model == model]
+    trained = run.current(plan_candidates)
+    done = {candidate: trained[candidate.id] for candidate in candidates if candidate.id in trained}
+    spec = StageSpec("train", VERSION, run.root / "models" / model, choose_candidate)
+    if not done:
+        return StagePlan(spec, (), f"model {model}")
+    folder = run.root / "models" / "candidates"
+    needs = {str(folder / name): output_hash(sidecar, name) for sidecar in done.values() for name in sidecar["outputs"]}
+    judged = [_judged(candidate, sidecar) for candidate, sidecar in done.items()]
+    inputs = {Path(path).name: content for path, content in needs.items()} | {"judged": fingerprint_value(judged)}
+    labels = next(iter(done.values()))["details"]["labels"]
+    payload = {"folder": str(folder), "judged": judged, "labels": labels}
+    return StagePlan(spec, (Unit(model, inputs, payload, needs),), f"model {model}", in_process=True)
 
 
 def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Train one candidate; its weights, training curve and figures on the validation split."""
     del parameters
-    settings = TrainConfig.model_validate(payload["train"])
+    settings = TrainConfig.model_validate({**payload["train"], **payload["runtime"]})
     shown = InputConfig.model_validate(payload["input"])
     checkpoints = _own_folder(context.folder / f"{context.id}.checkpoints", payload["made_for"])
     torch.manual_seed(payload["seed"])
@@ -123,7 +160,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
         torch.save(state, path)
     with context.output(f"{context.id}.csv") as path:
         trained.log.frame().to_csv(path, index=False)
-    return {"labels": len(payload["labels"]), "epochs": len(trained.log.rows), **judged}
+    return {"labels": payload["labels"], "epochs": len(trained.log.rows), **judged}
 
 
 def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +174,7 @@ def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameter
     table = pd.DataFrame(judged).assign(chosen=[row is choice for row in judged]).drop(columns="id")
     with context.output("selection.csv") as path:
         table.to_csv(path, index=False)
-    return dict(choice)
+    return {**choice, "labels": payload["labels"]}
 
 
 def _best(judged: Sequence[Mapping[str, Any]]) -> int:
@@ -166,60 +203,105 @@ def _judged(candidate: Candidate, sidecar: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": candidate.id, "weight": candidate.weight, **{k: details[k] for k in ("auroc_median", "organ_iou")}}
 
 
-def _training_data(run: Run) -> tuple[dict[str, Any], str]:
-    """Items and labels of the training and validation scans, and the fingerprint of all they depend on."""
-    records = run.records()
+@dataclass(frozen=True)
+class TrainingData:
+    """The training and validation scans.
+
+    Attributes:
+        items: what training reads, one dictionary a scan.
+        labels: names of the network's outputs.
+        files: path to content hash of every stored volume and regions file.
+        contents: content hash of each item's volume, and of its regions on each grid.
+    """
+
+    items: list[dict[str, Any]]
+    labels: list[str]
+    files: dict[str, str]
+    contents: list[tuple[str, Mapping[str, str]]]
+
+
+def _training_data(run: Run) -> TrainingData:
+    failed = {failure.id for failure in run.failures if failure.stage == "train"}
+    records = [record for record in run.records("train") if record.scan_id not in failed]
     targets = load_targets(run, records)
     labels = training_labels(run, targets, records)
     chosen = targets.columns(labels)
-    wanted = [record for record in in_split(records, "train", "valid") if record.scan_id in targets.rows]
-    keys = _input_keys(run, wanted)
-    usable = [record for record in wanted if record.scan_id in keys]
+    usable = [record for record in in_split(records, "train", "valid") if record.scan_id in targets.rows]
     _require_both_splits(usable)
-    facts = [
-        {
-            "scan_id": record.scan_id,
+    ids = tuple(record.scan_id for record in usable)
+    volumes, regions = run.current(plan_store, ids), run.current(plan_regions, ids)
+    data = TrainingData([], list(labels), {}, [])
+    for record in usable:
+        name, row = record.scan_id, targets.rows[record.scan_id]
+        image, places = run.root / "volumes" / f"{name}.b2nd", run.root / "regions" / f"{name}.npz"
+        item = {
+            "scan_id": name,
             "split": record.split,
-            "label": chosen.present[targets.rows[record.scan_id]].tolist(),
-            "places": chosen.places[targets.rows[record.scan_id]].tolist(),
+            "label": chosen.present[row].tolist(),
+            "places": chosen.places[row].tolist(),
+            "image": str(image),
+            "regions": str(places),
         }
-        for record in usable
-    ]
-    items = [
-        {
-            **fact,
-            "image": str(run.root / "volumes" / f"{fact['scan_id']}.b2nd"),
-            "regions": str(run.root / "regions" / f"{fact['scan_id']}.npz"),
-        }
-        for fact in facts
-    ]
-    return {"items": items, "labels": list(labels)}, fingerprint_value([keys, facts, list(labels)])
+        data.items.append(item)
+        data.files[str(image)] = output_hash(volumes[name], image.name)
+        data.files[str(places)] = output_hash(regions[name], places.name)
+        data.contents.append((data.files[str(image)], regions[name]["details"]["grids"]))
+    return data
 
 
-def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: Mapping[str, Any], data_key: str) -> Unit:
+def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData) -> Unit:
     workflow = run.workflow
     mask_loss = workflow.models[candidate.model].mask_loss
+    train = workflow.training_of(candidate.model).model_dump(mode="json", exclude={"parallel"})
+    runtime = {name: train.pop(name) for name in RUNTIME}
     settings: dict[str, Any] = {
         "weight": candidate.weight,
         "network": workflow.network_of(candidate.model),
         "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight"}) if mask_loss else None,
-        "train": workflow.training_of(candidate.model).model_dump(mode="json", exclude={"parallel", "loader_workers"}),
+        "train": train,
         "input": workflow.input.model_dump(mode="json"),
         "seed": workflow.seed,
         "grid": grid.to_dict(),
     }
     if mask_loss is not None and mask_loss.absent == "outside":
-        settings["possible_organs"] = possible_organs(workflow, data["labels"])
-    key = fingerprint_value(settings)
-    payload = {**data, **settings, "made_for": fingerprint_value([data_key, key])}
-    return Unit(candidate.id, {"data": data_key, "settings": key}, payload)
+        settings["possible_organs"] = possible_organs(workflow, data.labels)
+    scans = [
+        [volume, grids[grid_key(grid)], *(item[name] for name in ("scan_id", "split", "label", "places"))]
+        for item, (volume, grids) in zip(data.items, data.contents, strict=True)
+    ]
+    inputs = {
+        "data": fingerprint_value([scans, data.labels]),
+        "settings": fingerprint_value({**settings, "network": _by_content(run, settings["network"])}),
+    }
+    payload = {"items": data.items, "labels": data.labels, **settings, "runtime": runtime}
+    return Unit(candidate.id, inputs, {**payload, "made_for": fingerprint_value(inputs)})
 
 
-def _input_keys(run: Run, records: Sequence[ScanRecord]) -> dict[str, list[str]]:
-    """Keys of stored volume and regions of every scan that has both."""
-    ids = [record.scan_id for record in records]
-    volumes, regions = run.sidecars(ids, "volumes"), run.sidecars(ids, "regions")
-    return {name: [volumes[name]["key"], regions[name]["key"]] for name in ids if name in volumes and name in regions}
+def _by_content(run: Run, network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network's options with the content of its file of first weights instead of the file's path."""
+    path = network.get("weights")
+    if path is None:
+        return dict(network)
+    return {**network, "weights": run.once(("weights", str(path)), lambda: fingerprint_file(str(path)))}
+
+
+def _clear_checkpoints(run: Run) -> None:
+    """Checkpoints of candidates that the workflow names no more."""
+    wanted = {f"{candidate.id}.checkpoints" for candidate in _all(run)}
+    for folder in (run.root / "models" / "candidates").glob("*.checkpoints"):
+        if folder.name not in wanted:
+            shutil.rmtree(folder)
+
+
+def _retire_dropped_models(run: Run) -> list[str]:
+    """Models that the workflow names no more; their files are removed."""
+    gone = []
+    for folder in sorted((run.root / "models").iterdir()):
+        if folder.is_dir() and folder.name not in {"candidates", *run.workflow.models}:
+            gone += retire_others(folder, "train", ())
+            with suppress(OSError):  # somebody's own files in it
+                folder.rmdir()
+    return gone
 
 
 def _require_both_splits(records: Sequence[ScanRecord]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import yaml
 from ..config import STAGES, Workflow
 from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..runner import (
+    Failure,
     Progress,
     RunDirectory,
     Shard,
@@ -120,7 +121,7 @@ def run_workflow(
                 continue
             started = time.monotonic()
             earlier = STAGES[: STAGES.index(name)]
-            run.failures = [failure for failure in read_failures(root) if failure.stage in earlier]
+            run.begin(failure for failure in read_failures(root) if failure.stage in earlier)
             try:
                 if name == "train":
                     require_enough_scans(run)
@@ -128,6 +129,8 @@ def run_workflow(
             except OrganCamError:  # what could not be done is told before the refusal that came of it
                 write_failures(root, name, [failure for failure in run.failures if failure.stage == name], shard)
                 raise
+            lost = (Failure(name, scan_id, reason, "data") for scan_id, reason in run.lost.items())
+            summary = replace(summary, failures=(*summary.failures, *lost), notes=(*summary.notes, *run.notes))
             write_failures(root, name, summary.failures, shard)
             seconds = time.monotonic() - started
             counts = {"done": summary.done, "skipped": summary.skipped, "failed": len(summary.failures)}

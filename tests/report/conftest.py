@@ -18,10 +18,18 @@ from organcam.data.region_store import write_regions
 from organcam.data.volume_store import write_stored
 from organcam.data.writers import write_nifti
 from organcam.geometry import FeatureGrid
-from organcam.runner import SilentProgress, make_executor, write_json_atomic
+from organcam.runner import SilentProgress, fingerprint_file, make_executor, write_json_atomic
 from organcam.segmentation.regions.bitmaps import organ_regions
+from organcam.stages.evaluate import plan_evaluate
+from organcam.stages.explain import plan_explain
+from organcam.stages.grids import grids_of_models
+from organcam.stages.parse import plan_parse
+from organcam.stages.regions import plan_regions
 from organcam.stages.report import run_report
 from organcam.stages.run import Run
+from organcam.stages.segment import plan_segment
+from organcam.stages.store import plan_store
+from organcam.stages.train import plan_candidates, plan_choice
 from organcam.workflow_file import parse_workflow
 
 SHAPE, SPACING = (28, 66, 80), (8.0, 5.0, 4.5)
@@ -75,12 +83,54 @@ def _build(folder: Path, name: str = "run", sentence: str = "A nodule in the rig
     _write_scans(root, wanted)
     if wanted["reports"]:
         _write_labels(root, sentence)
+        _write_models(root)
     if wanted["lesions"]:
         _write_lesions(folder)
     if wanted["evaluation"]:
         _write_evaluation(root, wanted["interventions"])
-        _write_models(root)
-    return Run(workflow, root, make_executor("serial"), SilentProgress())
+    run = Run(workflow, root, make_executor("serial"), SilentProgress())
+    if wanted["reports"] and wanted["organs"]:
+        settle(run, evaluation=wanted["evaluation"])
+    return run
+
+
+def settle(run: Run, *, evaluation: bool = True) -> None:
+    """Sidecars that say of every file there is that it is what the workflow of the run makes."""
+    place = {"shape": list(SHAPE), "affine": network_affine().tolist()}
+    for scan_id in SPLITS:
+        _sidecar(run.root / "scans", "ingest", scan_id, "", {"content": f"sha256:{scan_id}"})
+    flags = [{"name": "cut", "sentence": "the <left> lung is cut"}]
+    organs = {name: {"quality": {"ok": name != "s4", "flags": flags if name == "s4" else []}} for name in SPLITS}
+    grids = {grid_key(grid): "content" for grid in grids_of_models(run.workflow).values()}
+    judged = {"labels": list(LABELS), "auroc_median": 0.95, "organ_iou": 0.7, "epochs": 6}
+    makers: list[tuple[Any, ...]] = [
+        (plan_parse, (), {}),
+        (plan_segment, (), organs),
+        (plan_store, (), {name: {**place, "scan_shape": SHAPE, "scan_affine": place["affine"]} for name in SPLITS}),
+        (plan_regions, (), {name: {"rough": False, "grids": grids} for name in SPLITS}),
+        (plan_candidates, (), dict.fromkeys(("baseline", "masked-weight-5", "masked-weight-10"), judged)),
+        *((plan_choice, (model,), {model: judged}) for model in MODELS),
+        *((plan_explain, (model,), {}) for model in MODELS),
+        *([(plan_evaluate, (), {"evaluation": {"problems": [], "notes": []}})] if evaluation else []),
+    ]
+    for maker, arguments, details in makers:
+        plan = run.plan(maker, *arguments)
+        for unit in plan.units:
+            _sidecar(plan.spec.folder, plan.spec.name, unit.id, plan.spec.key(unit), details.get(unit.id, {}))
+    run.begin(run.failures)
+
+
+def _sidecar(folder: Path, stage: str, name: str, key: str, details: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    ours = {"reports": "*.csv", "evaluation": "*.csv"}.get(name, "*" if name in MODELS else f"{name}[._]*")
+    files = sorted(path for path in folder.glob(ours) if path.is_file() and path.suffix != ".json")
+    files += [folder / "summary.json"] if name == "evaluation" else []
+    outputs = {
+        path.name: {"bytes": path.stat().st_size, "sha256": fingerprint_file(path).removeprefix("sha256:")}
+        for path in files
+    }
+    document = {"stage": stage, "id": name, "key": key, "inputs": {"scan": name}, "outputs": outputs}
+    write_json_atomic(folder / f"{name}.json", {**document, "details": details})
 
 
 def _workflow(folder: Path, wanted: dict[str, Any]) -> Workflow:
@@ -94,6 +144,7 @@ def _workflow(folder: Path, wanted: dict[str, Any]) -> Workflow:
             "name": "small run",
             "data": data,
             "input": {"shape": list(GRID.input_shape)},
+            "network": {"backbone": "small", "head": "registered"},
             "models": {"baseline": {}, "masked": {"mask_loss": {"weight": [5, 10]}}},
             "report": {"scans": wanted.get("pages", 1), "labels": 2},
         }
@@ -111,19 +162,11 @@ def _write_scans(root: Path, wanted: dict[str, Any]) -> None:
     reports = wanted["reports"]
     rows = [
         {"scan_id": n, "image": f"{n}.nii.gz", "patient_id": n, "split": s, "report_id": n if reports else ""}
-        for n, s in SPLITS.items()
+        for n, s in {**SPLITS, **wanted.get("splits", {})}.items()
     ]
     pd.DataFrame(rows).to_csv(root / "manifest.csv", index=False)
     for position, name in enumerate(SPLITS):
         write_stored(root / "volumes" / f"{name}.b2nd", hu)
-        details = {
-            "shape": list(SHAPE),
-            "affine": affine.tolist(),
-            "scan_shape": list(SHAPE),
-            "scan_affine": affine.tolist(),
-        }
-        sidecar = {"id": name, "key": "k", "outputs": {}, "details": details}
-        write_json_atomic(root / "volumes" / f"{name}.json", sidecar)
         if wanted["organs"]:
             write_nifti(root / "organs" / f"{name}_organs.nii.gz", labels, affine)
         with (root / "regions" / f"{name}.npz").open("wb") as stream:
@@ -189,9 +232,14 @@ def _write_lesions(folder: Path) -> None:
 
 
 def _write_models(root: Path) -> None:
+    (root / "models" / "candidates").mkdir(parents=True)
+    for candidate in ("baseline", "masked-weight-5", "masked-weight-10"):
+        for ending in (".pt", ".csv"):
+            (root / "models" / "candidates" / f"{candidate}{ending}").write_text(candidate)
     for shift, model in enumerate(MODELS):
         folder = root / "models" / model
         folder.mkdir(parents=True)
+        (folder / "model.pt").write_text(model)
         epochs = np.arange(1, 7)
         table = {"epoch": epochs, "learning_rate": 1e-3, "train_loss": 1 / epochs, "valid_loss": 1.2 / epochs}
         pd.DataFrame({**table, "valid_auroc": 0.9 + 0.01 * shift}).to_csv(folder / "metrics.csv", index=False)

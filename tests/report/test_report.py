@@ -19,6 +19,7 @@ from organcam.report.scan_view import label_window
 from organcam.runner import Failure, write_json_atomic
 from organcam.stages.report import run_report
 from organcam.stages.run import Run
+from organcam.workflow_file import parse_workflow
 
 MakeRun = Callable[..., Run]
 HOSTILE = "<script>alert('x')</script> nodule & \"mass\""
@@ -157,20 +158,59 @@ def test_same_inputs_same_bytes_in_another_folder(reported_run: Run, make_run: M
 
 
 @pytest.mark.parametrize(
-    ("absent", "sentence"),
+    ("absent", "sentence", "explained"),
     [
-        ("reports", "no labels"),
-        ("interventions", "data.interventions"),
-        ("organs", "No segmentation was done"),
-        ("evaluation", "No model was evaluated"),
+        ("reports", "no labels", False),  # without them nothing is trained, and so nothing explained
+        ("interventions", "data.interventions", True),
+        ("organs", "No segmentation was done", False),
+        ("evaluation", "No model was evaluated", True),
     ],
 )
-def test_a_missing_piece_is_said_and_the_rest_is_there(make_run: MakeRun, absent: str, sentence: str) -> None:
+def test_a_missing_piece_is_said_and_the_rest_is_there(
+    make_run: MakeRun, absent: str, sentence: str, explained: bool
+) -> None:
     run = make_run(**{absent: False})
-    assert run_report(run).done == 2
+    assert run_report(run).done == 1 + explained
     pages = pages_of(run)
     assert sentence in pages["index.html"].text
-    assert "s3.html" in pages
+    assert ("s3.html" in pages) == explained
+    assert "Left out here" not in pages["index.html"].text
+
+
+@pytest.mark.parametrize(
+    ("section", "changed", "kept"),
+    [
+        ("segment", {"method": "reference"}, []),
+        ("train", {"epochs": 9}, ["organs-table"]),
+        ("explain", {"methods": ["hirescam"]}, ["organs-table", "training-table"]),
+        ("evaluate", {"fidelity": "reference"}, ["organs-table", "training-table"]),
+    ],
+)
+def test_results_of_other_settings_are_left_out_and_said(
+    make_run: MakeRun, section: str, changed: dict[str, object], kept: list[str]
+) -> None:
+    run = make_run()
+    document = run.workflow.document()
+    document[section] |= changed
+    run.workflow = parse_workflow(document)
+    run_report(run)
+    page = pages_of(run)["index.html"]
+    assert "models-table" not in page.tables
+    assert f"run the {section} stage" in page.text
+    assert [name for name in ("organs-table", "training-table") if name in page.tables] == kept
+    assert ("s3.html" in pages_of(run)) == (section == "evaluate")
+
+
+def test_a_damaged_map_is_named_and_costs_its_own_page_only(make_run: MakeRun) -> None:
+    run = make_run(pages=2)
+    path = run.root / "attention" / "masked" / "s3.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    summary = run_report(run)  # the models of this run cannot make it again: they are files of text
+    assert list(pages_of(run)) == ["index.html", "s4.html"]
+    (lost,) = summary.failures
+    assert (lost.stage, lost.id) == ("report", "s3")
 
 
 def test_without_lesions_the_scan_page_says_so(reported_run: Run, make_run: MakeRun) -> None:
@@ -200,9 +240,7 @@ def test_pages_of_an_earlier_choice_go_and_other_files_stay(make_run: MakeRun) -
 
 
 def test_scans_that_all_took_part_in_everything_carry_a_caution(make_run: MakeRun) -> None:
-    run = make_run()
-    manifest = pd.read_csv(run.root / "manifest.csv").assign(split="all")
-    manifest.to_csv(run.root / "manifest.csv", index=False)
+    run = make_run(splits=dict.fromkeys(["s1", "s2", "s3", "s4", "s5", "s6"], "all"))
     write_json_atomic(run.root / "run.json", {"stages": {"ingest": {"notes": ["two scans were <odd>"]}}})
     run_report(run)
     pages = pages_of(run)

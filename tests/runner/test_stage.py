@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -50,7 +51,8 @@ def test_sidecar_says_what_a_file_was_made_from(tmp_path):
     assert sidecar == read_sidecar(spec.folder, "003") == result.done["003"]
     assert sidecar["key"] == spec.key(units[3])
     assert sidecar["inputs"] == dict(units[3].inputs)
-    assert sidecar["outputs"] == {"003.txt": 3}  # "18\n"
+    content = hashlib.sha256(b"18\n").hexdigest()
+    assert sidecar["outputs"] == {"003.txt": {"bytes": 3, "sha256": content}}
     assert sidecar["details"] == {"value": 18}
     assert {"stage", "version", "id", "parameters_hash", "seconds", "organcam"} <= sidecar.keys()
 

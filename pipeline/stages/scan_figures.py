@@ -1,0 +1,151 @@
+"""From one scan's files to its figures: maps, regions and known lesions read, checked and reduced to a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..catalogue.targets import RegionTargets
+from ..data.network_input import grid_key
+from ..data.region_store import read_regions
+from ..evaluation import ScanFigures
+from ..metrics import organ_iou_curve
+from ..metrics.localization import energy_pointing, pointing_accuracy
+from ..metrics.organ_iou import THRESHOLDS
+from ..runner import DamagedFilesError, is_damaged
+from ..transforms import expand_regions
+from .attention_files import ScanAttention, read_attention
+from .lesions import Lesions
+
+__all__ = ["FigureReader"]
+
+
+@dataclass
+class FigureReader:
+    """Reads the files of one scan after another and keeps none of them.
+
+    Attributes:
+        root: the run directory.
+        maps: model -> scan -> content hash of its attention file.
+        regions: scan -> content hash of its regions file.
+        targets: which labels are present where.
+        places: scan -> details of its stored volume.
+        lesions: known ones, if there are any.
+        fidelity: of OrganIoU, see `EvaluateConfig`.
+        tolerance: cells by which a peak may miss a lesion.
+        damaged: files that are not what was written; their scans were passed over.
+        problems: scan -> why a figure of it could not be had.
+    """
+
+    root: Path
+    maps: Mapping[str, Mapping[str, str]]
+    regions: Mapping[str, str]
+    targets: RegionTargets
+    places: Mapping[str, Mapping[str, Any]]
+    lesions: Lesions | None
+    fidelity: str
+    tolerance: int
+    damaged: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def refuse_damaged(self) -> None:
+        """Stop where damaged files were met, all of them named.
+
+        Raises:
+            DamagedFilesError: if there were any.
+        """
+        if self.damaged:
+            raise DamagedFilesError(dict.fromkeys(self.damaged))
+
+    def curves(self, model: str, scan_id: str) -> Iterator[tuple[tuple[str, ...], str, NDArray, NDArray]]:
+        """Labels, method, present labels and OrganIoU at every threshold ``[M, T]``, for each method of a scan."""
+        read = self._read(model, scan_id)
+        if read is not None:
+            found, present, allowed = read
+            for method, attention in _tensors(found):
+                curve = self._curve(attention, allowed)
+                yield found.labels, method, present, curve
+
+    def figures(
+        self, model: str, split: str, scan_id: str, steps: Mapping[str, NDArray[np.intp]]
+    ) -> tuple[tuple[str, ...], ScanFigures] | None:
+        """Labels and figures of a scan at the chosen thresholds; None if the model lacks it.
+
+        Args:
+            model: which one.
+            split: the split that the scan is scored in.
+            scan_id: which one.
+            steps: method -> position of each label's threshold ``[M]``.
+        """
+        read = self._read(model, scan_id)
+        if read is None:
+            return None
+        found, present, allowed = read
+        lesion = self._lesion(scan_id, found)
+        overlap, pointing, energy = {}, {}, {}
+        for method, attention in _tensors(found):
+            chosen = np.take_along_axis(self._curve(attention, allowed), steps[method][:, None], axis=1)[:, 0]
+            overlap[method] = np.where(present, chosen, np.nan)
+            if lesion is not None:
+                hits = pointing_accuracy(attention, lesion, self.tolerance)[0].numpy()
+                share = energy_pointing(attention, lesion)[0].numpy()
+                pointing[method], energy[method] = hits, np.where(np.isnan(hits), np.nan, share)
+        return found.labels, ScanFigures(scan_id, split, present, found.scores, overlap, pointing, energy)
+
+    def logit(self, model: str, scan_id: str, label: str) -> float | None:
+        """The score of a label; None for a scan or label that the model lacks."""
+        found = self._maps(model, scan_id)
+        return float(found.scores[found.labels.index(label)]) if found and label in found.labels else None
+
+    def _read(self, model: str, scan_id: str) -> tuple[ScanAttention, NDArray[np.bool_], torch.Tensor] | None:
+        found = self._maps(model, scan_id)
+        path = self.root / "regions" / f"{scan_id}.npz"
+        if found is None or scan_id not in self.regions:
+            return None
+        if is_damaged((str(path), self.regions[scan_id])):
+            self.damaged.append(str(path))
+            return None
+        row, columns = self.targets.rows[scan_id], [self.targets.names.index(name) for name in found.labels]
+        bitmaps = torch.from_numpy(read_regions(path, grid_key(found.grid)))
+        allowed = expand_regions(bitmaps, torch.from_numpy(self.targets.places[row, columns]))
+        return found, self.targets.present[row, columns].astype(bool), allowed
+
+    def _maps(self, model: str, scan_id: str) -> ScanAttention | None:
+        content = self.maps[model].get(scan_id)
+        if content is None:
+            return None
+        try:
+            found = read_attention(self.root / "attention" / model / f"{scan_id}.npz", content)
+        except DamagedFilesError as error:
+            self.damaged += error.files
+            return None
+        if not all(np.isfinite(values).all() for values in (found.scores, *found.maps.values())):
+            self.problems[scan_id] = f"model {model}: its maps or scores hold NaN or infinity"
+            return None
+        return found
+
+    def _curve(self, attention: torch.Tensor, allowed: torch.Tensor) -> NDArray[np.float64]:
+        perfect: Literal["one", "zero"] = "zero" if self.fidelity == "reference" else "one"
+        curve: NDArray[np.float64] = organ_iou_curve(attention, allowed[None], THRESHOLDS, perfect)[0].numpy()
+        return curve
+
+    def _lesion(self, scan_id: str, found: ScanAttention) -> torch.Tensor | None:
+        if self.lesions is None or scan_id not in self.lesions:
+            return None
+        try:
+            share = self.lesions.occupancy(scan_id, found.labels, found.grid, self.places[scan_id])
+        except (OSError, ValueError) as error:
+            self.problems[scan_id] = f"its known lesions cannot be used: {error}"
+            return None
+        return torch.from_numpy(share)[None]
+
+
+def _tensors(found: ScanAttention) -> Iterator[tuple[str, torch.Tensor]]:
+    for method, values in found.maps.items():
+        yield method, torch.from_numpy(values)[None]
