@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
@@ -70,6 +70,20 @@ def test_without_fraction_there_is_no_ramp():
 def test_resumed_training_goes_on_where_it_was():
     whole, resumed = trained(fraction=0.5)[0], trained(fraction=0.5, start=5)[0]
     assert resumed == pytest.approx(whole[5:])
+
+
+def test_validation_in_the_middle_of_an_epoch_sees_the_final_weight():
+    loss = ClassAndMaskLoss(MaskLoss(), weight=8.0)
+    engine, seen = Engine(lambda *_: None), []
+    MaskLossRamp(loss, 1.0).attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda _: seen.append(loss.weight))
+    engine.run([0] * 4, max_epochs=1)
+    assert seen == [8.0, 8.0]
+
+
+def test_a_loss_without_weight_is_refused():
+    with pytest.raises(ValueError, match="BCEWithLogitsLoss has no weight"):
+        MaskLossRamp(nn.BCEWithLogitsLoss())
 
 
 def test_fraction_outside_is_refused():
