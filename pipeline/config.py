@@ -43,6 +43,7 @@ __all__ = [
     "SegmentConfig",
     "StoreConfig",
     "TrainConfig",
+    "TrainRuntime",
     "Workflow",
 ]
 
@@ -308,7 +309,20 @@ class MaskLossConfig(Section):
         return self
 
 
-class TrainConfig(Section):
+class TrainRuntime(Section):
+    """The part of `TrainConfig` that says where and how fast a network is trained, and decides nothing about it.
+
+    See `TrainConfig` for the meanings. Weights are the same bit for bit whatever the cache and the number of reading
+    processes; another device rounds in another way.
+    """
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    cache_gb: NonNegativeFloat = 2.0
+    loader_workers: int = Field(default=0, ge=0)
+    parallel: bool = False
+
+
+class TrainConfig(TrainRuntime):
     """How a network is trained.
 
     Attributes:
@@ -316,17 +330,21 @@ class TrainConfig(Section):
         batch_size: scans a step.
         optimizer: ``adamw``, or ``sgd`` with momentum 0.99 (published).
         learning_rate: peak rate of ``one_cycle``, or the constant one.
-        schedule: ``one_cycle`` or ``constant``.
+        schedule: ``one_cycle`` or ``constant``. ``one_cycle`` also moves the first beta of ``adamw``, from 0.95 to 0.85
+            at the peak and back, as PyTorch does; the momentum of ``sgd`` is left alone.
         weight_decay: as the optimiser defines it.
         gradient_clip: largest gradient norm; null for none.
         augment: the published flips and rotations by 90 degrees.
         keep: weights that are explained: of the ``last`` epoch, or the ``best`` by validation loss.
-        patience: epochs without a better validation loss before stopping; null for never.
+        patience: epochs without a better validation loss before stopping, looked at where the validation split is;
+            null for never. A validation loss that is not finite is worse than any other.
         validate_every: epochs from one look at the validation split to the next; the last epoch is always looked at.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        amp: mixed precision on a GPU.
-        cache_gb: volumes stay in memory when the training split fits into this much.
-        loader_workers: processes that read volumes ahead; 0 reads in the training process.
+        amp: mixed precision: ``float16`` (with a scaled loss) or ``bfloat16`` on any device; true is ``float16`` on a
+            GPU and nothing on a CPU.
+        cache_gb: volumes stay in memory, as int16, when the training split fits into this much.
+        loader_workers: processes that read volumes ahead, where they do not stay in memory; 0 reads in the training
+            process.
         parallel: whether models are trained side by side in the run's worker processes, one thread each: quicker for
             several small ones on a CPU. Otherwise one after another, with all cores or on the GPU.
     """
@@ -342,11 +360,7 @@ class TrainConfig(Section):
     keep: Literal["last", "best"] = "last"
     patience: PositiveInt | None = None
     validate_every: PositiveInt = 1
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    amp: bool = False
-    cache_gb: NonNegativeFloat = 2.0
-    loader_workers: int = Field(default=0, ge=0)
-    parallel: bool = False
+    amp: bool | Literal["float16", "bfloat16"] = False
 
 
 class ModelConfig(Section):

@@ -1,18 +1,24 @@
 """Assembling and running MONAI trainers."""
 
-from .judge import judge_on_validation
-from .loaders import image_transforms, loader, prepare_batch, training_transforms
-from .train_model import TrainedModel, choose_device, train_model
+from .device import choose_device
+from .loaders import ScanDataset, image_transforms, loader, prepare_batch, training_transforms
+from .progress import TrainedModel
+from .step import TrainingLoss, TrainingStep
+from .train_model import train_model
 from .training_log import TrainingLog
+from .validation import validate
 
 __all__ = [
+    "ScanDataset",
     "TrainedModel",
     "TrainingLog",
+    "TrainingLoss",
+    "TrainingStep",
     "choose_device",
     "image_transforms",
-    "judge_on_validation",
     "loader",
     "prepare_batch",
     "train_model",
     "training_transforms",
+    "validate",
 ]

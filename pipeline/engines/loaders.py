@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal
 
+import ignite.distributed as idist
+import numpy as np
 import torch
 from monai.data import CacheDataset, DataLoader, Dataset, DistributedSampler
 from monai.transforms import Compose, Transform
 
 from ..config import InputConfig, TrainConfig
 from ..transforms import (
+    HUWindow,
     HUWindowd,
     LoadRegionsd,
     LoadStoredd,
@@ -19,76 +22,184 @@ from ..transforms import (
     SlabStackd,
     expand_regions,
 )
+from .device import choose_device
 
-__all__ = ["image_transforms", "loader", "prepare_batch", "training_transforms"]
+__all__ = ["Layout", "ScanDataset", "image_transforms", "loader", "prepare_batch", "training_transforms"]
 
-BYTES_PER_VOXEL = 4  # float32 after the window
+Layout = Literal["slabs", "volume"]
+"""What a network takes: slabs of three slices ``[B, S, 3, H, W]``, or the volume ``[B, 1, D, H, W]``."""
 
-
-def image_transforms(settings: InputConfig) -> list[Transform]:
-    """Stored volume to network input ``[S, 3, H, W]``, the same for training and explaining."""
-    return [
-        LoadStoredd("image"),
-        PadOrCropAird("image", shape=settings.shape),
-        HUWindowd("image", lower=settings.window_hu[0], upper=settings.window_hu[1]),
-        SlabStackd("image"),
-    ]
+BYTES_PER_VOXEL = 2  # int16 HU; the window is applied to the batch
 
 
-def training_transforms(settings: InputConfig, grid: str, augment: bool) -> Compose:
-    """A scan item to ``image`` and ``regions`` (bool ``[R, S, h, w]``), from which a batch gets its allowed cells.
+def image_transforms(settings: InputConfig, layout: Layout = "slabs") -> list[Transform]:
+    """Stored volume to network input: ``[S, 3, H, W]`` or ``[1, D, H, W]``, windowed float32."""
+    window = HUWindowd("image", lower=settings.window_hu[0], upper=settings.window_hu[1])
+    return [*_stored_transforms(settings, layout), window]
+
+
+def training_transforms(settings: InputConfig, grid: str, augment: bool, layout: Layout = "slabs") -> Compose:
+    """A scan item to what `prepare_batch` takes.
+
+    The image stays int16 HU with its window beside it: a cache holds twice as many scans, half as much goes to the
+    device, and the values that the network sees are those of `image_transforms`.
 
     Args:
         settings: what the network sees.
         grid: key of its feature grid in the regions files.
         augment: the published random flips and rotations, image and regions alike.
+        layout: what the network takes.
+
+    Returns:
+        A transform whose item has ``image``, ``window_hu`` ``[2]`` and ``regions`` (bool ``[R, *grid]``), from which a
+        batch gets its allowed cells.
     """
     steps: list[Transform] = [
-        *image_transforms(settings),
+        *_stored_transforms(settings, layout),
+        _KeepInHU(settings.window_hu),
         LoadRegionsd("regions", grid=grid),
     ]
     if augment:
-        steps.append(RandFlipRotated(keys=("image", "regions")))
+        image_layout: Literal["slabs", "channels"] = "slabs" if layout == "slabs" else "channels"
+        steps.append(RandFlipRotated(keys=("image", "regions"), layout=(image_layout, "channels")))
     return Compose(steps)
 
 
 def loader(
-    items: Sequence[dict[str, Any]], transform: Compose, settings: TrainConfig, voxels: int, seed: int, shuffle: bool
+    items: Sequence[dict[str, Any]],
+    transform: Compose,
+    settings: TrainConfig,
+    voxels: int,
+    seed: int,
+    shuffle: bool,
 ) -> DataLoader:
-    """Batches of the items.
+    """Batches of the items; under ``torchrun`` those of this process.
+
+    Which scans come together, in which order and with which random flips depends on ``seed`` and the epoch alone: not
+    on the cache, the number of reading processes, or whether the training was interrupted.
 
     Args:
         items: one dictionary a scan, as `training_transforms` expects.
         transform: applied to each item.
-        settings: batch size, worker processes and how much may stay in memory.
+        settings: batch size, how much may stay in memory, reading processes (which scans in memory do not need) and
+            device.
         voxels: of one network input, to know whether all of them fit.
-        seed: of the order.
-        shuffle: a new order each epoch; it depends on seed and epoch only, so a resumed run sees the same one.
+        seed: of order and augmentation.
+        shuffle: a new order each epoch, for training; otherwise the items' own, each exactly once.
     """
     fits = len(items) * voxels * BYTES_PER_VOXEL <= settings.cache_gb * 1e9
-    dataset = (
+    scans = (
         CacheDataset(list(items), transform, num_workers=1, progress=False, copy_cache=False)
         if fits
         else Dataset(list(items), transform)
     )
+    dataset = ScanDataset(scans, transform, seed)
     return DataLoader(
         dataset,
         batch_size=settings.batch_size,
-        sampler=DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=shuffle, seed=seed),
+        sampler=_EpochSampler(
+            dataset,
+            num_replicas=idist.get_world_size(),
+            rank=idist.get_rank(),
+            shuffle=shuffle,
+            seed=seed,
+            even_divisible=shuffle,  # in training all processes make the same number of steps
+        ),
         num_workers=0 if fits else settings.loader_workers,
-        pin_memory=settings.device.startswith("cuda"),
+        pin_memory=choose_device(settings.device).type == "cuda",
     )
 
 
 def prepare_batch(
-    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+    batch: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """A batch as MONAI's engines want it: inputs, and a dictionary of targets for the loss.
 
-    The allowed cells of all labels are made here, on the device, from a few bitmaps (``regions``) and nine bits a label
-    (``places``); a loader that brings ``allowed`` itself is taken as it is.
+    An image in HU is windowed here, on the device, by the ``window_hu`` ``[B, 2]`` beside it; without that entry it is
+    taken as it is. The allowed cells of all labels are made here too, from a few bitmaps (``regions``) and nine bits a
+    label (``places``); a batch may bring ``allowed`` itself, or have no regions at all, for a loss that needs none.
     """
+    image = batch["image"].to(device, non_blocking=non_blocking)
+    if "window_hu" in batch:
+        image = _windowed(image, batch["window_hu"])
     wanted = ("label", "allowed") if "allowed" in batch else ("label", "regions", "places")
-    moved = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted}
-    allowed = moved["allowed"] if "allowed" in moved else expand_regions(moved["regions"], moved["places"])
-    return batch["image"].to(device, non_blocking=non_blocking), {"label": moved["label"], "allowed": allowed}
+    targets = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted if key in batch}
+    if "regions" in targets and "places" in targets:
+        targets["allowed"] = expand_regions(targets["regions"], targets["places"])
+    return image, {key: targets[key] for key in ("label", "allowed") if key in targets}
+
+
+class ScanDataset(torch.utils.data.Dataset[Any]):
+    """Items whose random transforms are drawn anew from seed, epoch and index for each of them.
+
+    MONAI draws from one stream for the whole data set, and in another way in each reading process, so that the number
+    of processes would change the weights.
+
+    Args:
+        scans: data set that applies ``transform``.
+        transform: its transform, random or not.
+        seed: of all draws.
+
+    Attributes:
+        epoch: set by the sampler.
+    """
+
+    def __init__(self, scans: Dataset, transform: Compose, seed: int) -> None:
+        self.scans = scans
+        self.transform = transform
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def __getitem__(self, index: int) -> Any:
+        # mixed, so that neighbouring epochs and scans have nothing in common
+        mixed = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)
+        self.transform.set_random_state(seed=int(mixed[0]))
+        return self.scans[index]
+
+
+class _EpochSampler(DistributedSampler):
+    """MONAI's trainer tells the sampler each epoch; this one passes it on to the augmentation."""
+
+    dataset: ScanDataset
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.dataset.epoch = epoch
+
+
+class _KeepInHU(Transform):
+    """The image in memory of its own (a crop would keep the whole volume alive in a cache), its window beside it."""
+
+    def __init__(self, window_hu: tuple[float, float]) -> None:
+        self.window_hu = torch.tensor(window_hu, dtype=torch.float64)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        return {
+            **data,
+            "image": data["image"].clone(memory_format=torch.contiguous_format),
+            "window_hu": self.window_hu,
+        }
+
+
+def _stored_transforms(settings: InputConfig, layout: Layout) -> list[Transform]:
+    """Stored volume to the network's shape, in HU."""
+    shape: list[Transform] = [LoadStoredd("image"), PadOrCropAird("image", shape=settings.shape)]
+    return [*shape, SlabStackd("image")] if layout == "slabs" else [*shape, _WithoutMetadata()]
+
+
+class _WithoutMetadata(Transform):
+    """A plain tensor: an affine would travel through the network, and be wrong for a feature map."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        return {**data, "image": data["image"].as_tensor()}
+
+
+def _windowed(image: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+    """HU ``[B, ...]`` as float32, each item by its window ``[B, 2]``; usually it is the same for all."""
+    limits = windows.tolist()
+    if all(window == limits[0] for window in limits):
+        return HUWindow(*limits[0])(image)
+    return torch.stack([HUWindow(*window)(item) for item, window in zip(image, limits, strict=True)])

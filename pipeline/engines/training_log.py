@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -20,9 +21,17 @@ class TrainingLog:
         self.rows.append({key: float(value) for key, value in values.items()})
 
     def best(self, column: str) -> int | None:
-        """Index of the row with the smallest value of a column; the earliest of equals, None where no row has one."""
-        rows = [index for index, row in enumerate(self.rows) if column in row]
-        return min(rows, key=lambda index: self.rows[index][column]) if rows else None
+        """Index of the row with the smallest value of a column, the earliest of equals.
+
+        A value that is NaN or infinite is worse than any number; None where no row has a number.
+        """
+        rows = [index for index, row in enumerate(self.rows) if math.isfinite(row.get(column, math.nan))]
+        return min(rows, key=lambda index: self.rows[index][column], default=None)
+
+    def since_best(self, column: str) -> int:
+        """Rows after the best one; all of them where none has a number."""
+        best = self.best(column)
+        return len(self.rows) if best is None else len(self.rows) - 1 - best
 
     def frame(self) -> pd.DataFrame:
         """The rows as a table."""

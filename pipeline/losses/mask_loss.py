@@ -135,6 +135,11 @@ class ClassAndMaskLoss(_Loss):
         self.mask_loss = mask_loss
         self.weight = weight
 
+    @property
+    def needs_attention(self) -> bool:
+        """Whether the prediction must hold attention: only for a mask loss."""
+        return self.mask_loss is not None
+
     def parts(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The unweighted parts: "class", and "mask" where there is a mask loss.
 

@@ -21,7 +21,7 @@ import torch
 from ..config import InputConfig, MaskLossConfig, TrainConfig
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
-from ..engines import judge_on_validation, loader, train_model, training_transforms
+from ..engines import loader, train_model, training_transforms
 from ..errors import OrganCamError
 from ..geometry import FeatureGrid
 from ..losses import ClassAndMaskLoss, MaskLoss
@@ -151,10 +151,10 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
         folder=checkpoints,
         ramp=ramp,
         seed=payload["seed"],
+        organ_iou=True,
         on_epoch=tell,
     )
-    network.load_state_dict(trained.weights)
-    judged = judge_on_validation(network, batches["valid"], settings)
+    judged = {name: trained.figures[f"valid_{name}"] for name in ("auroc_median", "organ_iou")}
     state = {"weights": trained.weights, **{key: payload[key] for key in ("labels", "network", "input", "grid")}}
     with context.output(f"{context.id}.pt") as path:
         torch.save(state, path)

@@ -1,161 +1,248 @@
 """Training on a few made-up scans: it learns, resumes to the same weights, stops when told to."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, DistributedSampler
+from monai.networks.nets import Classifier
 from monai.transforms import Compose
+from torch import nn
 
-from organcam.config import InputConfig, TrainConfig
-from organcam.data.region_store import write_regions
-from organcam.data.volume_store import write_stored
-from organcam.engines import choose_device, judge_on_validation, loader, train_model, training_transforms
-from organcam.engines.loaders import prepare_batch
-from organcam.errors import ConfigError
+from organcam.config import TrainConfig
+from organcam.engines import choose_device, train_model
+from organcam.errors import ConfigError, OrganCamError
 from organcam.losses import ClassAndMaskLoss, MaskLoss
-from organcam.networks import AxialNet
-from organcam.segmentation.regions.bitmaps import bitmaps_of_occupancy
-
-SHAPE = (6, 16, 16)
-GRID = "2x2x2-test"
 
 
-def make_items(folder: Path, count: int) -> list[dict]:
-    """Label 0 is a bright block in the right half (allowed there), label 1 has nothing to see."""
-    rng = np.random.default_rng(0)
-    items = []
-    for number in range(count):
-        present = number % 2
-        volume = rng.normal(-800, 20, SHAPE).astype(np.int16)
-        if present:
-            volume[2:4, 4:8, 2:6] = 100
-        write_stored(folder / f"{number}.b2nd", volume)
-        occupancy = np.zeros((3, 2, 2, 2), np.float32)
-        occupancy[0, ..., 0], occupancy[1, ..., 1] = 1, 1
-        with (folder / f"{number}.npz").open("wb") as stream:
-            write_regions(stream, {GRID: bitmaps_of_occupancy(occupancy, 0.25)})
-        items.append(
-            {
-                "scan_id": str(number),
-                "image": str(folder / f"{number}.b2nd"),
-                "regions": str(folder / f"{number}.npz"),
-                "label": torch.tensor([present, 0], dtype=torch.float32),
-                "places": torch.tensor([[present, 0, 0], [0, 0, 0]], dtype=torch.uint8),
-            }
-        )
-    return items
+class StopNow(Exception):
+    pass
 
 
-@pytest.fixture
-def items(tmp_path) -> list[dict]:
-    return make_items(tmp_path, 8)
-
-
-def build(items, settings: TrainConfig, seed: int = 0, cached: bool = True):
-    shown = InputConfig(shape=SHAPE)
-    steps = training_transforms(shown, GRID, augment=settings.augment)
-    if not cached:
-        settings = settings.model_copy(update={"cache_gb": 0.0})
-    loaders = tuple(loader(items, steps, settings, 6 * 16 * 16, seed, shuffle) for shuffle in (True, False))
-    torch.manual_seed(seed)
-    network = AxialNet(2, backbone="small", input_shape=SHAPE, head_channels=(4,), head_kernel=1)
-    return network, loaders
-
-
-def train(items, folder, settings, loss=None, **options):
-    network, loaders = build(items, settings)
-    return train_model(network, loss or ClassAndMaskLoss(), loaders, settings, folder=folder, **options)
-
-
-def test_it_learns_what_can_be_seen(items, tmp_path):
-    settings = TrainConfig(epochs=15, batch_size=4, learning_rate=1e-2, device="cpu")
-    done = train(items, tmp_path / "m", settings, ClassAndMaskLoss(MaskLoss(), weight=1.0), ramp=0.3)
-    assert done.log.rows[-1]["train_loss"] < 0.5 * done.log.rows[0]["train_loss"]
-    network, loaders = build(items, settings)
-    network.load_state_dict(done.weights)
-    judged = judge_on_validation(network, loaders[1], settings)
-    assert judged["auroc_median"] == 1.0
-    assert judged["organ_iou"] > 0.9
-
-
-@pytest.mark.parametrize("augment", [False, True])
-def test_stopped_after_two_epochs_it_ends_at_the_same_weights(items, tmp_path, augment):
-    settings = TrainConfig(epochs=4, batch_size=3, device="cpu", augment=augment)
-
-    class Stop(Exception):
-        pass
-
+def stop_at(last):
     def stop(epoch, figures):
-        if epoch == 3:
-            raise Stop
+        if epoch == last:
+            raise StopNow
 
-    whole = train(items, tmp_path / "whole", settings)
-    with pytest.raises(Stop):
-        train(items, tmp_path / "parts", settings, on_epoch=stop)
-    (tmp_path / "parts" / "checkpoint_9.pt").write_bytes(b"cut off by a kill")
-    resumed = train(items, tmp_path / "parts", settings)
+    return stop
+
+
+def equal(weights, others) -> bool:
+    return all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+def test_it_learns_what_can_be_seen(train, tmp_path):
+    settings = TrainConfig(epochs=15, batch_size=4, learning_rate=1e-2, device="cpu")
+    loss = ClassAndMaskLoss(MaskLoss(), weight=1.0)
+    done = train(tmp_path / "m", settings, loss, ramp=0.3, organ_iou=True)
+    assert done.log.rows[-1]["train_loss"] < 0.5 * done.log.rows[0]["train_loss"]
+    assert done.epoch == 15
+    assert done.figures["valid_auroc_median"] == 1.0
+    assert done.figures["valid_organ_iou"] > 0.9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"augment": True},
+        {"keep": "best", "validate_every": 2},
+        {"amp": "bfloat16"},
+        {"optimizer": "sgd", "cache_gb": 0.0},
+    ],
+    ids=str,
+)
+def test_stopped_after_two_epochs_it_ends_at_the_same_weights(train, tmp_path, options):
+    settings = TrainConfig(epochs=4, batch_size=3, device="cpu", **options)
+    whole = train(tmp_path / "whole", settings)
+    with pytest.raises(StopNow):
+        train(tmp_path / "parts", settings, on_epoch=stop_at(3))
+    resumed = train(tmp_path / "parts", settings)
     assert [row["epoch"] for row in resumed.log.rows] == [1, 2, 3, 4]
     assert resumed.log.rows == whole.log.rows
-    for name, value in whole.weights.items():
-        assert torch.equal(value, resumed.weights[name]), name
+    assert resumed.epoch == whole.epoch
+    assert equal(whole.weights, resumed.weights)
 
 
-def test_a_finished_training_is_not_trained_further(items, tmp_path):
+def test_a_finished_training_is_not_trained_further(train, tmp_path):
     settings = TrainConfig(epochs=2, batch_size=4, device="cpu")
-    first = train(items, tmp_path / "m", settings)
+    first = train(tmp_path / "m", settings)
     told = []
-    second = train(items, tmp_path / "m", settings, on_epoch=lambda epoch, figures: told.append(epoch))
+    second = train(tmp_path / "m", settings, on_epoch=lambda epoch, figures: told.append(epoch))
     assert told == []
-    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    assert equal(first.weights, second.weights)
+    assert second.figures == first.figures
 
 
-def test_patience_ends_training_and_the_best_epoch_is_kept(items, tmp_path):
+def test_weights_of_the_best_epoch_are_kept(build, tmp_path):
+    settings = TrainConfig(epochs=30, batch_size=8, learning_rate=0.5, schedule="constant", keep="best", patience=3)
+    network, loaders = build(settings)
+    after = {}
+
+    def remember(epoch, figures):
+        after[epoch] = {name: value.clone() for name, value in network.state_dict().items()}
+
+    done = train_model(network, ClassAndMaskLoss(), loaders, settings, folder=tmp_path / "m", on_epoch=remember)
+    losses = {row["epoch"]: row["valid_loss"] for row in done.log.rows}
+    best = min(losses, key=losses.get)
+    assert best < max(after)  # this training gets worse after it
+    assert done.epoch == best
+    assert done.figures["valid_loss"] == losses[best]
+    assert equal(done.weights, after[best])
+    assert not equal(done.weights, after[max(after)])
+    assert len(losses) == min(best + 3, 30)
+
+
+def test_patience_looks_only_where_the_validation_split_was_looked_at(train, tmp_path):
     settings = TrainConfig(
-        epochs=30, batch_size=8, learning_rate=0.5, schedule="constant", keep="best", patience=3, device="cpu"
+        epochs=30, batch_size=8, learning_rate=0.5, schedule="constant", patience=2, validate_every=3, device="cpu"
     )
-    done = train(items, tmp_path / "m", settings)
-    rows = done.log.rows
-    best = min(range(len(rows)), key=lambda row: rows[row]["valid_loss"])
-    assert len(rows) == min(best + 1 + 3, 30)
+    rows = train(tmp_path / "m", settings).log.rows
+    seen = [row["valid_loss"] for row in rows if "valid_loss" in row]
+    assert "valid_loss" in rows[-1]
+    assert seen[-1] > min(seen)
 
 
-def test_validation_is_looked_at_as_often_as_asked_and_at_the_end(items, tmp_path):
-    done = train(items, tmp_path / "m", TrainConfig(epochs=5, batch_size=4, device="cpu", validate_every=3))
+def test_validation_is_looked_at_as_often_as_asked_and_at_the_end(train, tmp_path):
+    done = train(tmp_path / "m", TrainConfig(epochs=5, batch_size=4, device="cpu", validate_every=3))
     assert [row["epoch"] for row in done.log.rows if "valid_loss" in row] == [3, 5]
 
 
-def test_order_of_scans_follows_seed_and_epoch_only(items):
-    def order(seed, epoch):
-        _, (batches, _) = build(items, TrainConfig(device="cpu"), seed)
-        batches.sampler.set_epoch(epoch)
-        return [batch["scan_id"][0] for batch in batches]
+class Recording(ClassAndMaskLoss):
+    """Remembers the weight of each training iteration and of each validation."""
 
-    assert order(0, 1) == order(0, 1)
-    assert order(0, 1) != order(0, 2)
-    assert order(0, 1) != order(1, 1)
-    assert sorted(order(0, 1)) == sorted(item["scan_id"] for item in items)
+    def forward(self, prediction, target):
+        self.seen = [*getattr(self, "seen", []), (torch.is_grad_enabled(), self.weight)]
+        return super().forward(prediction, target)
 
 
-def test_cached_and_read_each_time_give_the_same_batches(items):
-    for a, b in zip(
-        build(items, TrainConfig(device="cpu"))[1][1],
-        build(items, TrainConfig(device="cpu"), cached=False)[1][1],
-        strict=True,
-    ):
-        torch.testing.assert_close(a["image"], b["image"])
-        assert torch.equal(a["regions"], b["regions"])
+def test_the_mask_loss_rises_over_its_share_of_the_training(train, tmp_path):
+    loss = Recording(MaskLoss(), weight=8.0)
+    train(tmp_path / "m", TrainConfig(epochs=4, batch_size=4, device="cpu"), loss, ramp=0.5)
+    assert [weight for training, weight in loss.seen if training] == [0.0, 2.0, 4.0, 6.0, 8.0, 8.0, 8.0, 8.0]
+    assert {weight for training, weight in loss.seen if not training} == {8.0}
 
 
-def test_allowed_cells_of_an_item_are_where_its_organ_is(items):
-    _, (_, batches) = build(items, TrainConfig(device="cpu", batch_size=2))
-    batch = next(iter(batches))
-    assert batch["image"].shape == (2, 2, 3, 16, 16)
-    allowed = prepare_batch(batch, torch.device("cpu"))[1]["allowed"]
-    assert allowed[1, 0, ..., 0].all()  # present, right lung
-    assert not allowed[1, 0, ..., 1].any()
-    assert not allowed[0].any()  # absent: nowhere
+def test_a_ramp_of_a_loss_without_weight_is_refused(train, tmp_path):
+    with pytest.raises(ValueError, match="no weight"):
+        train(tmp_path / "m", TrainConfig(device="cpu"), lambda p, t: p["logits"].mean(), ramp=0.3)
+
+
+def test_any_network_and_any_loss_of_prediction_and_target(build, tmp_path):
+    """A MONAI network on whole volumes, which knows nothing of attention, with a loss of PyTorch."""
+    settings = TrainConfig(epochs=2, batch_size=4, device="cpu")
+    _, loaders = build(settings, layout="volume")
+    network = Classifier(in_shape=(1, 6, 16, 16), classes=2, channels=(4, 8), strides=(2, 2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def loss(prediction, target):
+        assert set(prediction) == {"logits"}
+        return nn.functional.mse_loss(prediction["logits"], target["label"])
+
+    done = train_model(network, loss, loaders, settings, folder=tmp_path / "m")
+    assert not equal(before, done.weights)
+    assert done.figures["valid_loss"] > 0
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_attention_is_asked_for_where_the_loss_needs_it(build, tmp_path, mask):
+    settings = TrainConfig(epochs=1, batch_size=8, device="cpu")
+    network, loaders = build(settings)
+    asked = []
+
+    class Told(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x, attention=False):
+            asked.append((self.training, attention))
+            return self.inner(x, attention)
+
+    loss = ClassAndMaskLoss(MaskLoss()) if mask else ClassAndMaskLoss()
+    train_model(Told(), loss, loaders, settings, folder=tmp_path / "a")
+    assert asked == [(True, mask), (False, mask)]
+    asked.clear()
+    train_model(Told(), loss, loaders, settings, folder=tmp_path / "b", organ_iou=True)
+    assert asked == [(True, mask), (False, True)]
+
+
+class Scaled(nn.Module):
+    """logit = w * x, with w = 1 at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.line.weight)
+
+    def forward(self, x):
+        return self.line(x)
+
+
+def loader_of(*values: float) -> DataLoader:
+    rows = [{"scan_id": f"scan{i}", "image": torch.tensor([v]), "label": torch.ones(1)} for i, v in enumerate(values)]
+    data = Dataset(rows, Compose([]))
+    return DataLoader(data, batch_size=1, sampler=DistributedSampler(data, num_replicas=1, rank=0, shuffle=False))
+
+
+def square(prediction, target):
+    return prediction["logits"].square().mean()
+
+
+def test_a_training_loss_that_is_not_finite_ends_the_training_and_says_where(tmp_path):
+    """w is 1, about -2e15, about 4e30 and more, and its square is too large for float32 in the third iteration."""
+    settings = TrainConfig(epochs=5, optimizer="sgd", schedule="constant", learning_rate=1e15, gradient_clip=None)
+    batches = loader_of(1.0, 1.0)
+    for _ in range(2):  # a second call comes to the same place
+        with pytest.raises(OrganCamError, match=r"inf in epoch 2, iteration 1 of 2 \(scans scan0\)"):
+            train_model(Scaled(), square, (batches, batches), settings, folder=tmp_path / "m")
+        assert [path.name for path in (tmp_path / "m").iterdir()] == ["checkpoint_1.pt"]
+
+
+class FailsAtTimes(Scaled):
+    """NaN in the validation passes that are named."""
+
+    def __init__(self, *nan_passes: int):
+        super().__init__()
+        self.nan_passes = nan_passes
+        self.passes = 0
+
+    def forward(self, x):
+        self.passes += not self.training
+        return super().forward(x) * (float("nan") if self.passes in self.nan_passes and not self.training else 1.0)
+
+
+def test_a_validation_loss_that_is_nan_counts_as_worst(tmp_path):
+    settings = TrainConfig(epochs=4, schedule="constant", learning_rate=0.1, keep="best", patience=2)
+    batches = loader_of(1.0)
+    done = train_model(FailsAtTimes(1, 3), square, (batches, batches), settings, folder=tmp_path / "m")
+    assert [row["valid_loss"] == row["valid_loss"] for row in done.log.rows] == [False, True, False, True]
+    assert done.epoch == 4
+
+
+@pytest.mark.parametrize(("keep", "passes"), [("last", (2,)), ("best", (1, 2))])
+def test_no_model_is_made_of_weights_without_a_validation_loss(tmp_path, keep, passes):
+    settings = TrainConfig(epochs=2, schedule="constant", keep=keep)
+    batches = loader_of(1.0)
+    with pytest.raises(OrganCamError, match="validation loss of .* is not finite"):
+        train_model(FailsAtTimes(*passes), square, (batches, batches), settings, folder=tmp_path / "m")
+
+
+def test_patience_runs_out_where_no_validation_loss_is_finite(tmp_path):
+    settings = TrainConfig(epochs=50, schedule="constant", patience=3)
+    batches, network = loader_of(1.0), FailsAtTimes(*range(1, 51))
+    with pytest.raises(OrganCamError, match="the last epoch, 3 is not finite"):
+        train_model(network, square, (batches, batches), settings, folder=tmp_path / "m")
+    assert network.passes == 3
+
+
+def test_loss_of_an_epoch_is_the_mean_over_its_scans(tmp_path):
+    """Batches of two and one scan with losses (1 + 4) / 2 and 9; the network hardly moves."""
+    rows = [{"image": torch.tensor([v]), "label": torch.ones(1)} for v in (1.0, 2.0, 3.0)]
+    data = Dataset(rows, Compose([]))
+    batches = DataLoader(data, batch_size=2)
+    settings = TrainConfig(epochs=1, schedule="constant", learning_rate=1e-9)
+    done = train_model(Scaled(), square, (batches, batches), settings, folder=tmp_path / "m")
+    assert done.log.rows[0]["train_loss"] == pytest.approx(14 / 3)
+    assert done.log.rows[0]["valid_loss"] == pytest.approx(14 / 3)
 
 
 def test_a_gpu_that_is_not_there_is_told():
@@ -163,14 +250,3 @@ def test_a_gpu_that_is_not_there_is_told():
         with pytest.raises(ConfigError, match="this machine has"):
             choose_device("cuda:7")
     assert choose_device("cpu").type == "cpu"
-
-
-def test_trainer_uses_a_plain_monai_loader():
-    """Others' loaders work too: what counts is the item's keys."""
-    rows = [
-        {"image": torch.zeros(2, 3, 16, 16), "label": torch.tensor([1.0, 0.0]), "allowed": torch.ones(2, 2, 2, 2)}
-    ] * 2
-    data = Dataset(rows, Compose([]))
-    batches = DataLoader(data, batch_size=2, sampler=DistributedSampler(data, num_replicas=1, rank=0))
-    network = AxialNet(2, backbone="small", input_shape=(3, 16, 16), head_channels=(4,), head_kernel=1)
-    assert judge_on_validation(network, batches, TrainConfig(device="cpu"))["organ_iou"] >= 0

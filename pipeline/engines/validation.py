@@ -1,0 +1,71 @@
+"""Figures of a network on its validation scans: for the training's log, and to choose between candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.data import DataLoader
+from monai.networks.utils import eval_mode
+from numpy.typing import NDArray
+from torch import nn
+
+from ..metrics import organ_iou_curve
+from ..metrics.classification import auroc, median_of_defined
+from .loaders import prepare_batch
+from .step import TrainingLoss, needs_attention, predict
+
+__all__ = ["validate"]
+
+
+def validate(
+    network: nn.Module,
+    batches: DataLoader,
+    device: torch.device,
+    *,
+    loss: TrainingLoss | None = None,
+    organ_iou: bool = False,
+) -> dict[str, float]:
+    """One pass over the validation scans, in evaluation mode and float32; the network's mode is restored.
+
+    Args:
+        network: on ``device``.
+        batches: of the validation scans.
+        device: where it is computed.
+        loss: see `TrainingLoss`; None for no loss.
+        organ_iou: whether OrganIoU is measured, for which the network must give attention and the batches regions.
+
+    Returns:
+        ``loss``, the mean over batches weighted by their scans: exactly the mean over scans for a loss that is one
+        itself, and for a mask loss, which averages over the cells of a batch, close to it. ``auroc_median`` over the
+        labels that have both classes. ``organ_iou``: mean over all (scan, present label) pairs of the attention's
+        OrganIoU at each label's best threshold on these same scans. NaN where there is no such label or pair; all of
+        them are NaN for a network that gives a NaN or an infinity.
+    """
+    attention = organ_iou or (loss is not None and needs_attention(loss))
+    wanted = {"loss": loss is not None, "auroc_median": True, "organ_iou": organ_iou}
+    losses, scores, labels, curves = [], [], [], []
+    with eval_mode(network):
+        for batch in batches:
+            inputs, targets = prepare_batch(batch, device)
+            prediction = predict(network, inputs, attention)
+            if not all(value.isfinite().all() for value in prediction.values()):
+                return {name: float("nan") for name, asked in wanted.items() if asked}
+            scores.append(prediction["logits"].float().cpu().numpy())
+            labels.append(targets["label"].cpu().numpy())
+            if loss is not None:
+                losses.append(float(loss(prediction, targets)))
+            if organ_iou:
+                curves.append(organ_iou_curve(prediction["attention"], targets["allowed"]).cpu().numpy())
+    present = np.concatenate(labels) > 0.5
+    figures = {"loss": float(np.average(losses, weights=[len(part) for part in labels]))} if losses else {}
+    figures["auroc_median"] = median_of_defined(auroc(np.concatenate(scores), present))
+    if organ_iou:
+        figures["organ_iou"] = _best_organ_iou(np.concatenate(curves), present)
+    return figures
+
+
+def _best_organ_iou(curves: NDArray[np.float64], present: NDArray[np.bool_]) -> float:
+    """Mean over all present pairs of curves ``[N, M, T]``, each label at its best threshold."""
+    scans = {label: curves[present[:, label], label] for label in np.flatnonzero(present.any(axis=0))}
+    best = [of_label.mean(axis=0).max() for of_label in scans.values()]
+    return float(np.average(best, weights=[len(of_label) for of_label in scans.values()])) if best else float("nan")
