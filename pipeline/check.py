@@ -42,6 +42,8 @@ class Finding:
 def check_workflow(workflow: Workflow) -> list[Finding]:
     """Look at everything a run will need, without reading a single volume.
 
+    Reports are parsed to count the positives of each label, up to `MOST_REPORTS`; a phantom's are told from its plan.
+
     Args:
         workflow: checked settings.
 

@@ -80,6 +80,29 @@ def _settings() -> Rows:
             rows += _section_rows(section, inner)
         elif section == "phantom":
             rows += _section_rows(section, PhantomSettings)
+        elif section == "network":
+            rows += _network_rows()
+    return rows
+
+
+def _network_rows() -> Rows:
+    """The name, and for each network what its constructor takes."""
+    from .networks import NETWORKS  # noqa: PLC0415 - loads torch
+    from .stages.grids import network_options  # noqa: PLC0415
+
+    names = NETWORKS.names()
+    meaning = f"a registered network: {', '.join(names)}"
+    rows: Rows = [{"key": "network.name", "default": "axialnet", "meaning": meaning}]
+    for name in names:
+        meanings = _attributes(inspect.getdoc(NETWORKS.get(name)) or "", "Args")
+        rows += [
+            {
+                "key": f"network.{option}",
+                "default": "required" if given.default is given.empty else _shown(given.default),
+                "meaning": f"{name}: {meanings.get(option, '')}",
+            }
+            for option, given in network_options(name).items()
+        ]
     return rows
 
 
@@ -96,9 +119,9 @@ def _section_rows(prefix: str, section: type) -> Rows:
     ]
 
 
-def _attributes(docstring: str) -> dict[str, str]:
-    """Name -> text of a docstring's ``Attributes:`` section."""
-    _, _, section = docstring.partition("Attributes:\n")
+def _attributes(docstring: str, heading: str = "Attributes") -> dict[str, str]:
+    """Name -> text of a docstring's section."""
+    _, _, section = docstring.partition(f"{heading}:\n")
     found: dict[str, str] = {}
     name = ""
     for line in section.split("\n"):

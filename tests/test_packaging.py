@@ -127,3 +127,12 @@ def imported_parts(path: Path) -> set[str]:
 def test_version_is_told():
     done = subprocess.run([sys.executable, "-m", "organcam", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"organcam {__version__}"
+
+
+def test_every_extra_is_used():
+    """An extra that no line of the project uses is a promise that nobody keeps."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources())
+    for extra, wanted in PROJECT["project"]["optional-dependencies"].items():
+        for requirement in wanted if extra not in {"dev", "docs", "bench"} else ():
+            package = requirement.partition(">")[0].partition("[")[0].replace("-", "_")
+            assert f"import {package}" in text or f"from {package}" in text, (extra, package)
