@@ -14,6 +14,7 @@ from .config import SPLITS, Workflow
 from .data.coverage import coverage_problem
 from .data.discover import FoundScan, find_scans, read_reports
 from .data.phantom import plan_dataset
+from .data.readers import read_geometry
 from .data.records import duplicates
 from .errors import DataError, OrganCamError
 from .runner import safe_id
@@ -26,6 +27,7 @@ __all__ = ["Finding", "check_workflow"]
 
 STORED_BYTES_PER_INPUT_VOXEL = 1.0  # a compressed stored CT is about half of its int16 size
 LISTED = 3
+MOST_HEADERS = 200
 MOST_REPORTS = 2000
 """Reports that are parsed to count positives; more would take longer than a check may."""
 
@@ -85,7 +87,26 @@ def _check_data(workflow: Workflow) -> list[Finding]:
     if found:
         findings += _check_volume_scans(workflow, [scan.scan_id for scan in found])
         findings += _check_splits(workflow, found)
+        findings.append(_check_sizes(found))
     return findings
+
+
+def _check_sizes(found: Sequence[FoundScan]) -> Finding:
+    """Whether the scans can hold a chest, by the headers of some spread over all of them."""
+    step = max(1, len(found) // MOST_HEADERS)
+    small: dict[str, str] = {}
+    looked = [scan for scan in found[::step] if scan.image.exists()]
+    for scan in looked:
+        try:
+            problem = coverage_problem(*read_geometry(scan.image))
+        except DataError as error:
+            problem = str(error)
+        if problem:
+            small[scan.scan_id] = problem
+    if not small:
+        return Finding(True, "sizes", f"{len(looked)} headers read: each scan can hold a chest")
+    told = "; ".join(f"{name}: {problem}" for name, problem in list(small.items())[:LISTED])
+    return Finding(False, "sizes", f"{len(small)} of {len(looked)} scans looked at can hold none: {told}")
 
 
 def _expected_scans(workflow: Workflow) -> int:

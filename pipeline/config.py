@@ -460,6 +460,8 @@ class Workflow(Section):
     """A whole workflow file.
 
     Attributes:
+        name: of the run, as its page shows it.
+        seed: of everything random, a whole number from 0.
         memory_gb: gigabytes that a worker process may take before its scan fails as "out of memory"; null takes one and
             a half times its share of the machine, at least 4.
     """

@@ -71,8 +71,11 @@ def _workflows() -> Rows:
 def _settings() -> Rows:
     """Every key of a workflow file with its default and meaning, the latter from the docstring of its section."""
     rows: Rows = []
+    meanings = _attributes(inspect.getdoc(Workflow) or "")
     for section, entry in Workflow.model_fields.items():
         inner = entry.annotation
+        if section in meanings:
+            rows.append({"key": section, "default": _shown(entry.default), "meaning": meanings[section]})
         if section == "models":
             rows += _section_rows("models.NAME", ModelConfig)
             rows += _section_rows("models.NAME.mask_loss", MaskLossConfig)

@@ -44,6 +44,7 @@ def unready(workflow: Workflow, stages: Sequence[str]) -> Iterator[str]:
         _masks: {"segment"},
         _vocabulary: {"parse"},
         _networks: {"regions", "train", "explain"},
+        _weights: {"train"},
         _devices: {"train", "explain"},
         _needs_reports: {"train", "evaluate"},
         table_problems: {"evaluate"},
@@ -118,6 +119,17 @@ def _networks(workflow: Workflow) -> Iterator[str]:
         one = workflow.model_copy(update={"models": {model: settings}})
         told |= dict.fromkeys(_told(lambda one=one: grids_of_models(one)))  # type: ignore[misc]
     yield from told
+
+
+def _weights(workflow: Workflow) -> Iterator[str]:
+    """Files of weights that a network starts from; the grids above are found without opening them."""
+    from .grids import build_model  # noqa: PLC0415 - loads torch
+
+    wanted = [workflow.network_of(model) for model in workflow.models]
+    for place, options in enumerate(wanted):
+        if options.get("weights") is not None and options not in wanted[:place]:
+            problems = list(_told(lambda options=options: build_model(options, workflow.input, 1)))  # type: ignore[misc]
+            yield from (problem for problem in problems if "weights" in problem)  # the others are told above
 
 
 def _devices(workflow: Workflow) -> Iterator[str]:

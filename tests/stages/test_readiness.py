@@ -159,6 +159,18 @@ def test_check_tells_that_the_network_sees_a_slice_of_the_chest_only(data):
     assert finding_of(load_workflow("phantom"), "coverage").ok
 
 
+def test_check_tells_that_the_scans_themselves_hold_no_chest(data):
+    found = finding_of(workflow_of(data), "sizes")
+    assert not found.ok
+    assert "a: covers 18 mm from top to bottom" in found.found
+    (data / "b.nii.gz").write_bytes(b"no scan")
+    assert "b.nii.gz" in finding_of(workflow_of(data), "sizes").found
+    big = nib.Nifti1Image(np.zeros((8, 8, 60), np.int16), np.diag([50, 50, 5, 1]))
+    for name in ("a", "b", "c"):
+        nib.save(big, data / f"{name}.nii.gz")
+    assert finding_of(workflow_of(data), "sizes").ok
+
+
 def test_check_names_scans_for_volumes_that_are_not_there(data):
     sections = {"explain": {"volumes": ["present"], "volume_scans": ["a", "d"]}}
     found = finding_of(workflow_of(data, **sections), "explain.volume_scans")
