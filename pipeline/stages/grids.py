@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from ..config import InputConfig, Workflow
+from ..contract import UndeclaredNetwork
 from ..errors import ConfigError, did_you_mean
 from ..geometry import FeatureGrid
 from ..networks import NETWORKS, contract_of
@@ -82,4 +83,11 @@ def _grid(workflow: Workflow, model: str) -> FeatureGrid:
     options = {key: value for key, value in workflow.network_of(model).items() if key != "weights"}
     with torch.device("meta"):
         network = build_model(options, workflow.input, 1)
-    return contract_of(network).feature_grid(workflow.input.shape)
+    told = contract_of(network)
+    if isinstance(told, UndeclaredNetwork) or "attention" not in signature(network.forward).parameters:
+        msg = (
+            f"network: {options.get('name', 'axialnet')} does not give its own attention and where its cells lie, as "
+            "training in a workflow needs; it can be trained elsewhere and explained with organcam.attention"
+        )
+        raise ConfigError(msg)
+    return told.feature_grid(workflow.input.shape)

@@ -57,6 +57,7 @@ def test_what_is_ready_passes(data):
         ({"labels": {"names": ["lung_nodul"]}}, "labels.names: unknown label"),
         ({"explain": {"splits": ["test"]}}, "explain.splits: test: evaluate needs valid (or all)"),
         ({"network": {"name": "axialnett"}}, "did you mean 'axialnet'"),
+        ({"network": {"name": "li2018"}}, "network: li2018 does not give its own attention"),
         ({"network": {**SMALL, "had": "none"}}, "did you mean 'head'"),
         ({"network": {**SMALL, "head": "non"}}, "unknown head 'non'"),
         ({"network": {**SMALL, "head_channels": [10**9] * 3}}, "network: "),
