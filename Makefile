@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow soak bench docs lint types wheel clean
+.PHONY: demo test test-lowest slow soak bench docs lint types wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,17 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow" -q
+
+# The suite's core under the lowest versions of all dependencies, in a second environment.
+LOWEST := .venv-lowest
+LOWEST_TESTS := $(addprefix tests/,attention catalogue data engines handlers losses metrics networks nlp report runner \
+	segmentation stages transforms test_cli.py test_config.py test_geometry.py)
+
+test-lowest: constraints-lowest.txt pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary organcam \
+		--constraint constraints-lowest.txt . hypothesis pytest scikit-learn
+	$(LOWEST)/bin/python -m pytest -m "not slow and not browser" -q -p no:cacheprovider $(LOWEST_TESTS)
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow -q
@@ -70,4 +81,4 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist runs site *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist runs site *.egg-info

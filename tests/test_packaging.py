@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from organcam import __version__
+from organcam import __version__, yaml_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -136,3 +137,59 @@ def test_every_extra_is_used():
         for requirement in wanted if extra not in {"dev", "docs", "bench"} else ():
             package = requirement.partition(">")[0].partition("[")[0].replace("-", "_")
             assert f"import {package}" in text or f"from {package}" in text, (extra, package)
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    """``make test-lowest`` installs constraints-lowest.txt: no bound of pyproject.toml may be below what is tried."""
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    tried = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    bounds = dict(bound.split(">=") for bound in PROJECT["project"]["dependencies"])
+
+    def numbers(version):
+        parts = [int(part) for part in version.split(".") if part.isdigit()]
+        return parts + [0] * (4 - len(parts))
+
+    assert bounds.keys() <= tried.keys()
+    differing = {name for name, bound in bounds.items() if numbers(bound) != numbers(tried[name])}
+    assert differing == {"torch"}  # the file says why
+    assert numbers(tried["torch"]) >= numbers(bounds["torch"])
+
+
+def test_store_files_are_not_opened_by_a_blosc2_that_runs_what_they_hold():
+    """Before 4.14.1 reading a crafted file could run a command; a lower bound must not come back."""
+    assert "blosc2>=4.14.1" in PROJECT["project"]["dependencies"]
+
+
+SAFE = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "yaml.load": ("Loader", "_PlainLoader"),
+}
+UNSAFE = {
+    "blosc2.open",
+    "blosc2.load",
+    "joblib.load",
+    "pickle.load",
+    "pickle.loads",
+    "yaml.full_load",
+    "yaml.unsafe_load",
+}
+
+
+def calls(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}, node.lineno
+
+
+def test_no_file_is_opened_in_a_way_that_can_run_what_it_holds():
+    seen = set()
+    for path in sources():
+        for name, words, line in calls(path):
+            assert name not in UNSAFE, f"{path}:{line}: {name}"
+            if name in SAFE:
+                word, value = SAFE[name]
+                assert words.get(word) == str(value), f"{path}:{line}: {name} without {word}={value}"
+                seen.add(name)
+    assert {"torch.load", "yaml.load"} <= seen
+    assert issubclass(yaml_file._PlainLoader, yaml.constructor.SafeConstructor)

@@ -95,7 +95,13 @@ def volume_suffix(path: str | Path) -> str:
 
 def is_dicom_folder(path: Path) -> bool:
     """Whether a folder itself (not its sub-folders) holds DICOM files, told by their preamble."""
-    return any(dicom.has_preamble(file) for file in sorted(path.iterdir()) if file.is_file())
+    for file in sorted(path.iterdir()):
+        try:
+            if file.is_file() and dicom.has_preamble(file):
+                return True
+        except OSError:  # told when the scan is read
+            continue
+    return False
 
 
 @dataclass(frozen=True)
