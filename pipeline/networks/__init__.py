@@ -6,6 +6,7 @@ from .backbones import BACKBONES, Backbone, SmallBackbone, Tap, build_backbone
 from .densenets import DenseNet
 from .heatmap_baselines import FPN, PAN, CAMNetwork, DeepLabV3Plus, Li2018, UNet
 from .linear_networks import BodyCAM, DenseNet121v, ResNet34v
+from .masked_pooling import MaskedPooling, MaskedPoolingNetwork
 from .pylon import Pylon
 from .registry import Registry
 from .resnets import ResNet, ResNet18
@@ -28,6 +29,8 @@ __all__ = [
     "DenseNet",
     "DenseNet121v",
     "Li2018",
+    "MaskedPooling",
+    "MaskedPoolingNetwork",
     "NetworkContract",
     "Pylon",
     "Registry",
