@@ -4,6 +4,7 @@ from ..contract import NetworkContract, contract_of
 from .axialnet import NETWORKS, AxialNet
 from .backbones import BACKBONES, Backbone, SmallBackbone, Tap, build_backbone
 from .densenets import DenseNet
+from .finetuning import set_trainable
 from .heatmap_baselines import FPN, PAN, CAMNetwork, DeepLabV3Plus, Li2018, UNet
 from .linear_networks import BodyCAM, DenseNet121v, ResNet34v
 from .masked_pooling import MaskedPooling, MaskedPoolingNetwork
@@ -44,4 +45,5 @@ __all__ = [
     "contract_of",
     "load_backbone_weights",
     "load_network_weights",
+    "set_trainable",
 ]
