@@ -83,7 +83,6 @@ class HeatmapNetwork(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.chunk = chunk
-        self.input_shape: tuple[int, ...] = () if input_shape is None else tuple(input_shape)
         self.backbone = backbone
         self.decoder = decoder
         self.head = convolution(spatial_dims)(decoder.channels, num_labels, head_kernel, padding=head_kernel // 2)
@@ -150,6 +149,10 @@ class HeatmapNetwork(nn.Module):
         if not attention:
             return logits
         return {"logits": logits, "attention": heatmap - self._bias.view(-1, *(heatmap.ndim - 2) * (1,))}
+
+    def linear_head(self, x: Tensor) -> LinearHead | None:  # noqa: ARG002
+        """None: the pooling of this network is not linear."""
+        return None
 
     def pool(self, heatmap: Tensor) -> Tensor:
         """``[B, M, *grid] -> [B, M]``."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 
 from ..attention.linear_head import LinearHead, contributions
+from ..contract import CallOrder, Layout
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
 from .axialnet import NETWORKS, PUBLISHED_CHANNELS
 from .backbones import build_backbone
@@ -40,9 +40,9 @@ class LinearNetwork(nn.Module):
         ConfigError: for an unknown backbone or an unfit weights file.
     """
 
-    input_layout: Literal["slabs", "volume"] = "slabs"
+    input_layout: Layout = "slabs"
     """``[B, S, 3, H, W]``."""
-    call_order: Literal["items", "slabs"] = "items"
+    call_order: CallOrder = "items"
     """All slabs of the first scan, then those of the second."""
 
     attention_layer = "convs"

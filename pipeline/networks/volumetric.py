@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 
+from ..contract import CallOrder, Layout
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
 from .axialnet import NETWORKS
 from .backbones import build_backbone
@@ -23,9 +23,9 @@ HIDDEN = (128, 96)
 class _SlabConvolutions(nn.Module):
     """A backbone on every slab, three convolutions over all of its features at once, three linear layers."""
 
-    input_layout: Literal["slabs", "volume"] = "slabs"
+    input_layout: Layout = "slabs"
     """``[B, S, 3, H, W]``."""
-    call_order: Literal["items", "slabs"] = "items"
+    call_order: CallOrder = "items"
     """The backbone sees all slabs of the first scan, then those of the second."""
 
     def __init__(
@@ -76,6 +76,9 @@ class _SlabConvolutions(nn.Module):
     def _as_volume(self, features: Tensor) -> Tensor:
         """``[B, S, F, h, w]`` as the convolutions take it."""
         raise NotImplementedError
+
+    def linear_head(self, x: Tensor) -> None:
+        """None: three layers follow the convolutions."""
 
     def _checked(self, input_shape: Sequence[int]) -> tuple[int, int, int]:
         if tuple(input_shape) != self.input_shape:
@@ -214,9 +217,9 @@ class Conv3DNet(nn.Module):
         (torch.Size([2, 4]), (5, 1, 1))
     """
 
-    input_layout: Literal["slabs", "volume"] = "volume"
+    input_layout: Layout = "volume"
     """``[B, 1, D, H, W]``."""
-    call_order: Literal["items", "slabs"] = "items"
+    call_order: CallOrder = "items"
 
     attention_layer = "convs"
 
@@ -256,6 +259,9 @@ class Conv3DNet(nn.Module):
             msg = f"expected input of {self.input_shape} voxels, got {tuple(input_shape)}"
             raise ValueError(msg)
         return grid_of_layers(self.input_shape, self.layers)
+
+    def linear_head(self, x: Tensor) -> None:
+        """None: three layers follow the convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, 1, D, H, W]`` to logits ``[B, M]``.

@@ -90,7 +90,7 @@ def test_query_learns_where_to_look():
 def test_network(options):
     torch.manual_seed(0)
     network = MaskedPoolingNetwork(3, backbone="small", initial_bias=-1.0, **options).double().eval()
-    volumes = network.layout == "volume"
+    volumes = network.input_layout == "volume"
     x = noise(2, 1, 16, 24, 32) if volumes else noise(2, 4, 3, 24, 32)
     grid = network.feature_grid((16 if volumes else 12, 24, 32))
     allowed = masks(2, 3, *grid.shape)

@@ -108,7 +108,7 @@ def test_volume_network(oracle, published):
 @pytest.mark.parametrize("method", ["hirescam", "gradcam"])
 def test_attention_of_bodyconv(oracle, published, method):
     network, stored = with_features(BodyConv, oracle, published)
-    maps = attention_maps(network, ANY_INPUT, method, labels=[1])
+    maps = attention_maps(network, ANY_INPUT, method=method, targets=[1])
     assert not maps.closed_form
     assert maps.logits[0].item() == pytest.approx(stored["logits"]["values"][1], abs=1e-6)
     published.assert_agrees(maps.values[0, 0], oracle["5_attention"]["gradcam_bodyconv_label1"][method])

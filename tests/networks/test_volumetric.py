@@ -46,7 +46,7 @@ def test_maps_have_the_grid_that_the_network_says(kind):
     maps = attention_maps(network, x)
     assert maps.values.shape == (2, 3, *network.feature_grid(shape_of(x)).shape)
     assert maps.closed_form is (kind in LINEAR)
-    by_gradients = attention_maps(network, x, target_layer=network.attention_layer)
+    by_gradients = attention_maps(network, x, layer=network.attention_layer)
     torch.testing.assert_close(by_gradients.values, maps.values, rtol=1e-9, atol=1e-12)
     assert network.input_layout == ("volume" if kind is Conv3DNet else "slabs")
 
@@ -86,10 +86,10 @@ def test_hirescam_networks_of_the_paper_at_its_input_size():
 
 def test_hirescam_and_gradcam_differ_where_weights_belong_to_places():
     network, x = small(ResNet34v), scan(ResNet34v)
-    exact, mean = (attention_maps(network, x, method).values for method in ("hirescam", "gradcam"))
+    exact, mean = (attention_maps(network, x, method=method).values for method in ("hirescam", "gradcam"))
     assert (exact - mean).abs().max() > 0.1 * exact.abs().max()
     network, x = small(BodyCAM), scan(BodyCAM)
-    exact, mean = (attention_maps(network, x, method).values for method in ("hirescam", "gradcam"))
+    exact, mean = (attention_maps(network, x, method=method).values for method in ("hirescam", "gradcam"))
     torch.testing.assert_close(exact, mean)
 
 
