@@ -1,15 +1,15 @@
 """Radiology reports to findings: what, where, present or not, and the words that say so. No torch."""
 
-from .findings import FINDING_COLUMNS, Conflict, Finding, ParsedReport
-from .html import render_html
-from .outputs import check_labels, write_outputs
-from .parser import ReportParser
-from .policy import cells
-from .profiles import Profile, builtin_profiles, load_profile
-from .spreading import Spread
-from .tables import findings_table, labels_by_location_table, labels_table
-from .tabular import find_columns, parse_table, read_label_table, read_rows
-from .vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary, vocabulary_files
+from .language.vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary, vocabulary_files
+from .reports.findings import FINDING_COLUMNS, Conflict, Finding, ParsedReport
+from .reports.html import render_html
+from .reports.outputs import check_labels, write_outputs
+from .reports.parser import ReportParser
+from .reports.policy import cells
+from .reports.profiles import Profile, builtin_profiles, load_profile
+from .reports.spreading import Spread
+from .reports.tables import findings_table, labels_by_location_table, labels_table
+from .reports.tabular import find_columns, known_layout, parse_table, read_label_table, read_rows
 
 __all__ = [
     "FINDING_COLUMNS",
@@ -26,6 +26,7 @@ __all__ = [
     "check_labels",
     "find_columns",
     "findings_table",
+    "known_layout",
     "labels_by_location_table",
     "labels_table",
     "load_profile",

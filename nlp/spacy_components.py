@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from .findings import Finding
-from .parser import ReportParser
-from .sections import load_sections, split_sentences
-from .text import same_length_lower
+from .language.folders import language_folder
+from .language.text import same_length_lower
+from .reports.findings import Finding
+from .reports.parser import ReportParser
+from .reports.sections import load_sections, split_sentences
 
 __all__ = ["SECTION_SPANS", "SpanFinding", "create_findings", "create_sections"]
 
@@ -48,7 +49,7 @@ class SectionMarker:
     """Component ``organcam_sections``: ``doc.spans["organcam_sections"]`` and sentence starts where none are set."""
 
     def __init__(self, language: str) -> None:
-        self._sections = load_sections(language)
+        self._sections = load_sections(language_folder(language))
 
     def __call__(self, doc: Doc) -> Doc:
         """Mark the sections of a report."""

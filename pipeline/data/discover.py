@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from organcam.nlp.tabular import known_layout
+from organcam.nlp import known_layout
 
 from ..errors import ConfigError, DataError, did_you_mean
 from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix

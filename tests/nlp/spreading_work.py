@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from organcam.nlp.spreading import parse_batch
+from organcam.nlp.reports.spreading import parse_batch
 
 
 def parse_or_die(batch):

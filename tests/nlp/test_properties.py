@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organcam.nlp import ReportParser
-from organcam.nlp.parser import MAX_CHARACTERS
+from organcam.nlp.reports.parser import MAX_CHARACTERS
 
 PARSER = ReportParser()
 OTHER = ReportParser()

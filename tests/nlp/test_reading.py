@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from organcam.nlp import ReportParser
-from organcam.nlp.measurements import find_sizes
-from organcam.nlp.text import Tokens
+from organcam.nlp.language.cues import load_cues
+from organcam.nlp.language.text import Tokens, load_units, load_word_forms
+from organcam.nlp.sentence.measurements import SizeFinder
+
+
+def sizes_in(text):
+    return SizeFinder(load_units(), load_cues().words).find(Tokens(text, load_word_forms()).words)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +118,12 @@ def test_findings_and_impression_that_disagree(parser):
     ],
 )
 def test_sizes(text, dimensions, prior):
-    (size,) = find_sizes(Tokens(text).words)
+    (size,) = sizes_in(text)
     assert (size.dimensions, size.prior) == (dimensions, prior)
 
 
 def test_numbers_without_a_unit_are_no_sizes():
-    assert find_sizes(Tokens("series 3 image 45, t12").words) == []
+    assert sizes_in("series 3 image 45, t12") == []
 
 
 def test_a_bound_is_no_size(parser):

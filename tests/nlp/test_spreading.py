@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from spreading_work import parse_or_die
 
 from organcam.nlp import ReportParser, parse_table, write_outputs
-from organcam.nlp.spreading import BATCH, WINDOW
+from organcam.nlp.reports.spreading import BATCH, WINDOW
 from organcam.runner import make_executor
 from organcam.runner.liveness import is_alive
 

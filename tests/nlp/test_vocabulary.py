@@ -5,7 +5,7 @@ import pytest
 from organcam.catalogue import abnormalities, locations
 from organcam.errors import ConfigError
 from organcam.nlp import ReportParser, builtin_vocabularies, load_vocabulary
-from organcam.nlp.cues import load_cues
+from organcam.nlp.language.folders import language_folder
 
 
 def write(tmp_path, text):
@@ -98,7 +98,7 @@ def test_a_file_of_its_own_needs_no_catalogue(tmp_path):
         ("name: x\nextends: chest_ctt\n", "did you mean 'chest_ct'"),
         ("name: x\nlabels: [a]\n", "needs `unplaced`"),
         ("name: x\nuncertain: maybe\n", "must be positive or negative, got 'maybe'"),
-        ("name: x\nlanguage: tlh\nlocations: [a]\nunplaced: a\n", "no cues for the language"),
+        ("name: x\nlanguage: tlh\nlocations: [a]\nunplaced: a\n", "unknown language 'tlh'"),
     ],
 )
 def test_a_bad_file_is_one_clear_message(tmp_path, text, message):
@@ -113,9 +113,9 @@ def test_unknown_and_missing_vocabularies(tmp_path):
         load_vocabulary(tmp_path / "missing.yaml")
 
 
-def test_cues_of_an_unknown_language_are_refused():
-    with pytest.raises(ConfigError, match="no cues for the language 'xx'"):
-        load_cues("xx")
+def test_an_unknown_language_is_refused():
+    with pytest.raises(ConfigError, match="unknown language 'xx'"):
+        language_folder("xx")
 
 
 @pytest.mark.parametrize("name", ["chest_ct", "chest_xray"])

@@ -10,42 +10,12 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from .text import Tokens
-from .trie import Hit
-from .vocabulary import Place, Vocabulary
+from ..language.text import Tokens
+from ..language.trie import Hit
+from ..language.vocabulary import Place, Vocabulary
 
-__all__ = ["AMOUNTS", "Member", "Phrase", "PhraseFinder", "complete_phrases", "parted"]
+__all__ = ["Member", "Phrase", "PhraseFinder", "complete_phrases", "parted"]
 
-_JOINS = frozenset((",", "and", "or", "/", "&", "+", "well", "as"))
-_LINKS = frozenset(["of", "the", "in", "at", "on", "within", "its", "'s", "-", "(", ")"])
-_NOUNS = frozenset(
-    [
-        "segment",
-        "lobe",
-        "branch",
-        "zone",
-        "field",
-        "level",
-        "region",
-        "part",
-        "portion",
-        "area",
-        "aspect",
-        "side",
-        "half",
-        "third",
-        "division",
-        "posterior",
-        "anterior",
-        "superior",
-        "inferior",
-        "medial",
-        "lateral",
-    ]
-)
-AMOUNTS = frozenset(("small", "large", "moderate", "mild", "trace", "minimal", "tiny", "severe", "larger", "smaller"))
-"""Words of amount, which may stand between two sides ("moderate right and small left")."""
-_BETWEEN = _JOINS | _LINKS | _NOUNS
 _KNOWN_PHRASES = 20_000
 _SIDES = {"right": ("right",), "left": ("left",), "both": ("right", "left")}
 
@@ -72,8 +42,9 @@ class Phrase(NamedTuple):
 class PhraseFinder:
     """Finds the place phrases of sentences; what the same words compose to is worked out once."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, lists: Mapping[str, frozenset[str]]) -> None:
         self._vocabulary = vocabulary
+        self._lists = lists
         self._known: dict[tuple[object, ...], Phrase] = {}
 
     def find(self, tokens: Tokens, hits: Sequence[Hit]) -> list[Phrase]:
@@ -81,7 +52,7 @@ class PhraseFinder:
         phrases: list[Phrase] = []
         run: list[Hit] = []
         for hit in hits:
-            if run and (hit.kind == "finding" or not _joined(tokens, run[-1], hit)):
+            if run and (hit.kind == "finding" or not _joined(tokens, run[-1], hit, self._lists)):
                 phrases.append(self._phrase(tokens, run))
                 run = []
             if hit.kind != "finding":
@@ -98,7 +69,7 @@ class PhraseFinder:
         if phrase is None:
             if len(self._known) >= _KNOWN_PHRASES:
                 self._known.clear()
-            phrase = self._known[key] = _moved(_compose(tokens, run, self._vocabulary), -base)
+            phrase = self._known[key] = _moved(_compose(tokens, run, self._vocabulary, self._lists), -base)
         return _moved(phrase, base)
 
 
@@ -109,30 +80,30 @@ def _moved(phrase: Phrase, by: int) -> Phrase:
     return Phrase(phrase.first + by, phrase.last + by, members, phrase.firm)
 
 
-def _joined(tokens: Tokens, before: Hit, after: Hit) -> bool:
+def _joined(tokens: Tokens, before: Hit, after: Hit, lists: Mapping[str, frozenset[str]]) -> bool:
     """Whether two hits belong to one phrase: only joins, links and nouns of position between them."""
     between = tokens.words[before.last : after.first]
     if not between:
         return True
     if before.kind == after.kind == "side":  # "moderate right and small left"
-        between = [word for word in between if word not in AMOUNTS]
-    if between in (["but", "also"], ["but", "also", "the"]):
-        return True
-    if len(between) > 4 or not _BETWEEN.issuperset(between):
+        between = [word for word in between if word not in lists["amounts"]]
+    if lists["also"].intersection(between) and (lists["also"] | lists["articles"]).issuperset(between):
+        return True  # "but also the"
+    if len(between) > 4 or not lists["between_places"].issuperset(between):
         return False
-    if between == ["the"]:  # "cyst in the liver | the upper abdomen is ..."
+    if len(between) == 1 and between[0] in lists["articles"]:  # "cyst in the liver | the upper abdomen is ..."
         return False
     # "on the right and pleural ..." begins something new; "right and left lower lobes" does not
-    return not (before.kind == "side" and after.kind == "place" and not _JOINS.isdisjoint(between))
+    return not (before.kind == "side" and after.kind == "place" and not lists["place_joins"].isdisjoint(between))
 
 
-def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary) -> Phrase:
+def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: Mapping[str, frozenset[str]]) -> Phrase:
     places = vocabulary.places
     members: list[Member] = []
     waiting: list[Member] = []  # levels, and members before them, that have yet to find their side or lobe
     sides: tuple[str, ...] = ()  # said before the places, which later ones share ("right upper and lower lobes")
     lone = (-1, -1)  # tokens of a side that no place has followed so far
-    for group in _groups(tokens, run):
+    for group in _groups(tokens, run, lists["place_joins"]):
         own, at, postposed = _sides_of(group)
         named = [hit for hit in group if hit.kind != "side"]
         if not named:
@@ -152,34 +123,35 @@ def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary) -> Phra
         if postposed:  # "upper and lower lobes of the left lung"
             waiting = [member._replace(sides=own) for member in waiting]
             members = [_sided(member, own, places) for member in members]
-        organs = [places[hit.name].group for hit in named if hit.kind == "place"]
+        organs = [places[hit.name] for hit in named if hit.kind == "place"]
         if not organs:
             waiting += found
             continue
-        if any(group.startswith("lung") or group == "pleura" for group in organs):
+        if any(organ.role in ("whole", "level", "near") for organ in organs):
             members += waiting
         else:
             found = [m for m, hit in zip(found, named, strict=True) if hit.kind == "place"]  # "upper thoracic spine"
         waiting = []
         members += _definite(found, vocabulary)
-    members += [m for m in waiting if m.sides or m.place in ("apex", "base")]
+    members += [m for m in waiting if m.sides or places[m.place].alone]
     if lone[0] != -1 and not members:
         members = [Member("", sides, *lone)]
-    firm = any(not m.place or places[m.place].group != "position" for m in members)
+    firm = any(not m.place or places[m.place].role != "position" for m in members)
     return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm)
 
 
 def _sided(member: Member, sides: tuple[str, ...], places: Mapping[str, Place]) -> Member:
     """The member with sides where it has none and its place can have them."""
-    free = not member.sides and places[member.place].right != places[member.place].left
+    place = places[member.place]
+    free = not member.sides and place.right != place.left and place.location not in (place.right, place.left)
     return member._replace(sides=sides) if free else member
 
 
-def _groups(tokens: Tokens, run: Sequence[Hit]) -> list[list[Hit]]:
+def _groups(tokens: Tokens, run: Sequence[Hit], joins: frozenset[str]) -> list[list[Hit]]:
     """The hits of a run between its commas and its words of joining."""
     groups = [[run[0]]]
     for before, hit in pairwise(run):
-        if _JOINS.isdisjoint(tokens.words[before.last : hit.first]):
+        if joins.isdisjoint(tokens.words[before.last : hit.first]):
             groups[-1].append(hit)
         else:
             groups.append([hit])
@@ -203,7 +175,7 @@ def _member(hit: Hit, sides: tuple[str, ...], tokens: Tokens, vocabulary: Vocabu
     """A place with the sides said of it, unless its own words tell them ("RUL", "bibasilar", "lower lobes")."""
     place = vocabulary.levels[hit.name] if hit.kind == "level" else hit.name
     entry = vocabulary.places[place]
-    plural = entry.right != entry.left and entry.group == "lung_level" and tokens.plural(hit.last - 1)
+    plural = entry.right != entry.left and entry.role == "level" and tokens.plural(hit.last - 1)
     own = (entry.fixed_side,) if entry.fixed_side else sides or (("right", "left") if entry.both or plural else ())
     return Member(place, own, hit.first, hit.last)
 
@@ -231,30 +203,33 @@ def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
     if len(members) < 2:
         return members
     places = vocabulary.places
-    lungs = vocabulary.families.get("lung", frozenset())
-    elsewhere = [m for m in members if places[m.place].location and places[m.place].group not in lungs]
-    if elsewhere:  # "lateral segment of the left lobe of the liver"
-        members = [m for m in members if not (places[m.place].weak and places[m.place].group == "lung_level")]
-    groups = [places[m.place].group for m in members]
+    if any(places[m.place].location and not places[m.place].role for m in members):
+        # "lateral segment of the left lobe of the liver"
+        members = [m for m in members if not (places[m.place].weak and places[m.place].role == "level")]
     if any(places[m.place].of_context for m in members):  # "the left lobe of the thyroid", "segment 7 of the liver"
-        organs = [m for m in members if not places[m.place].of_context and not places[m.place].group.startswith("lung")]
-        if any(places[m.place].group != "position" for m in organs):
-            return [m for m in organs if places[m.place].group != "position"]
+        organs = [m for m in members if not places[m.place].of_context and not _in_levels(places[m.place])]
+        if any(places[m.place].role != "position" for m in organs):
+            return [m for m in organs if places[m.place].role != "position"]
     whole = {name for m in members for name in places[m.place].part_of}
     members = [m for m in members if m.place not in whole]
-    groups = [places[m.place].group for m in members]
-    if "lung_level" in groups:
-        firm = any(g == "lung_level" and not places[m.place].weak for m, g in zip(members, groups, strict=True))
-        of_lung = next((m.sides for m, g in zip(members, groups, strict=True) if g == "lung" and m.sides), ())
+    roles = [places[m.place].role for m in members]
+    if "level" in roles:
+        firm = any(r == "level" and not places[m.place].weak for m, r in zip(members, roles, strict=True))
+        of_whole = next((m.sides for m, r in zip(members, roles, strict=True) if r == "whole" and m.sides), ())
         kept = []
-        for member, group in zip(members, groups, strict=True):
-            if group in ("lung", "position") or (group == "lung_level" and firm and places[member.place].weak):
+        for member, role in zip(members, roles, strict=True):
+            if role in ("whole", "position") or (role == "level" and firm and places[member.place].weak):
                 continue
-            kept.append(member if member.sides or group != "lung_level" else member._replace(sides=of_lung))
+            kept.append(member if member.sides or role != "level" else member._replace(sides=of_whole))
         return kept
-    if any(g and g != "position" for g in groups):
-        return [m for m, g in zip(members, groups, strict=True) if g != "position"]
+    if any(role != "position" for role in roles):
+        return [m for m, role in zip(members, roles, strict=True) if role != "position"]
     return members
+
+
+def _in_levels(place: Place) -> bool:
+    """Whether a place is an organ with levels (the lung), or a level of one."""
+    return place.role in ("whole", "level")
 
 
 def _across(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
@@ -262,28 +237,28 @@ def _across(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
     if len(members) < 2:
         return members
     places = vocabulary.places
-    groups = [places[m.place].group if m.place else "" for m in members]
-    levels = [m for m, g in zip(members, groups, strict=True) if g == "lung_level"]
+    roles = [places[m.place].role if m.place else "" for m in members]
+    levels = [m for m, r in zip(members, roles, strict=True) if r == "level"]
     known = {side for m in levels for side in m.sides}
     firm = any(not places[m.place].weak for m in levels)
     kept = []
-    for member, group in zip(members, groups, strict=True):
-        if group == "position" and any(g != "position" for g in groups):
+    for member, role in zip(members, roles, strict=True):
+        if role == "position" and any(r != "position" for r in roles):
             continue
         after = bool(levels) and levels[0].first < member.first
-        if levels and group == "lung" and (known.issuperset(member.sides) or (after and len(member.sides) > 1)):
+        if levels and role == "whole" and (known.issuperset(member.sides) or (after and len(member.sides) > 1)):
             continue  # "atelectasis in the lingula, both lungs are clear"
-        if firm and group == "lung_level" and places[member.place].weak and known.issuperset(member.sides):
+        if firm and role == "level" and places[member.place].weak and known.issuperset(member.sides):
             continue
         kept.append(member)
-    of_lung = next((m.sides for m, g in zip(members, groups, strict=True) if g == "lung" and m.sides), ())
-    if of_lung:
-        kept = [m if m.sides or places[m.place].group != "lung_level" else m._replace(sides=of_lung) for m in kept]
+    of_whole = next((m.sides for m, r in zip(members, roles, strict=True) if r == "whole" and m.sides), ())
+    if of_whole:
+        kept = [m if m.sides or places[m.place].role != "level" else m._replace(sides=of_whole) for m in kept]
     return kept
 
 
 def parted(
-    words: Sequence[str], phrases: Sequence[Phrase], findings: Sequence[Hit], prepositions: frozenset[str]
+    words: Sequence[str], phrases: Sequence[Phrase], findings: Sequence[Hit], lists: Mapping[str, frozenset[str]]
 ) -> list[Phrase]:
     """Phrases whose last place belongs to the finding after it, as two: "nodules in the right lung and mediastinal |
     mass"."""
@@ -292,9 +267,15 @@ def parted(
         last = max(phrase.members, key=lambda member: member.first)
         kept = tuple(member for member in phrase.members if member.last <= last.first)
         follows = any(hit.first == phrase.last for hit in findings)
-        led = not prepositions.isdisjoint(words[max(0, phrase.first - 2) : phrase.first])
+        led = not lists["prepositions"].isdisjoint(words[max(0, phrase.first - 2) : phrase.first])
         before = any(hit.last <= phrase.first for hit in findings)
-        if kept and follows and led and before and not _JOINS.isdisjoint(words[kept[-1].last : last.first]):
+        if (
+            kept
+            and follows
+            and led
+            and before
+            and not lists["place_joins"].isdisjoint(words[kept[-1].last : last.first])
+        ):
             result.append(Phrase(phrase.first, kept[-1].last, kept, phrase.firm))
             result.append(Phrase(last.first, phrase.last, (last,), phrase.firm))
         else:
@@ -319,14 +300,10 @@ def complete_phrases(
             place = places.get(member.place)
             if place is not None and place.of_context:
                 organ = next((m for p in reversed(result) for m in p.members if m.place), None)
-                if organ is not None and not places[organ.place].group.startswith("lung"):
+                if organ is not None and not _in_levels(places[organ.place]):
                     members[position] = member._replace(place=organ.place)
                     continue
-            if (
-                place is None
-                or place.right == place.left
-                or place.group not in ("lung", "lung_level", "pleura", "fissure")
-            ):
+            if place is None or place.right == place.left or place.role not in ("whole", "level", "near"):
                 continue
             if member.sides:
                 known, known_at = member.sides, phrase.first

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .cues import CueTable
-from .trie import Hit
+from ..language.cues import CueTable
+from ..language.trie import Hit
 
 if TYPE_CHECKING:
-    from .sentence import Mention
+    from .reader import Mention
 
 __all__ = ["heading_end", "under_heading"]
 

@@ -17,13 +17,15 @@ from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, Abnormality, Locat
 from organcam.catalogue import locations as known_locations
 from organcam.errors import ConfigError, did_you_mean
 
-from .text import term_words
+from .folders import language_folder
+from .text import WordForms, load_word_forms
 from .yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary", "vocabulary_files"]
 
 _TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
-_SECTIONS = ("concepts", "places", "sides", "levels", "families", "forbidden", "rollup")
+_SECTIONS = ("concepts", "places", "sides", "levels", "families", "roles", "forbidden", "rollup")
+_ROLES = ("whole", "level", "near", "position")
 _CONCEPT = (
     "labels",
     "terms",
@@ -42,7 +44,20 @@ _CONCEPT = (
     "note",
 )
 _PLACE = (
-    *("location", "right", "left", "both", "group", "weak", "of_context", "part_of", "mentioned", "side_too"),
+    *(
+        "location",
+        "right",
+        "left",
+        "both",
+        "group",
+        "weak",
+        "of_context",
+        "part_of",
+        "mentioned",
+        "side_too",
+        "both_sides",
+    ),
+    *("apart", "alone"),
     *("terms", "drop_terms", "note"),
 )
 
@@ -99,6 +114,11 @@ class Place:
         of_context: belongs to the organ named before it in the sentence ("thyroid ... its parenchyma").
         part_of: places that it is a part of: named together with it in one phrase, they say nothing more ("lingular
             segment of the left upper lobe").
+        role: what the place is in an organ of two sides and several levels (the lungs): ``whole``, ``level``, ``near``
+            (their pleura), ``position`` (a bare "anterior"), or empty for other places; by its group.
+        both_sides: the organ that a bare side beside a level means ("bilaterally, the largest in the right base").
+        apart: in the column of a wider place, but no part of it (pericardium and coronaries beside the heart's valves).
+        alone: a level that needs no lobe beside it ("right apical").
         mentioned: concept that naming this place is by itself (lymph nodes).
         side_too: its column tells no side, and the columns ``right`` and ``left`` stand beside it (a hilum, which
             belongs to the lung of its side as well as to the mediastinum).
@@ -115,6 +135,10 @@ class Place:
     part_of: tuple[str, ...] = ()
     mentioned: str = ""
     side_too: bool = False
+    both_sides: bool = False
+    apart: bool = False
+    alone: bool = False
+    role: str = ""
 
     @property
     def fixed_side(self) -> str:
@@ -128,7 +152,8 @@ class Vocabulary:
     """Everything the parser knows about words; build it with :func:`load_vocabulary`."""
 
     name: str
-    language: str
+    language: Path
+    """Folder of the language's cues, sections and words."""
     labels: tuple[str, ...]
     locations: tuple[str, ...]
     unplaced: str
@@ -198,7 +223,8 @@ def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, _stamp: int) -> Vocabulary:
-    return _compile(_read(path, ()))
+    content = _read(path, ())
+    return _compile(content, language_folder(str(content.get("language") or "en"), path.parent))
 
 
 def _find(name_or_path: str | Path, beside: Path | None = None) -> Path:
@@ -227,26 +253,27 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
                 string_list(entry.get(key), f"{path}: {section}.{name}.{key}")
     if content.get("extends"):
         base = _read(_find(content["extends"], path.parent), (*chain, path))
-        content = _merge(base, content)
+        content = _merge(base, content, path.parent)
     content.pop("extends", None)
     return content
 
 
-def _merge(base: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], child: dict[str, Any], beside: Path) -> dict[str, Any]:
     """The child over the base: terms are added (less ``drop_terms``), every other key of an entry is replaced.
 
     A term that the child gives to one entry is taken from every other entry of the base.
     """
     merged = {**base, **{key: value for key, value in child.items() if key not in _SECTIONS}}
     entries = [e for section in ("concepts", "places") for e in (child.get(section) or {}).values()]
-    moved = {term_words(term) for entry in entries for term in string_list(entry.get("terms"), "terms")}
+    forms = load_word_forms(language_folder(str(merged.get("language") or "en"), beside))
+    moved = {forms.term(term) for entry in entries for term in string_list(entry.get("terms"), "terms")}
     for section in _SECTIONS:
         ours, theirs = base.get(section) or {}, child.get(section) or {}
         if section in ("concepts", "places"):
             both = {**ours}
             for name, entry in both.items():
-                dropped = moved | {term_words(t) for t in string_list(theirs.get(name, {}).get("drop_terms"), section)}
-                kept = [t for t in string_list(entry.get("terms"), section) if term_words(t) not in dropped]
+                dropped = moved | {forms.term(t) for t in string_list(theirs.get(name, {}).get("drop_terms"), section)}
+                kept = [t for t in string_list(entry.get("terms"), section) if forms.term(t) not in dropped]
                 both[name] = {**entry, "terms": kept}
             for name, entry in theirs.items():
                 old = both.get(name, {})
@@ -257,30 +284,33 @@ def _merge(base: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _compile(content: Mapping[str, Any]) -> Vocabulary:
+def _compile(content: Mapping[str, Any], language: Path) -> Vocabulary:
     name = str(content.get("name") or "")
     where = f"vocabulary {name!r}"
     if not name:
         msg = "a vocabulary needs a `name`"
         raise ConfigError(msg)
+    forms = load_word_forms(language)
     labels, locations, forbidden = _tables(content, where)
     unplaced = str(content.get("unplaced") or "")
     uncertain = str(content.get("uncertain") or "positive")
     if uncertain not in ("positive", "negative"):
         msg = f"{where}: uncertain: must be positive or negative, got {uncertain!r}"
         raise ConfigError(msg)
-    places = {key: _place(key, entry) for key, entry in (content.get("places") or {}).items()}
+    given = check_keys(content.get("roles") or {}, _ROLES, f"{where}: roles")
+    roles = {group: role for role, names in given.items() for group in string_list(names, f"{where}: roles.{role}")}
+    places = {key: _place(key, entry, roles) for key, entry in (content.get("places") or {}).items()}
     concepts = {key: _concept(key, entry, where) for key, entry in (content.get("concepts") or {}).items()}
     vocabulary = Vocabulary(
         name=name,
-        language=str(content.get("language") or "en"),
+        language=language,
         labels=labels,
         locations=locations,
         unplaced=unplaced,
         uncertain=uncertain,
         concepts=concepts,
         places=places,
-        levels={" ".join(term_words(key)): str(value) for key, value in (content.get("levels") or {}).items()},
+        levels={" ".join(forms.term(key)): str(value) for key, value in (content.get("levels") or {}).items()},
         rollup={
             key: string_list(value, f"{where}: rollup.{key}") for key, value in (content.get("rollup") or {}).items()
         },
@@ -290,7 +320,7 @@ def _compile(content: Mapping[str, Any]) -> Vocabulary:
             key: frozenset(string_list(value, f"{where}: families.{key}"))
             for key, value in (content.get("families") or {}).items()
         },
-        terms=_terms(content, where),
+        terms=_terms(content, where, forms),
     )
     _check_references(vocabulary, where)
     return vocabulary
@@ -349,7 +379,7 @@ def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
     )
 
 
-def _place(name: str, entry: Mapping[str, Any]) -> Place:
+def _place(name: str, entry: Mapping[str, Any], roles: Mapping[str, str]) -> Place:
     location = str(entry.get("location") or "")
     return Place(
         name=name,
@@ -363,10 +393,14 @@ def _place(name: str, entry: Mapping[str, Any]) -> Place:
         part_of=string_list(entry.get("part_of"), f"places.{name}.part_of"),
         mentioned=str(entry.get("mentioned") or ""),
         side_too=bool(entry.get("side_too", False)),
+        both_sides=bool(entry.get("both_sides", False)),
+        apart=bool(entry.get("apart", False)),
+        alone=bool(entry.get("alone", False)),
+        role=roles.get(str(entry.get("group") or name), ""),
     )
 
 
-def _terms(content: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+def _terms(content: Mapping[str, Any], where: str, forms: WordForms) -> tuple[tuple[tuple[str, ...], str, str], ...]:
     """All terms as (words, kind, name); the same words under two names are refused."""
     owners: dict[tuple[str, ...], tuple[str, str]] = {}
     sources = [("finding", content.get("concepts") or {}), ("place", content.get("places") or {})]
@@ -375,7 +409,7 @@ def _terms(content: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, ...
     for kind, entries in (*sources, ("side", sides), ("level", levels)):
         for name, entry in entries.items():
             for term in string_list(entry.get("terms"), f"{where}: {name}.terms"):
-                words = term_words(term)
+                words = forms.term(term)
                 owner = (kind, " ".join(words) if kind == "level" else name)
                 if not words:
                     msg = f"{where}: {name}: the term {term!r} has no word in it"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..language.vocabulary import Vocabulary, load_vocabulary
 from .findings import FINDING_COLUMNS, ParsedReport
 from .policy import Policy, cells, grid_cells
-from .vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd

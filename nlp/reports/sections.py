@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from organcam.errors import ConfigError
-
-from .yaml_data import check_keys, load_yaml, string_list
+from ..language.folders import ENGLISH
+from ..language.text import read_words
+from ..language.yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Sections", "Sentence", "load_sections", "split_sentences"]
 
@@ -25,34 +24,9 @@ _LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
 _ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
 # Stops and line breaks; written with one class of characters first, by which the search can skip.
 _BREAK = re.compile(r"[.!?\r\n](?:(?<=[.!?])[.!?]*|(?<=\r)\n(?:[ \t]*\r?\n)*|(?<=\n)(?:[ \t]*\r?\n)*)")
-_ABBREVIATIONS = frozenset(
-    (
-        "dr",
-        "vs",
-        "e.g",
-        "i.e",
-        "approx",
-        "fig",
-        "st",
-        "etc",
-        "ca",
-        "mr",
-        "mrs",
-        "no",
-        "resp",
-        "max",
-        "min",
-        "cf",
-        "incl",
-        "img",
-        "im",
-        "ser",
-    )
-)
 # A text without full stops is read in pieces: the time of a sentence grows with the square of its findings.
 _PARENTHESIS = 100
 _LONGEST_SENTENCE = 2_000
-_LONGEST_ABBREVIATION = max(map(len, _ABBREVIATIONS))
 
 
 class Sentence(NamedTuple):
@@ -66,30 +40,35 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Sections:
-    """Section names by heading, and which of them are muted for labels."""
+    """Section names by heading, which of them are muted for labels, and words whose full stop ends no sentence."""
 
     headings: Mapping[str, str]
     muted: frozenset[str]
+    abbreviations: frozenset[str] = frozenset()
+    longest_abbreviation: int = 0
+    words_too: frozenset[str] = frozenset()
+    """Abbreviations that are words as well, after which a capital begins a sentence ("no.")."""
 
 
 @lru_cache(maxsize=4)
-def load_sections(language: str = "en") -> Sections:
-    """Headings of a language, from ``sections/<language>.yaml``.
+def load_sections(folder: Path = ENGLISH) -> Sections:
+    """Headings and abbreviations of a language, from ``sections.yaml`` and ``words.yaml`` in its folder.
 
     Raises:
-        ConfigError: if the language has none.
+        ConfigError: if a file is missing or breaks the schema.
     """
-    path = Path(str(files("organcam.nlp") / "sections" / f"{language}.yaml"))
-    if not path.is_file():
-        msg = f"no section headings for the language {language!r}"
-        raise ConfigError(msg)
+    path = folder / "sections.yaml"
     content = check_keys(load_yaml(path), ("language", "muted", "headings"), path.name)
+    words, where = read_words(folder)
+    too = frozenset(string_list(words.get("abbreviations_and_words"), f"{where}: abbreviations_and_words"))
+    abbreviations = string_list(words.get("abbreviations"), f"{where}: abbreviations")
     headings = {
         heading: section
         for section, words in content["headings"].items()
         for heading in string_list(words, f"{path.name}: headings.{section}")
     }
-    return Sections(headings, frozenset(string_list(content["muted"], f"{path.name}: muted")))
+    muted = frozenset(string_list(content["muted"], f"{path.name}: muted"))
+    return Sections(headings, muted, frozenset(abbreviations), max(map(len, abbreviations), default=0), too)
 
 
 def split_sentences(
@@ -109,7 +88,7 @@ def split_sentences(
     colon = _next_colon(text, 0)
     lines = "\n" in text
     done = 0
-    for start, end in _pieces(text, lowered):
+    for start, end in _pieces(text, lowered, sections):
         position = start
         if said and section != given and section in sections.muted and _is_over(text, done, start, end):
             section = given
@@ -159,7 +138,7 @@ def _next_colon(text: str, position: int) -> int:
     return min(found, default=len(text))
 
 
-def _pieces(text: str, lowered: str) -> list[tuple[int, int]]:
+def _pieces(text: str, lowered: str, sections: Sections) -> list[tuple[int, int]]:
     """Character ranges of the sentences, without white space and bullets around them."""
     pieces: list[tuple[int, int]] = []
     start = 0
@@ -168,11 +147,11 @@ def _pieces(text: str, lowered: str) -> list[tuple[int, int]]:
         if text[at] == "." and after == at + 1 and text[after : after + 1].isspace():
             # by far the most frequent: a word of letters, a full stop, a space
             word = lowered[max(start, lowered.rfind(" ", start, at) + 1) : at]
-            ends = (word.isalpha() and len(word) > 1 and word not in _ABBREVIATIONS) or _ends(
-                text, lowered, start, match
+            ends = (word.isalpha() and len(word) > 1 and word not in sections.abbreviations) or _ends(
+                text, lowered, start, match, sections
             )
         else:
-            ends = _ends(text, lowered, start, match)
+            ends = _ends(text, lowered, start, match, sections)
         if ends:
             pieces += _trimmed(text, start, at + (text[at] == "?"))
             start = after
@@ -180,7 +159,7 @@ def _pieces(text: str, lowered: str) -> list[tuple[int, int]]:
     return pieces
 
 
-def _ends(text: str, lowered: str, start: int, match: re.Match[str]) -> bool:
+def _ends(text: str, lowered: str, start: int, match: re.Match[str], sections: Sections) -> bool:
     mark, at, after = match.group(), match.start(), match.end()
     if mark[0] in "\r\n":
         return mark.count("\n") > 1 or _line_ends(text, start, at, after)
@@ -191,7 +170,7 @@ def _ends(text: str, lowered: str, start: int, match: re.Match[str]) -> bool:
         return forgotten and lowered[at - 1 : at].isalpha()
     if mark != ".":
         return not _inside_parenthesis(text, start, at, after)
-    return _stop_ends(text, lowered, start, at, following)
+    return _stop_ends(text, lowered, start, at, following, sections)
 
 
 def _inside_parenthesis(text: str, start: int, at: int, after: int) -> bool:
@@ -203,14 +182,15 @@ def _inside_parenthesis(text: str, start: int, at: int, after: int) -> bool:
     return closed >= 0 and "\n" not in text[opened:closed]
 
 
-def _stop_ends(text: str, lowered: str, start: int, at: int, following: str) -> bool:
+def _stop_ends(text: str, lowered: str, start: int, at: int, following: str, sections: Sections) -> bool:
     """Whether a full stop before white space ends the sentence: not after an abbreviation, an initial, or "1."."""
     word_start = max(lowered.rfind(" ", start, at), lowered.rfind("\n", start, at), start - 1) + 1
     word = lowered[word_start:at]
-    if len(word) > _LONGEST_ABBREVIATION:
+    if len(word) > sections.longest_abbreviation:
         return True
-    if word in _ABBREVIATIONS:
-        return word == "no" and following[1:].isupper()
+    if word in sections.abbreviations:
+        # "no. 3", but "Metastases: no. The heart ..."
+        return word in sections.words_too and following[1:].isupper()
     if len(word) == 1 and word.isalpha():
         return word_start == start  # an initial, unless it stands alone
     return not (word.isdigit() and not text[start:word_start].strip())  # "1." opens a list item

@@ -12,10 +12,10 @@ from typing import TextIO
 
 from organcam.errors import ConfigError
 
+from ..language.vocabulary import Vocabulary, load_vocabulary
 from .findings import FINDING_COLUMNS, ParsedReport
 from .policy import Policy, cells, grid_cells, positive_statuses
 from .profiles import Profile, load_profile
-from .vocabulary import Vocabulary, load_vocabulary
 
 __all__ = ["check_labels", "write_outputs"]
 

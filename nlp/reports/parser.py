@@ -8,16 +8,16 @@ from functools import lru_cache
 from math import isnan
 from pathlib import Path
 
+from ..language.cues import load_cues
+from ..language.references import Reference, blanked, images_of
+from ..language.text import Tokens, load_units, load_word_forms, read_words, same_length_lower
+from ..language.vocabulary import Vocabulary, load_vocabulary
+from ..sentence.reader import Mention, SentenceReader
 from .conflicts import find_conflicts
-from .cues import load_cues
 from .findings import Finding, ParsedReport
 from .lists import ListTitle, title_of_list
-from .references import Reference, blanked, images_of
 from .sections import Sentence, load_sections, split_sentences
-from .sentence import Mention, SentenceReader
 from .spreading import Spread, spread_reports
-from .text import Tokens, same_length_lower
-from .vocabulary import Vocabulary, load_vocabulary
 
 __all__ = ["MAX_CHARACTERS", "ReportParser"]
 
@@ -33,7 +33,6 @@ _DIGIT = re.compile("[0-9]")
 _NUMBER = r"[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])"
 _NO_IMAGE = ("", "")
 _NO_NUMBER_AFTER = "abcdefghijklmnopqrstuvwxyz0123456789.,"
-_LANGUAGES = {"en": "English"}
 # A text of another language: from this many words on, less than this share of them known (the reports of OpenI without
 # a finding have 0.5 and more).
 _FEW_WORDS, _KNOWN_SHARE, _SAMPLE = 5, 0.35, 5_000
@@ -55,8 +54,11 @@ class ReportParser:
     def __init__(self, vocabulary: str | Path | Vocabulary = "chest_ct") -> None:
         self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
         self._source = vocabulary
-        reader = SentenceReader(self.vocabulary, load_cues(self.vocabulary.language))
-        self._sections = load_sections(self.vocabulary.language)
+        folder = self.vocabulary.language
+        self._forms = load_word_forms(folder)
+        reader = SentenceReader(self.vocabulary, load_cues(folder), self._forms, load_units(folder))
+        self._sections = load_sections(folder)
+        self._language = str(read_words(folder)[0].get("name") or folder.name)
         self._rules = reader.rules
         self._reader = reader
         self._references = reader.references
@@ -106,7 +108,7 @@ class ReportParser:
         if any(text.strip() for text in texts) and reason == "empty text":
             reason = ""
         if not findings and not reason and self._foreign(texts):
-            reason = f"hardly a word is known; only {_LANGUAGES.get(self.vocabulary.language, 'one language')} is read"
+            reason = f"hardly a word is known; only {self._language} is read"
         return ParsedReport("\n\n".join(texts), tuple(findings), reason, find_conflicts(findings))
 
     def parse_many(self, texts: Iterable[object], spread: Spread | None = None) -> Iterator[ParsedReport]:
@@ -185,7 +187,12 @@ class ReportParser:
 
     def _foreign(self, texts: Sequence[str]) -> bool:
         """Whether hardly any word of the texts is one of the language."""
-        words = [word for text in texts for word in Tokens(same_length_lower(text[:_SAMPLE])).words if word.isalpha()]
+        words = [
+            word
+            for text in texts
+            for word in Tokens(same_length_lower(text[:_SAMPLE]), self._forms).words
+            if word.isalpha()
+        ]
         return len(words) >= _FEW_WORDS and sum(word in self._words for word in words) < _KNOWN_SHARE * len(words)
 
 

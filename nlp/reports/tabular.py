@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from organcam.errors import ConfigError, DataError, did_you_mean
 
+from ..language.vocabulary import Vocabulary, load_vocabulary
 from .findings import ParsedReport
 from .parser import ReportParser
 from .sections import load_sections
 from .spreading import Spread
-from .vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd

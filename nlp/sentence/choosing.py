@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from ..language.trie import Hit
+from ..language.vocabulary import Vocabulary
 from .measurements import Size
-from .trie import Hit
-from .vocabulary import Vocabulary
 
 __all__ = ["FindingChooser"]
-
-_PRONOUNS = frozenset(("one", "ones", "those"))
-_SEPARATORS = frozenset((",", ";", "normal", "natural", "unremarkable"))
 
 
 class FindingChooser:
@@ -26,12 +23,15 @@ class FindingChooser:
 
     def choose(self, words: Sequence[str], hits: Sequence[Hit], sizes: Sequence[Size]) -> list[Hit]:
         """The findings among the hits, with those that only a size or a pronoun stands for."""
+        lists = self._lists
         findings = [hit for hit in hits if hit.kind == "finding"]
         if self._mentioned:
             findings = self._with_mentioned(findings, hits)
         if len(sizes) > 1 and findings:
             findings = self._with_repeats(words, findings, hits, sizes)
-        pronoun = not _PRONOUNS.isdisjoint(words) or ("the" in words and any(hit.kind == "side" for hit in hits))
+        pronoun = not lists["pronouns"].isdisjoint(words) or (
+            not lists["articles"].isdisjoint(words) and any(hit.kind == "side" for hit in hits)
+        )
         if pronoun and findings:
             findings = self._with_pronouns(words, findings, hits)
         if len(findings) > 1 and not self._adjectives.isdisjoint([hit.name for hit in findings]):
@@ -51,7 +51,7 @@ class FindingChooser:
         self, words: Sequence[str], findings: list[Hit], hits: Sequence[Hit], sizes: Sequence[Size]
     ) -> list[Hit]:
         """Findings and the sizes that stand for one more of them ("6 mm in the upper lobe and 11 mm in the lower")."""
-        links = self._lists["prepositions"] | {"the"}
+        links = self._lists["prepositions"] | self._lists["articles"]
         places = [hit for hit in hits if hit.kind != "finding"]
         current = [size for size in sizes if not size.prior and not size.now]
         placed = [
@@ -69,7 +69,7 @@ class FindingChooser:
     def _with_pronouns(self, words: Sequence[str], findings: list[Hit], hits: Sequence[Hit]) -> list[Hit]:
         """Findings and what stands for them: "but one on the left", "while the left is unchanged"."""
         result, concepts = list(findings), self._vocabulary.concepts
-        blocked = self._lists["prepositions"] | _SEPARATORS
+        blocked = self._lists["prepositions"] | self._lists["separators"]
         subjects = {
             hit.first - 1
             for hit in hits
@@ -81,7 +81,7 @@ class FindingChooser:
         }
         for index, word in enumerate(words):
             alone = index + 1 == len(words) or words[index + 1] in blocked
-            if (word == "the" and index in subjects) or (word in _PRONOUNS and alone):
+            if (word in self._lists["articles"] and index in subjects) or (word in self._lists["pronouns"] and alone):
                 earlier = [
                     h for h in findings if h.last <= index and (concepts[h.name].labels or concepts[h.name].otherwise)
                 ]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from ..language.vocabulary import Concept, Vocabulary
 from .phrases import Member
-from .vocabulary import Concept, Vocabulary
 
 if TYPE_CHECKING:
-    from .sentence import Mention
+    from .reader import Mention
 
 __all__ = ["LocationRules", "Placed", "Placement", "Spot"]
 
-_APART = frozenset(("coronary", "pericardium"))  # in the heart's column, but not what a valve is a part of
 _SHARED_RULES = frozenset(("list", "clause", "clause_after", "topic"))
 
 
@@ -130,7 +129,7 @@ class LocationRules:
             inner = ""
         if not self._vocabulary.concepts[concept].elsewhere or rule in _SHARED_RULES or inner:
             return ()
-        named = [(n, m) for n, m in enumerate(members) if m.place and places[m.place].group != "position"]
+        named = [(n, m) for n, m in enumerate(members) if m.place and places[m.place].role != "position"]
         if not named or any(self.fits(concept, m.place) or places[m.place].side_too for _, m in named):
             return ()
         spots = {c: Placed(c, n, m.place, side) for n, m in named for c, side in self._columns(m.place, m.sides)}
@@ -168,8 +167,8 @@ class LocationRules:
         fitting = [(n, m) for n, m in enumerate(members) if m.place and self.fits(concept, m.place)]
         if rule in _SHARED_RULES:
             fitting = [(n, m) for n, m in fitting if self._shares(concept, m.place, inner)]
-        if any(places[m.place].group != "position" for _, m in fitting):
-            fitting = [(n, m) for n, m in fitting if places[m.place].group != "position"]
+        if any(places[m.place].role != "position" for _, m in fitting):
+            fitting = [(n, m) for n, m in fitting if places[m.place].role != "position"]
         own_side = topic.sides if topic is not None else ()
         spots: dict[str, Placed] = {}
         for number, member in fitting:
@@ -202,13 +201,13 @@ class LocationRules:
 
     def _add_sides(self, spots: dict[str, Placed], sides: Sequence[str], side_at: int) -> None:
         """The other lung, where the text says both and names a lobe of one ("bilaterally, the largest in the ...")."""
-        lungs = self._vocabulary.places.get("lung")
-        if lungs is None or not all(spot.location in self._ancestors for spot in spots.values()):
+        whole = next((place for place in self._vocabulary.places.values() if place.both_sides), None)
+        if whole is None or not all(spot.location in self._ancestors for spot in spots.values()):
             return
         for side in sides:
             if not any(column.startswith(side) for column in spots):
-                column = getattr(lungs, side)
-                spots[column] = Placed(column, side_at, "lung", side)
+                column = getattr(whole, side)
+                spots[column] = Placed(column, side_at, whole.name, side)
 
     def _default(
         self, concept: str, inner: str, topic: Member | None, sides: tuple[str, ...], side_at: int
@@ -217,7 +216,14 @@ class LocationRules:
         places = self._vocabulary.places
         home = self._vocabulary.concepts[concept].home
         above = topic.place if topic is not None and self.fits(concept, topic.place) else ""
-        if inner and above and places[inner].group in self._vocabulary.families.get("lung", ()):
+        if (
+            inner
+            and above
+            and any(
+                places[inner].group in family and places[above].group in family
+                for family in self._vocabulary.families.values()
+            )
+        ):
             inner = ""  # "pulmonary nodule" says no more than the heading "Right lung:"
         for name, rule in ((inner, "own_words"), (above, "heading"), (home, "home")):
             if not name:
@@ -279,9 +285,7 @@ class LocationRules:
         covered = {ancestor for column in spots for ancestor in self._ancestors.get(column, ())}
         places = self._vocabulary.places
         return tuple(
-            spot
-            for column, spot in spots.items()
-            if column not in covered or (spot.place and places[spot.place].group in _APART)
+            spot for column, spot in spots.items() if column not in covered or (spot.place and places[spot.place].apart)
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from organcam.errors import ConfigError, did_you_mean
 from organcam.yaml_file import read_yaml
 
-__all__ = ["check_keys", "load_yaml", "string_list"]
+__all__ = ["check_keys", "load_yaml", "string_list", "string_map"]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -55,3 +55,17 @@ def string_list(value: object, where: str) -> tuple[str, ...]:
         msg = f"{where}: must be a list of words or phrases, got {value!r} (quote words such as no and on)"
         raise ConfigError(msg)
     return tuple(values)
+
+
+def string_map(value: object, where: str) -> dict[str, str]:
+    """A mapping of strings to strings (null as none).
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        msg = f"{where}: must be a mapping of words to words (quote words such as no and on)"
+        raise ConfigError(msg)
+    return dict(value)

@@ -6,8 +6,8 @@ from typing import Literal
 
 from organcam.errors import ConfigError, did_you_mean
 
+from ..language.vocabulary import Vocabulary
 from .findings import ParsedReport
-from .vocabulary import Vocabulary
 
 __all__ = ["Policy", "cells", "grid_cells", "positive_statuses"]
 

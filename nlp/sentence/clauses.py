@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .trie import Hit
+from ..language.trie import Hit
 
 __all__ = ["split_clauses"]
-
-_COMMAS = frozenset((",", ";", "and"))
-_NEGATIONS = frozenset(("no", "not", "without"))
 
 
 def split_clauses(
@@ -27,8 +24,9 @@ def split_clauses(
     """
     finite, openers, breaks = lists["finite"], lists["openers"], lists["hard_breaks"]
     continuations = lists["continuations"]
-    if not _may_split(words, finite, breaks):
+    if not _may_split(words, lists):
         return [(0, len(words))]
+    joining, joins = lists["clause_joins"], lists["and"]
     findings = {position for hit in hits if hit.kind == "finding" for position in range(hit.first, hit.last)}
     bounds, start, has_verb, negated = [], 0, False, False
     size = len(words)
@@ -36,21 +34,21 @@ def split_clauses(
         if word in finite:
             has_verb = True
             continue
-        if word in _NEGATIONS:
+        if word in lists["negations"]:
             negated = True
             continue
-        if word not in _COMMAS and word not in breaks:
+        if word not in joining and word not in breaks:
             continue
         following = words[index + 1] if index + 1 < size else ""
-        cut = word == ";" or (word in breaks and index > start and following != "also")
-        if word in (",", "and") and index > start and following and not (word == "," and following == "and"):
-            if following == "there":
+        cut = word == ";" or (word in breaks and index > start and following not in lists["also"])
+        if word in joining and word != ";" and index > start and following and not (word == "," and following in joins):
+            if following in lists["existential"]:
                 cut = True
             elif not continuations.isdisjoint(words[index + 1 : index + 4]):
                 cut = False
             elif has_verb or (negated and following in openers):
                 cut = _new_statement(words, index + 1, lists, findings, strict=following not in openers)
-            elif following == "none" and index + 2 < size and words[index + 2] in lists["prepositions"]:
+            elif following in lists["nothing"] and index + 2 < size and words[index + 2] in lists["prepositions"]:
                 cut = True  # "on the right, none on the left"
         if cut:
             bounds.append((start, index))
@@ -59,14 +57,14 @@ def split_clauses(
     return bounds
 
 
-def _may_split(words: Sequence[str], finite: frozenset[str], breaks: frozenset[str]) -> bool:
+def _may_split(words: Sequence[str], lists: Mapping[str, frozenset[str]]) -> bool:
     """A quick look: without a second verb, a negation, a semicolon or a word of contrast nothing can be split."""
-    if not breaks.isdisjoint(words) or ";" in words or "there" in words or "none" in words:
+    if not lists["clause_signs"].isdisjoint(words):
         return True
-    if "," not in words and "and" not in words:
+    if lists["clause_joins"].isdisjoint(words):
         return False
-    verbs = len([word for word in words if word in finite])
-    return verbs > 1 or (verbs == 1 and not _NEGATIONS.isdisjoint(words))
+    verbs = len([word for word in words if word in lists["finite"]])
+    return verbs > 1 or (verbs == 1 and not lists["negations"].isdisjoint(words))
 
 
 def _new_statement(

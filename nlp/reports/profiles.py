@@ -12,9 +12,9 @@ from pathlib import Path
 
 from organcam.errors import ConfigError, did_you_mean
 
+from ..language.yaml_data import check_keys, load_yaml, string_list
 from .findings import Finding, ParsedReport
 from .policy import positive_statuses
-from .yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Profile", "builtin_profiles", "load_profile"]
 

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .phrases import AMOUNTS, Phrase
-from .trie import Hit
+from ..language.trie import Hit
+from .phrases import Phrase
 
 __all__ = ["attach_phrases"]
-
-_RELATIONAL = frozenset(
-    (
-        *("adjacent", "abutting", "abut", "near", "contiguous", "toward", "towards", "beside", "causing", "displacing"),
-        *("compressing", "invading", "extending", "extend", "encasing", "touching", "reaching"),
-    )
-)
-_NOT_THERE = frozenset(("not", "no", "without"))
-_AMOUNT_OF_SIDE = AMOUNTS | {","}
-_UNITS = frozenset(("cm", "mm"))
-_DISTANCE = frozenset(("from", "above", "below"))
 
 
 def attach_phrases(
@@ -59,7 +48,7 @@ def _topic(words: Sequence[str], phrases: Sequence[Phrase], lists: Mapping[str, 
         return None
     first = phrases[0]
     opening = words[: first.first]
-    if len(opening) <= 3 and (not opening or opening[0] in lists["prepositions"] or opening[0] in ("the", "both")):
+    if len(opening) <= 3 and (not opening or opening[0] in lists["prepositions"] or opening[0] in lists["articles"]):
         return first
     return None
 
@@ -93,10 +82,19 @@ def _attach_clause(
         after.append(_after(words, finding, trailing, following, lists) if trailing else trailing)
         previous = finding.last
     result = [_choose(n, words, findings, firm, before, after, topic, lists) for n in range(count)]
+    if topic is not None:  # "both lungs have consolidations, more prominent in the right lower lobe"
+        for number, (own, rule) in enumerate(result):
+            if own and topic not in own and topic.last <= own[0].first and _emphasised(words, own[0], lists):
+                result[number] = ([topic, *own], rule)
     for number, finding in enumerate(findings if loose else ()):
         beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
         result[number] = (result[number][0] + beside, result[number][1])
     return result
+
+
+def _emphasised(words: Sequence[str], phrase: Phrase, lists: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a place is only where there is most of what the sentence has placed already."""
+    return not lists["emphasis"].isdisjoint(words[max(0, phrase.first - 4) : phrase.first])
 
 
 def _opened(topic: Phrase | None, position: int) -> tuple[list[Phrase], str]:
@@ -159,19 +157,27 @@ def _after(
         ):
             continue  # it stands before the next finding
         between = words[finding.last : phrase.first]
-        further_side = _AMOUNT_OF_SIDE.issuperset(between) and not any(member.place for member in phrase.members)
+        further_side = (lists["amounts"] | {","}).issuperset(between) and not any(
+            member.place for member in phrase.members
+        )
         if not led and not chosen and "," in between and not further_side:
             continue  # "enlarged, normal hilar contours", but not "effusion, small left"
         if chosen and ("(" in lead or not (led or phrase.first - chosen[-1].last <= 3)):
             continue
-        if chosen and words[chosen[-1].last : phrase.first] == ["the"]:
+        if chosen and _is_article(words[chosen[-1].last : phrase.first], lists):
             continue  # the subject of what follows: "except for a cyst in the liver the abdomen is unremarkable"
-        if not _NOT_THERE.isdisjoint(lead) or (not _UNITS.isdisjoint(lead) and not _DISTANCE.isdisjoint(lead)):
+        if not lists["not_there"].isdisjoint(lead) or (
+            not lists["units"].isdisjoint(lead) and not lists["distances"].isdisjoint(lead)
+        ):
             continue  # "not in the left", "3 cm from the carina"
-        if finding.name not in lists["devices"] and not _RELATIONAL.isdisjoint(lead):
+        if finding.name not in lists["devices"] and not lists["touching"].isdisjoint(lead):
             continue  # what it touches is not where it lies; rule "clause_after" takes it for want of better
         chosen.append(phrase)
     return chosen
+
+
+def _is_article(words: Sequence[str], lists: Mapping[str, frozenset[str]]) -> bool:
+    return len(words) == 1 and words[0] in lists["articles"]
 
 
 def _listed(words: Sequence[str], first: int, last: int, lists: Mapping[str, frozenset[str]]) -> bool:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..language.cues import CueTable
+from ..language.spelling import LONG, Speller
+from ..language.text import Tokens, WordForms
+from ..language.trie import Hit, Trie
+from ..language.vocabulary import Concept, Vocabulary
 from .attachment import attach_phrases
 from .choosing import FindingChooser
 from .clauses import split_clauses
-from .cues import CueTable
 from .headings import heading_end, under_heading
 from .locations import LocationRules, Spot
-from .measurements import NOT_MEASURED, Measured, Size, find_sizes, sizes_of
+from .measurements import NOT_MEASURED, Measured, Size, SizeFinder, sizes_of
 from .phrases import Member, Phrase, PhraseFinder, complete_phrases, parted
-from .spelling import LONG, Speller
 from .status import PLAIN, Verdict, is_called_normal, is_degree, judge
-from .text import Tokens
-from .trie import Hit, Trie
-from .vocabulary import Concept, Vocabulary
 
 __all__ = ["Mention", "Reading", "SentenceReader"]
 
@@ -76,13 +76,15 @@ class Reading(NamedTuple):
 _NOTHING = Reading((), False)
 _NOWHERE = (-1, -1)
 _ASIDE = re.compile(r"\(([^()0-9]{3,150})\)")
-_SEPARATORS = frozenset((",", ";", "normal", "natural", "unremarkable"))
 
 
 class SentenceReader:
     """Reads sentences with a vocabulary and cues; ``read`` depends on the sentence alone and may be cached."""
 
-    def __init__(self, vocabulary: Vocabulary, cues: CueTable) -> None:
+    def __init__(self, vocabulary: Vocabulary, cues: CueTable, forms: WordForms, units: Mapping[str, float]) -> None:
+        self._forms = forms
+        self._sizes_in = SizeFinder(units, cues.words)
+        self._has_unit = re.compile("|".join(map(re.escape, units)) or "(?!)")
         self._vocabulary = vocabulary
         self._cues = cues
         self._trie = Trie()
@@ -90,9 +92,9 @@ class SentenceReader:
         self.rules = LocationRules(vocabulary)
         self._inner = _inner_places(vocabulary)
         self._parts = _parts(vocabulary)
-        self._phrases = PhraseFinder(vocabulary)
+        self._phrases = PhraseFinder(vocabulary, cues.words)
         devices = frozenset(name for name, concept in vocabulary.concepts.items() if concept.persistent)
-        self._lists = {**cues.words, "devices": devices}
+        self._lists = {**cues.words, "devices": devices, "units": frozenset(units)}
         self.references = cues.references
         self.numbered = sorted({a for words, _, _ in vocabulary.terms for a, b in pairwise(words) if b.isdigit()})
         self._known = self.known_words()
@@ -101,17 +103,17 @@ class SentenceReader:
 
     def is_list_item(self, sentence: str) -> bool:
         """Whether a sentence has places or sizes and no verb: an item of a list whose title names the findings."""
-        words = Tokens(sentence).words
+        words = Tokens(sentence, self._forms).words
         if not self._cues.words["finite"].isdisjoint(words):
             return False
-        return any(hit.kind != "finding" for hit in self._trie.scan(words)) or bool(find_sizes(words))
+        return any(hit.kind != "finding" for hit in self._trie.scan(words)) or bool(self._sizes_in.find(words))
 
     def is_topic(self, heading: str) -> bool:
         """Whether the words before a colon name organs and no finding: "Lungs:", but not "Pulmonary nodules:".
 
         Words that only title a part of a report ("Lines and devices:", "Soft tissues:") are no findings either.
         """
-        words = Tokens(heading).words
+        words = Tokens(heading, self._forms).words
         hits = self._trie.scan(words)
         places = {i for hit in hits if hit.kind not in ("finding", "cue") for i in range(hit.first, hit.last)}
         titles = self._cues.words["titles"]
@@ -126,7 +128,7 @@ class SentenceReader:
 
     def _topics(self, heading: str) -> tuple[Member, ...]:
         """The places that a heading names, with their sides."""
-        tokens = Tokens(heading)
+        tokens = Tokens(heading, self._forms)
         phrases = self._phrases.find(tokens, self._trie.scan(tokens.words))
         return tuple(member for phrase in phrases for member in phrase.members if member.place)
 
@@ -155,7 +157,7 @@ class SentenceReader:
         """Parentheses that say something of their own: they name a finding and hold no measurement."""
         found = []
         for match in _ASIDE.finditer(sentence):
-            hits = self._trie.scan(Tokens(match.group(1)).words)
+            hits = self._trie.scan(Tokens(match.group(1), self._forms).words)
             if any(hit.kind == "finding" for hit in hits):
                 found.append(match.span())
         return found
@@ -170,7 +172,7 @@ class SentenceReader:
         """
         inside = sentence[start + 1 : end - 1]
         before = next((mention for mention in reversed(outside) if mention.end <= start), None)
-        plain = self._cues.words["finite"].isdisjoint(Tokens(inside).words)
+        plain = self._cues.words["finite"].isdisjoint(Tokens(inside, self._forms).words)
         for mention in self._read(inside, heading).mentions:
             own = mention.moved(start + 1)
             if before is not None and not own.named and before.named:
@@ -180,7 +182,7 @@ class SentenceReader:
             yield own
 
     def _read(self, sentence: str, heading: str) -> Reading:
-        tokens = Tokens(sentence)
+        tokens = Tokens(sentence, self._forms)
         words = tokens.words
         for position, word in enumerate(words):
             if len(word) >= LONG and word not in self._known:
@@ -190,8 +192,7 @@ class SentenceReader:
             return _NOTHING
         if len(hits) > 1:
             hits = self._separate(words, hits)
-        measured = "mm" in sentence or "cm" in sentence or "meter" in sentence or "metre" in sentence
-        sizes = find_sizes(words) if measured else []
+        sizes = self._sizes_in.find(words) if self._has_unit.search(sentence) else []
         findings = self._chooser.choose(words, hits, sizes)
         if not findings:
             return _NOTHING
@@ -200,7 +201,7 @@ class SentenceReader:
         phrases: list[Phrase] = []
         if len(hits) > len(findings) or sizes or any(hit.kind == "place" for hit in hits):
             phrases = self._phrases.find(tokens, hits)
-            phrases = parted(words, phrases, findings, self._cues.words["prepositions"])
+            phrases = parted(words, phrases, findings, self._cues.words)
             if len(phrases) > 1:
                 phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
         attached = self._attach(words, findings, phrases, clauses)
@@ -280,7 +281,7 @@ class SentenceReader:
             if hit.kind != "finding" or before.kind != "place" or hit.last - hit.first < 2:
                 continue
             between = words[before.last : hit.first]
-            if len(between) != 1 or between[0] not in ("and", "or", ",", "/"):
+            if len(between) != 1 or between[0] not in self._cues.words["place_joins"]:
                 continue
             parts = self._parts.get(tuple(words[hit.first : hit.last]))
             if parts is not None:
@@ -323,8 +324,9 @@ class SentenceReader:
         size_mm = size.millimetres(short_axis=concept.short_axis) if size is not None else None
         labels = concept.labels
         if concept.when:
-            related = [m for p in own if _related(words, p, hit) for m in p.members]
-            others = [m for p in inside if _related(words, p, hit) for m in p.members if m.place] or list(topics)
+            apart = self._cues.words["separators"]
+            related = [m for p in own if _related(words, p, hit, apart) for m in p.members]
+            others = [m for p in inside if _related(words, p, hit, apart) for m in p.members if m.place] or list(topics)
             labels = self._labels(concept, related, others, size_mm, size)
         elif size is not None and concept.size_over_mm:
             labels = self._labels(concept, members, topics, size_mm, size)
@@ -404,10 +406,10 @@ class SentenceReader:
         ]
 
 
-def _related(words: Sequence[str], phrase: Phrase, hit: Hit) -> bool:
+def _related(words: Sequence[str], phrase: Phrase, hit: Hit, separators: frozenset[str]) -> bool:
     """Whether a place and a word such as "enlarged" speak of each other: nothing called normal, no comma between."""
     between = words[phrase.last : hit.first] if phrase.last <= hit.first else words[hit.last : phrase.first]
-    return _SEPARATORS.isdisjoint(between)
+    return separators.isdisjoint(between)
 
 
 def _inner_places(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .cues import Cue, CueTable
-from .trie import Hit
+from ..language.cues import Cue, CueTable
+from ..language.trie import Hit
 
 __all__ = ["PLAIN", "Verdict", "is_called_normal", "is_degree", "judge"]
 
@@ -21,7 +21,6 @@ class Verdict(NamedTuple):
     rule: str
 
 
-_ENDS = frozenset((",", ";", "and", "but"))
 _AFFIRMED = 4.0
 PLAIN = Verdict("present", "", -1, -1, "")
 """The verdict where no cue says anything."""
@@ -127,7 +126,7 @@ _NEAR = 8
 def is_called_normal(words: Sequence[str], hit: Hit, lists: Mapping[str, frozenset[str]]) -> bool:
     """Whether what follows in the same statement calls a property normal ("the density of the spleen is normal")."""
     for word in words[hit.last : hit.last + _NEAR]:
-        if word in _ENDS:
+        if word in lists["clause_joins"] or word in lists["hard_breaks"]:
             return False
         if word in lists["normal"]:
             return True

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from organcam.errors import ConfigError, did_you_mean
 
+from .folders import ENGLISH
 from .references import ReferenceFinder
-from .text import term_words
+from .text import WordForms, load_word_forms
 from .trie import Trie
 from .yaml_data import check_keys, load_yaml, string_list
 
@@ -26,19 +26,11 @@ _CHANGE = ("new", "stable", "larger", "smaller", "")
 _DIRECTIONS = ("forward", "backward", "both", "last", "next")
 _CUE = ("status", "change", "direction", "outweighs_absence", "stopped_by", "denied_by", "terms", "note")
 _WORDS = (
-    *("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops"),
-    *(
-        "continuations",
-        "denials",
-        "titles",
-        "relatives",
-        "normal",
-        "series",
-        "image",
-        "reference_leads",
-        "no_typos",
-        "of_adjectives",
-    ),
+    *("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops", "continuations"),
+    *("denials", "titles", "relatives", "normal", "series", "image", "reference_leads", "no_typos", "of_adjectives"),
+    *("emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching", "not_there", "distances", "also"),
+    *("existential", "nothing", "negations", "pronouns", "prior", "past_tense", "now", "contrasts", "limits", "times"),
+    *("up_to", "clause_and", "with"),
 )
 
 
@@ -89,28 +81,22 @@ class CueTable:
 
 
 @lru_cache(maxsize=4)
-def load_cues(language: str = "en") -> CueTable:
-    """The cues of a language.
+def load_cues(folder: Path = ENGLISH) -> CueTable:
+    """The cues of a language, from ``cues.yaml`` in its folder.
 
     Raises:
-        ConfigError: if there are none for it, or the file breaks the schema.
+        ConfigError: if the file is missing or breaks the schema.
     """
-    folder = files("organcam.nlp") / "cues"
-    known = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if language not in known:
-        msg = f"no cues for the language {language!r}; {did_you_mean(language, known)}"
-        raise ConfigError(msg)
-    where = f"cues/{language}.yaml"
-    content = check_keys(
-        load_yaml(Path(str(folder / f"{language}.yaml"))), ("language", "slots", "cues", "words"), where
-    )
+    path = folder / "cues.yaml"
+    where, forms = str(path), load_word_forms(folder)
+    content = check_keys(load_yaml(path), ("language", "slots", "cues", "words"), where)
     slots = {key: string_list(value, f"{where}: slots.{key}") for key, value in (content.get("slots") or {}).items()}
     cues: dict[str, Cue] = {}
     names: dict[tuple[str, ...], str] = {}
     for name, entry in content["cues"].items():
         cues[name] = _cue(name, entry, f"{where}: cues.{name}")
         for term in string_list(entry["terms"], f"{where}: cues.{name}.terms"):
-            for words in _expand(term, slots):
+            for words in _expand(term, slots, forms):
                 names[words] = (
                     f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name
                 )
@@ -118,11 +104,17 @@ def load_cues(language: str = "en") -> CueTable:
     trie.update((words, "cue", joined) for words, joined in names.items())
     given = check_keys(content.get("words") or {}, _WORDS, f"{where}: words")
     lists = {key: string_list(value, f"{where}: words.{key}") for key, value in given.items()}
-    anaphora.update((term_words(term), "anaphora", "") for term in lists.get("anaphora", ()))
-    sets = {key: frozenset(w for v in lists.get(key, ()) for w in term_words(v)) for key in _WORDS}
+    anaphora.update((forms.term(term), "anaphora", "") for term in lists.get("anaphora", ()))
+    sets = {key: frozenset(w for v in lists.get(key, ()) for w in forms.term(v)) for key in _WORDS}
     # unions that every sentence needs, made once
-    sets["between_place_and_finding"] = sets["finite"] | sets["prepositions"] | {",", "and", "or", ":", "with"}
-    sets["between_size_and_finding"] = sets["finite"] | sets["prepositions"] | sets["joins"] | {"with"}
+    signs = {",", ";", "/", "&", "+"}
+    sets["clause_joins"] = frozenset((",", ";", *(sets["and"] & sets["joins"] & sets["clause_and"])))
+    sets["clause_signs"] = sets["hard_breaks"] | sets["existential"] | sets["nothing"] | {";"}
+    sets["place_joins"] = sets["and"] | (signs - {";"})
+    sets["between_places"] = sets["place_joins"] | sets["links"] | sets["nouns_of_part"] | {"'s", "-", "(", ")"}
+    sets["separators"] = sets["normal"] | {",", ";"}
+    sets["between_place_and_finding"] = sets["finite"] | sets["prepositions"] | sets["and"] | sets["with"] | {",", ":"}
+    sets["between_size_and_finding"] = sets["finite"] | sets["prepositions"] | sets["joins"] | sets["with"]
     return CueTable(
         cues=cues,
         joined={joined: tuple(cues[name] for name in joined.split("|")) for joined in names.values()},
@@ -155,8 +147,8 @@ def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
     return Cue(name, status, change, forward, backward, last, next_, stopped_by, denied_by, rank)
 
 
-def _expand(term: str, slots: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _expand(term: str, slots: Mapping[str, tuple[str, ...]], forms: WordForms) -> list[tuple[str, ...]]:
     """A term with ``{slot}`` marks as all its word sequences."""
     used = [slot for slot in slots if f"{{{slot}}}" in term]
     choices = product(*(slots[slot] for slot in used))
-    return [term_words(term.format(**dict(zip(used, choice, strict=True)))) for choice in choices]
+    return [forms.term(term.format(**dict(zip(used, choice, strict=True)))) for choice in choices]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .locations import Spot
+from ..sentence.locations import Spot
+from ..sentence.reader import Mention, SentenceReader
 from .sections import Sentence
-from .sentence import Mention, SentenceReader
 
 __all__ = ["ListTitle", "title_of_list"]
 

@@ -1,0 +1,1 @@
+"""Whole reports and tables of them: sections, findings, labels, files, pages."""

@@ -1,0 +1,167 @@
+"""Sizes in a sentence: all dimensions, their unit, and whether they are the current or an earlier measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..language.trie import Hit
+
+__all__ = ["NOT_MEASURED", "Measured", "Size", "SizeFinder", "sizes_of"]
+
+_DIGITS = frozenset("0123456789")  # not str.isdigit, which is true of superscripts
+_SIGNS_OF_TIMES = frozenset(("\u00d7", "*"))
+
+
+class Size(NamedTuple):
+    """A measurement at tokens ``first <= i < last``.
+
+    Attributes:
+        dimensions: millimetres, in the order of the text.
+        prior: an earlier measurement, not the current one.
+        below: an upper bound only ("less than 1 cm").
+        now: the text says that this one replaces an earlier one ("has grown to 12 mm").
+    """
+
+    first: int
+    last: int
+    dimensions: tuple[float, ...]
+    prior: bool
+    below: bool
+    now: bool
+
+    def millimetres(self, *, short_axis: bool) -> float:
+        """The dimension that counts: the smallest of a lymph node, the largest of anything else."""
+        return min(self.dimensions) if short_axis else max(self.dimensions)
+
+
+class Measured(NamedTuple):
+    """The current and the earlier size of a finding, where the text gives them."""
+
+    now: Size | None
+    before: Size | None
+
+    def change(self, *, short_axis: bool) -> str:
+        """What the two sizes say of the change; empty where one is missing. Half a millimetre is no change."""
+        if self.now is None or self.before is None:
+            return ""
+        grown = self.now.millimetres(short_axis=short_axis) - self.before.millimetres(short_axis=short_axis)
+        return "stable" if abs(grown) <= 0.5 else "larger" if grown > 0 else "smaller"
+
+
+NOT_MEASURED = Measured(None, None)
+
+
+def sizes_of(
+    words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size], lists: Mapping[str, frozenset[str]]
+) -> list[Measured]:
+    """The measurements of each finding: those right before it ("5 mm nodule"), else the first after it."""
+    result: list[Measured] = [NOT_MEASURED] * len(findings)
+    blocked = lists["between_size_and_finding"]
+    for size in sizes:
+        target = _measured_by(size, words, findings, blocked)
+        if target < 0:
+            continue
+        known = result[target]
+        if size.prior:
+            result[target] = known._replace(before=size)
+        elif known.now is None or size.now or (max(size.dimensions) > max(known.now.dimensions) and not known.now.now):
+            result[target] = known._replace(now=size)
+    return result
+
+
+def _measured_by(size: Size, words: Sequence[str], findings: Sequence[Hit], blocked: frozenset[str]) -> int:
+    """The number of the finding that a size belongs to, or -1."""
+    own = next((i for i, hit in enumerate(findings) if hit.first == size.first), -1)
+    if own >= 0:
+        return own
+    before = [i for i, hit in enumerate(findings) if hit.last <= size.first]
+    after = [i for i, hit in enumerate(findings) if hit.first >= size.last]
+    direct = bool(after) and not size.prior and blocked.isdisjoint(words[size.last : findings[after[0]].first])
+    if not direct and (before or not after):
+        return before[-1] if before else -1
+    target = after[0]
+    for number in after[1:]:  # "15 mm cavitating nodule": the noun is what was measured
+        if not blocked.isdisjoint(words[findings[target].last : findings[number].first]):
+            break
+        target = number
+    return target
+
+
+class SizeFinder:
+    """Finds the measurements of sentences.
+
+    Args:
+        units: millimetres of each unit.
+        lists: word lists of the language.
+    """
+
+    def __init__(self, units: Mapping[str, float], lists: Mapping[str, frozenset[str]]) -> None:
+        self._units = units
+        self._lists = lists
+        self._times = lists["times"] | _SIGNS_OF_TIMES
+
+    def find(self, words: Sequence[str]) -> list[Size]:
+        """The measurements of a sentence, in order."""
+        sizes: list[Size] = []
+        lists, done = self._lists, 0
+        for index in [i for i, word in enumerate(words) if word[0] in _DIGITS]:
+            if index < done:
+                continue
+            end, values, unit = self._read(words, index)
+            if not unit and self._is_prior(words, index):
+                unit = self._unit_of_next(words, end)  # "measured 21, now 8 mm"
+            if unit and lists["distances"].isdisjoint(words[end : end + 1]):
+                before = words[max(0, index - 2) : index]
+                led = bool(before) and before[-1] in lists["now"] and lists["finite"].isdisjoint(before[-1:])
+                sizes.append(
+                    Size(
+                        index,
+                        end,
+                        tuple(value * unit for value in values),
+                        prior=self._is_prior(words, index),
+                        below=not lists["limits"].isdisjoint(words[max(0, index - 3) : index]),
+                        now=led and lists["up_to"].isdisjoint(before) and index > 2,
+                    )
+                )
+            done = end
+        return sizes
+
+    def _read(self, words: Sequence[str], index: int) -> tuple[int, list[float], float]:
+        """Numbers joined by x, by or a dash, up to their unit."""
+        values: list[float] = []
+        unit = 0.0
+        while index < len(words) and words[index][0] in _DIGITS:
+            values.append(float(words[index].replace(",", ".")))
+            index += 1
+            if index < len(words) and words[index] in self._units:
+                unit = self._units[words[index]]
+                index += 1
+            if index + 1 < len(words) and words[index] in self._times and words[index + 1][0] in _DIGITS:
+                index += 1
+                continue
+            joined = index < len(words) and not unit and words[index][0] in _DIGITS
+            if not joined:
+                break
+        return index, values, unit
+
+    def _unit_of_next(self, words: Sequence[str], index: int) -> float:
+        """The unit of the current size that follows an earlier one without any, or 0."""
+        for position in range(index, min(index + 4, len(words))):
+            if words[position][0] in _DIGITS:
+                linked = not self._lists["now"].isdisjoint(words[index:position])
+                return self._read(words, position)[2] if linked else 0.0
+        return 0.0
+
+    def _is_prior(self, words: Sequence[str], index: int) -> bool:
+        lists = self._lists
+        for word in reversed(words[max(0, index - 4) : index]):
+            if word in lists["now"] or word in (",", ";"):
+                return False
+            if word in lists["prior"]:
+                return word not in lists["past_tense"] or self._sets_against(words, index)
+        return False
+
+    def _sets_against(self, words: Sequence[str], index: int) -> bool:
+        """Whether a sentence sets the past against the present: by its words, or by a size before this one."""
+        return not self._lists["contrasts"].isdisjoint(words) or any(word in self._units for word in words[:index])
