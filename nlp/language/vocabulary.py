@@ -18,6 +18,7 @@ from organcam.catalogue import locations as known_locations
 from organcam.errors import ConfigError, did_you_mean
 
 from .folders import language_folder
+from .terms import expand_term
 from .text import WordForms, load_word_forms
 from .yaml_data import check_keys, load_yaml, string_list
 
@@ -266,14 +267,14 @@ def _merge(base: dict[str, Any], child: dict[str, Any], beside: Path) -> dict[st
     merged = {**base, **{key: value for key, value in child.items() if key not in _SECTIONS}}
     entries = [e for section in ("concepts", "places") for e in (child.get(section) or {}).values()]
     forms = load_word_forms(language_folder(str(merged.get("language") or "en"), beside))
-    moved = {forms.term(term) for entry in entries for term in string_list(entry.get("terms"), "terms")}
+    moved = {forms.term(term) for entry in entries for term in term_list(entry.get("terms"), "terms")}
     for section in _SECTIONS:
         ours, theirs = base.get(section) or {}, child.get(section) or {}
         if section in ("concepts", "places"):
             both = {**ours}
             for name, entry in both.items():
-                dropped = moved | {forms.term(t) for t in string_list(theirs.get(name, {}).get("drop_terms"), section)}
-                kept = [t for t in string_list(entry.get("terms"), section) if forms.term(t) not in dropped]
+                dropped = moved | {forms.term(t) for t in term_list(theirs.get(name, {}).get("drop_terms"), section)}
+                kept = [t for t in term_list(entry.get("terms"), section) if forms.term(t) not in dropped]
                 both[name] = {**entry, "terms": kept}
             for name, entry in theirs.items():
                 old = both.get(name, {})
@@ -408,7 +409,7 @@ def _terms(content: Mapping[str, Any], where: str, forms: WordForms) -> tuple[tu
     levels = {key: {"terms": [key]} for key in (content.get("levels") or {})}
     for kind, entries in (*sources, ("side", sides), ("level", levels)):
         for name, entry in entries.items():
-            for term in string_list(entry.get("terms"), f"{where}: {name}.terms"):
+            for term in term_list(entry.get("terms"), f"{where}: {name}.terms"):
                 words = forms.term(term)
                 owner = (kind, " ".join(words) if kind == "level" else name)
                 if not words:
@@ -418,6 +419,11 @@ def _terms(content: Mapping[str, Any], where: str, forms: WordForms) -> tuple[tu
                     msg = f"{where}: the term {term!r} of {name} is already a term of {owners[words][1]}"
                     raise ConfigError(msg)
     return tuple((words, *owner) for words, owner in owners.items() if not _says_place_first(words, owner, owners))
+
+
+def term_list(value: object, where: str) -> tuple[str, ...]:
+    """A list of terms with their slots filled."""
+    return tuple(phrase for term in string_list(value, where) for phrase in expand_term(term, where))
 
 
 def _says_place_first(
