@@ -52,7 +52,7 @@ def check_workflow(workflow: Workflow) -> list[Finding]:
     Returns:
         Findings in the order of the stages.
     """
-    findings = [Finding(True, "workflow", f"{len(workflow.models)} models: {', '.join(workflow.models)}")]
+    findings = [Finding(True, "workflow", f"models: {', '.join(workflow.models)}")]
     findings += _check_phantom(workflow) if workflow.phantom is not None else _check_data(workflow)
     findings += [_check_coverage(workflow), _check_label_names(workflow), _check_networks(workflow)]
     findings += [_check_device(workflow), _check_disk(workflow, _expected_scans(workflow))]
@@ -62,10 +62,11 @@ def check_workflow(workflow: Workflow) -> list[Finding]:
 def _others(problems: Iterable[str], findings: Sequence[Finding]) -> list[Finding]:
     """What keeps a stage from being done and no finding tells yet."""
     told = "\n".join(finding.found for finding in findings)
+    wrong = {finding.what for finding in findings if not finding.ok}
     others = []
     for problem in dict.fromkeys(problems):
         key, _, rest = problem.partition(": ")
-        if problem not in told and rest not in told:
+        if problem not in told and rest not in told and problem.split()[0] not in wrong:
             others.append(Finding(False, key, rest) if rest and " " not in key else Finding(False, "workflow", problem))
     return others
 

@@ -246,9 +246,9 @@ def check(
     from .workflow_file import load_workflow  # noqa: PLC0415
 
     findings = check_workflow(load_workflow(workflow, settings))
-    table = Table("", "what", "found", title=f"Check of {workflow}", title_justify="left")
+    table = Table("", "what", "found", title=f"Check of {escape(workflow)}", title_justify="left")
     for finding in findings:
-        table.add_row("ok" if finding.ok else "PROBLEM", finding.what, finding.found)
+        table.add_row("ok" if finding.ok else "PROBLEM", escape(finding.what), escape(finding.found))
     out_console.print(table)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
@@ -269,7 +269,7 @@ def describe(
         return
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(escape(str(value)) for value in row.values()))
     out_console.print(table)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import OrganCamError
@@ -37,7 +38,10 @@ def read_summary(run: Path) -> dict[str, Any]:
 def _is_summary(value: Any) -> bool:
     models = value.get("models") if isinstance(value, dict) else None
     return isinstance(models, dict) and all(
-        isinstance(found, dict) and isinstance(found.get("organ_iou"), dict) and isinstance(found.get("splits"), dict)
+        isinstance(found, dict)
+        and isinstance(found.get("split"), str)
+        and isinstance(found.get("organ_iou"), dict)
+        and isinstance(found.get("splits"), dict)
         for found in models.values()
     )
 
@@ -63,7 +67,7 @@ def results_table(runs: Sequence[Path]) -> Table:
                 shifted.get("auroc_median"),
                 found.get("pointing", {}).get("hirescam"),
             )
-            table.add_row(run.name, model, found["split"], *map(_shown, values))
+            table.add_row(*map(escape, (run.name, model, str(found["split"]))), *map(_shown, values))
     return table
 
 
@@ -80,7 +84,7 @@ def interventions_table(runs: Sequence[Path]) -> Table | None:
             for label, moved in found.get("interventions", {}).items():
                 areas = (found["splits"].get(split, {}).get("auroc", {}).get(label) for split in ("test", "shifted"))
                 values = (moved.get("lesion"), moved.get("confounder"), *areas)
-                table.add_row(run.name, model, label, *map(_shown, values))
+                table.add_row(*map(escape, (run.name, model, label)), *map(_shown, values))
     return table if table.row_count else None
 
 

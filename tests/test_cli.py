@@ -106,6 +106,13 @@ def test_check_tells_what_is_missing_before_anything_runs(tmp_path):
     assert "reports without a scan" in done.stdout
 
 
+def test_brackets_in_names_are_no_markup(tmp_path):
+    done = organcam("check", "folder", "--set", "data.images='x[/b]y'", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "x[/b]y" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": {"m": {}}}', b"\xff", b"[" * 99999])
 def test_a_damaged_summary_is_told(tmp_path, content):
     (tmp_path / "evaluation").mkdir()

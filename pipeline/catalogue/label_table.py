@@ -28,6 +28,8 @@ __all__ = ["OwnLabel", "check_label_table", "read_label_table"]
 
 KEYS = ("organs", "cells", "sides")
 SIDES = ("keep", "ignore")
+RESERVED = ("all", "predicted", "present")
+"""Words that stand for labels in a workflow."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def _problems(name: Any, entry: Any) -> Iterator[str]:
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
         yield f"label '{name}': a name becomes a column and part of file names: use letters, digits, '_' and '-'"
         return
+    if name.casefold() in RESERVED:
+        yield f"label '{name}': stands for labels in a workflow ({', '.join(RESERVED)}); choose another name"
     if name in _taken():
         yield f"label '{name}': is one of the catalogue's own region labels; choose another name"
     full = entry if isinstance(entry, Mapping) else {"organs": entry}

@@ -12,6 +12,7 @@ from organcam.nlp import check_labels as check_profile
 from organcam.nlp import load_vocabulary
 from organcam.segmentation.external import read_value_table
 
+from ..agreement import contradictions
 from ..config import Workflow
 from ..data.discover import report_columns
 from ..errors import ConfigError, OrganCamError
@@ -36,6 +37,7 @@ def refuse_unready(workflow: Workflow, stages: Sequence[str]) -> None:
 
 def unready(workflow: Workflow, stages: Sequence[str]) -> Iterator[str]:
     """One sentence for everything that keeps these stages from being done, beginning with the key to change."""
+    yield from contradictions(workflow)  # a workflow that was put together in Python has not been read from a file
     wanted = set(stages)
     looks: dict[Callable[[Workflow], Iterator[str]], set[str]] = {
         _files: {"ingest"},

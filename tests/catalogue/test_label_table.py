@@ -100,3 +100,9 @@ def test_lobes_of_a_catalogue_label_become_its_thirds():
     assert not found.thirds[:, 1].any()
     assert not region_targets(table, fidelity="reference").thirds.any()
     assert found.places.shape == (2, 2, 9)
+
+
+@pytest.mark.parametrize("name", ["all", "predicted", "Present"])
+def test_words_that_stand_for_labels_are_no_names(name):
+    with pytest.raises(ConfigError, match=f"label '{name}': stands for labels"):
+        check_label_table({name: {"organs": ["left_lung"], "cells": ["mass"]}})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from organcam.check import check_workflow
+from organcam.config import ExplainConfig
 from organcam.errors import ConfigError
 from organcam.stages.readiness import refuse_unready
 from organcam.stages.workflow import run_workflow
@@ -113,6 +114,12 @@ def test_everything_is_told_at_once_and_nothing_is_written(data, tmp_path):
     with pytest.raises(ConfigError, match="4 problems"):
         run_workflow(workflow, tmp_path / "out", executor="serial")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_workflow_put_together_in_python_is_held_to_the_same():
+    workflow = parse_workflow({})
+    contradictory = workflow.model_copy(update={"explain": ExplainConfig(methods=["gradcam"], volumes=["predicted"])})
+    assert "explain.volume_method" in refused(contradictory, ("parse",))
 
 
 def test_what_needs_reports_says_so_before_the_scans_are_read(data):
