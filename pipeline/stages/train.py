@@ -22,9 +22,10 @@ from ..config import InputConfig, MaskLossConfig, TrainConfig
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
 from ..engines import loader, train_model, training_transforms
-from ..errors import OrganCamError
+from ..errors import ConfigError, OrganCamError
 from ..geometry import FeatureGrid
 from ..losses import ClassAndMaskLoss, MaskLoss
+from ..networks.weights import IMAGENET
 from ..runner import (
     StagePlan,
     StageSpec,
@@ -279,10 +280,14 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
 
 def _by_content(run: Run, network: Mapping[str, Any]) -> dict[str, Any]:
     """The network's options with the content of its file of first weights instead of the file's path."""
-    path = network.get("weights")
-    if path is None:
+    source = network.get("weights")
+    if source is None or source == IMAGENET:  # torchvision's names of files are those of their contents
         return dict(network)
-    return {**network, "weights": run.once(("weights", str(path)), lambda: fingerprint_file(str(path)))}
+    path = Path(source)
+    if not path.is_file():
+        msg = f"network.weights: no such file: {path}"
+        raise ConfigError(msg)
+    return {**network, "weights": run.once(("weights", path), lambda: fingerprint_file(path))}
 
 
 def _clear_checkpoints(run: Run) -> None:

@@ -66,6 +66,13 @@ def flip(path: Path) -> bytes:
     return data
 
 
+def unfit(out: Path) -> Path:
+    """A file of first weights that only the training looks into, and cannot read."""
+    path = out.parent / "unfit.pt"
+    path.write_text("no tensors")
+    return path
+
+
 def logits_of_weights(out: Path, model: str, scan_id: str) -> np.ndarray:
     """HiResCAM is complete: the cells of a map and the bias of the model's own weights make the logit."""
     bias = torch.load(out / "models" / model / "model.pt", weights_only=True)["weights"]["fc.bias"].numpy()
@@ -91,9 +98,9 @@ def test_no_figure_is_of_the_old_model(finished: Path) -> None:
 
 
 def test_a_failed_training_leaves_no_model_and_no_figure_of_it(finished: Path) -> None:
-    found = run(finished, "train.epochs=2", "models.masked.train.device='cuda:77'", stages=None)
+    found = run(finished, "train.epochs=2", f"models.masked.network.weights={unfit(finished)}", stages=None)
     assert sorted(failure.id for failure in found["train"].failures) == ["masked-weight-10", "masked-weight-5"]
-    assert "cuda:77" in found["train"].failures[0].reason
+    assert "unfit.pt' cannot be read" in found["train"].failures[0].reason
     assert any("models.masked: training failed" in note for note in found["train"].notes)
     assert not list((finished / "models" / "masked").glob("*"))
     assert not list((finished / "attention" / "masked").glob("*"))
@@ -109,7 +116,7 @@ def test_a_failed_training_leaves_no_model_and_no_figure_of_it(finished: Path) -
 
 
 def test_if_every_training_fails_nothing_of_the_old_one_is_left(finished: Path) -> None:
-    found = run(finished, "train.epochs=2", "train.device='cuda:77'", stages=None)
+    found = run(finished, "train.epochs=2", f"network.weights={unfit(finished)}", stages=None)
     assert len(found["train"].failures) == 3
     assert not found["explain"].failures
     assert not list(finished.glob("evaluation/*.csv"))
