@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -129,7 +129,7 @@ def interruptible() -> Iterator[None]:
             end(received[0])
 
     _hold.number = None
-    handlers = dict.fromkeys(SIGNALS, stop)
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = dict.fromkeys(SIGNALS, stop)
     if hasattr(signal, "setitimer"):
         handlers[signal.SIGALRM] = again
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

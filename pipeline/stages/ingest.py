@@ -194,10 +194,10 @@ def _absolute(images: Path | Sequence[Path]) -> Path | list[Path]:
 def _stamp(path: Path) -> str:
     """Name, size and modification time of a scan's files: a touched file is looked at again, others are not read."""
     try:
-        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source_files(path)]
+        stats = repr([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source_files(path)])
     except (DataError, OSError) as error:  # told when it is read
-        stats = [str(error)]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()
+        stats = str(error)
+    return hashlib.sha256(stats.encode()).hexdigest()
 
 
 def _content_hash(files: Sequence[Path]) -> str:

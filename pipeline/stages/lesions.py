@@ -82,11 +82,11 @@ class Lesions:
             values = sorted({int(value) for value in rows["value"]})
             cells = grid_on_scan(grid, affine, mask.affine, mask.array.shape)
             shares = dict(zip(values, organ_occupancy(mask.array, cells, values), strict=True))
-            for row in rows.itertuples():
-                for label in self._labels[row.abnormality, row.location]:
+            for row in rows.to_dict("records"):
+                for label in self._labels[row["abnormality"], row["location"]]:
                     if label in labels:
                         column = labels.index(label)
-                        result[column] = np.maximum(result[column], shares[int(row.value)])
+                        result[column] = np.maximum(result[column], shares[int(row["value"])])
         return result
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import DataError
 from . import metaimage, nrrd
@@ -44,7 +44,7 @@ def read_layout(path: Path) -> Layout:
     return (nrrd if path.suffix.lower() == ".nrrd" else metaimage).read_layout(path)
 
 
-def affine_of(origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]) -> NDArray[np.float64]:
+def affine_of(origin: ArrayLike, spacing: Sequence[float], direction: Sequence[float]) -> NDArray[np.float64]:
     """ITK's geometry as voxel index to RAS+ millimetres; of a fourth axis nothing is taken."""
     axes = len(spacing)
     affine = np.eye(4)

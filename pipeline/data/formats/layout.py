@@ -89,7 +89,7 @@ def read_voxels(layout: Layout, path: Path, max_voxels: int) -> NDArray:
         buffer = np.empty(declared, np.uint8)  # pages are taken as they are filled
         with _decoded(file, layout.encoding) as stream:
             skipped = _skip(stream, layout.skip)
-            filled = _fill(stream, memoryview(buffer)) if skipped else 0
+            filled = _fill(stream, buffer) if skipped else 0
             more = bool(filled == declared and stream.read(1))  # at its end a stream compares its checksum
     if filled < declared:
         _check_size(path, filled, declared)
@@ -142,14 +142,14 @@ def _skip(stream: BinaryIO, count: int) -> bool:
     return True
 
 
-def _fill(stream: BinaryIO, view: memoryview) -> int:
-    """Fill the view as far as the stream goes; returns how far."""
+def _fill(stream: BinaryIO, buffer: NDArray[np.uint8]) -> int:
+    """Fill the buffer as far as the stream goes; returns how far."""
     filled = 0
-    while filled < len(view):
-        piece = stream.read(min(len(view) - filled, PIECE))
+    while filled < len(buffer):
+        piece = stream.read(min(len(buffer) - filled, PIECE))
         if not piece:
             break
-        view[filled : filled + len(piece)] = piece
+        buffer[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
         filled += len(piece)
     return filled
 

@@ -26,7 +26,7 @@ def read_header(path: Path) -> Header:
     packed = path.name.lower().endswith(".gz")
     with gzip.open(path) if packed else path.open("rb") as stream:
         start = stream.read(max(SIZES))
-    sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")} & set(SIZES)  # type: ignore[arg-type]
+    sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")} & set(SIZES)
     if not sizes:
         msg = f"{path}: has no NIfTI header"
         raise DataError(msg)

@@ -81,12 +81,12 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
 def _header(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, type and number of bytes before the values."""
     with archive.open(f"{name}.npy") as stream:
-        version = npy.read_magic(stream)  # type: ignore[arg-type]
+        version = npy.read_magic(stream)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
         if read is None:
             msg = f"{path}: the array '{name}' is of the unknown format {version}"
             raise DataError(msg)
-        shape, _, dtype = read(stream, max_header_size=LONGEST_HEADER)  # type: ignore[arg-type]
+        shape, _, dtype = read(stream, max_header_size=LONGEST_HEADER)
         if dtype.hasobject:
             msg = f"{path}: unreadable: the array '{name}' holds Python objects, which are never loaded"
             raise DataError(msg)
@@ -103,7 +103,7 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> NDArra
         msg = f"{path}: the array '{name}' declares {declared:,} bytes, the archive holds {held:,}"
         raise DataError(msg)
     with archive.open(f"{name}.npy") as stream:
-        array: NDArray = npy.read_array(stream, allow_pickle=False)  # type: ignore[arg-type]
+        array: NDArray = npy.read_array(stream, allow_pickle=False)
         if stream.read(1):  # at its end the checksum is compared
             msg = f"{path}: the array '{name}' is longer than it declares"
             raise DataError(msg)
