@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +48,35 @@ def _is_summary(value: Any) -> bool:
 
 
 def results_table(runs: Sequence[Path]) -> Table:
-    """One row a run and model: OrganIoU, AUROC in the headline and the shifted split, pointing."""
+    """One row a run and model: OrganIoU over the labels that all models have learned, how many times Grad-CAM's of the
+    first model it is, AUROC in the headline and the shifted split, pointing."""
     table = _table("Results", "run", "model", "split")
     for heading in (
-        "OrganIoU\nGrad-CAM",
+        "times first\nGrad-CAM",
         "OrganIoU\nHiResCAM",
+        "OrganIoU\nGrad-CAM",
         "AUROC\nmedian",
         "AUROC\nshifted",
         "pointing\nHiResCAM",
     ):
         table.add_column(heading, justify="right")
+    learned = []
     for run in runs:
-        for model, found in read_summary(run)["models"].items():
-            shifted = found["splits"].get("shifted", {})
+        summary = read_summary(run)
+        learned.append(len(summary.get("learned", ())))
+        for model, found in summary["models"].items():
+            shifted, overlap = found["splits"].get("shifted", {}), found.get("organ_iou_learned", {})
             values = (
-                found["organ_iou"].get("gradcam"),
-                found["organ_iou"].get("hirescam"),
+                found.get("organ_iou_ratio", {}).get("hirescam"),
+                overlap.get("hirescam"),
+                overlap.get("gradcam"),
                 found.get("auroc_median"),
                 shifted.get("auroc_median"),
                 found.get("pointing", {}).get("hirescam"),
             )
-            table.add_row(*map(escape, (run.name, model, str(found["split"]))), *map(_shown, values))
+            table.add_row(run.name, model, found["split"], *map(_shown, values))
+    counts = " to ".join(str(count) for count in sorted({min(learned), max(learned)}))
+    table.caption = f"OrganIoU over the {counts} labels that every model of a run tells with an AUROC of .8 or more"
     return table
 
 
@@ -89,11 +98,11 @@ def interventions_table(runs: Sequence[Path]) -> Table | None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(title=title, title_justify="left", caption_justify="left", box=None)
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table
 
 
 def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None or isnan(value) else f"{value:.3f}"

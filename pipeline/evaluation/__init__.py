@@ -1,10 +1,12 @@
 """Judging models: figures of scans and labels in, tables out. No files, no run directory."""
 
 from .gains import AurocDifference, auroc_difference, gains_table
+from .learned import LEARNED_AUROC, learned_labels
 from .scores import ModelScores, ScanFigures, SplitScores, ThresholdSearch
 from .tables import Evaluation, evaluate_models, pairs_table, scores_table
 
 __all__ = [
+    "LEARNED_AUROC",
     "AurocDifference",
     "Evaluation",
     "ModelScores",
@@ -14,6 +16,7 @@ __all__ = [
     "auroc_difference",
     "evaluate_models",
     "gains_table",
+    "learned_labels",
     "pairs_table",
     "scores_table",
 ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..metrics import summarise_scores
 from ..metrics.classification import auroc, average_precision, median_of_defined
 from .gains import gains_table
+from .learned import add_learned
 from .scores import ModelScores, SplitScores
 
 __all__ = ["Evaluation", "evaluate_models", "pairs_table", "scores_table"]
@@ -29,10 +30,12 @@ class Evaluation:
         tables: name -> table: ``classification``, ``organ_iou``, and where there is something to say ``localization``
             and ``gains``.
         models: model -> headline figures.
+        learned: labels that all models have learned.
     """
 
     tables: dict[str, pd.DataFrame]
     models: dict[str, dict[str, Any]]
+    learned: tuple[str, ...]
 
 
 def evaluate_models(scores: Mapping[str, ModelScores], thresholds: Mapping[str, Thresholds]) -> Evaluation:
@@ -49,7 +52,8 @@ def evaluate_models(scores: Mapping[str, ModelScores], thresholds: Mapping[str, 
         if found.labels == scores[reference].labels and split in scores[reference].splits():
             pair = found.of_split(split), scores[reference].of_split(split)
             parts.setdefault("gains", []).append(gains_table(model, reference, split, found.labels, *pair))
-    return Evaluation({name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, models)
+    learned = add_learned(scores, models) if models else ()
+    return Evaluation({name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, models, learned)
 
 
 def pairs_table(model: str, scores: ModelScores) -> pd.DataFrame:

@@ -183,7 +183,12 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
     thresholds = {model: {how: search.best() for how, search in found.items()} for model, found in searches.items()}
     evaluation = evaluate_models(scores, thresholds)
     tables = dict(evaluation.tables)
-    summary: dict[str, Any] = {"workflow": parameters["name"], "seed": parameters["seed"], "models": evaluation.models}
+    summary: dict[str, Any] = {
+        "workflow": parameters["name"],
+        "seed": parameters["seed"],
+        "learned": list(evaluation.learned),
+        "models": evaluation.models,
+    }
     if payload["interventions"] is not None:
         tables["interventions"] = _judge_interventions(reader, payload["interventions"], summary["models"])
     if payload["organs"] is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from organcam.compare import interventions_table, read_summary, results_table
+from organcam.compare import interventions_table, results_table
 
 SEEDS = range(5)
 
@@ -27,10 +27,6 @@ def main(folder: Path) -> None:
     console = Console(width=120)
     console.print(results_table(runs))
     console.print(interventions_table(runs))
-    for run in runs:
-        models = read_summary(run)["models"]
-        ratio = models["masked"]["organ_iou"]["hirescam"] / models["baseline"]["organ_iou"]["gradcam"]
-        console.print(f"{run.name}: OrganIoU of HiResCAM, masked / of Grad-CAM, baseline = {ratio:.2f}")
 
 
 if __name__ == "__main__":

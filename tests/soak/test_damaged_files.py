@@ -22,7 +22,7 @@ from organcam.data.region_store import has_regions, read_regions, write_regions
 from organcam.data.splits import SPLITS
 from organcam.data.volume_store import read_stored, write_stored
 from organcam.errors import OrganCamError
-from organcam.nlp.tabular import read_label_table
+from organcam.nlp import read_label_table
 from organcam.runner import read_failures, safe_id, write_failures
 from organcam.runner.unit import Failure
 
