@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .candidates import all_candidates
 from .config import ExplainConfig, RegionsConfig, Workflow
 
-__all__ = ["candidate_name", "contradictions"]
+__all__ = ["contradictions"]
 
 
 def contradictions(workflow: Workflow) -> list[str]:
@@ -25,11 +26,6 @@ def contradictions(workflow: Workflow) -> list[str]:
         *_of_regions(workflow.regions),
         *_of_models(workflow),
     ]
-
-
-def candidate_name(model: str, weight: float | None) -> str:
-    """What the files of a model are called that is trained with one weight of its mask loss."""
-    return model if weight is None else f"{model}-weight-{weight:g}"
 
 
 def _of_maps(explain: ExplainConfig) -> Iterator[str]:
@@ -67,13 +63,14 @@ def _of_regions(regions: RegionsConfig) -> Iterator[str]:
 
 
 def _of_models(workflow: Workflow) -> Iterator[str]:
-    owners: dict[str, str] = {}
     for model, settings in workflow.models.items():
         if "parallel" in settings.train.model_fields_set:
             yield f"models.{model}.train.parallel: is for all models together: set train.parallel"
-        weight = settings.mask_loss.weight if settings.mask_loss else None
-        for one in weight if isinstance(weight, list) else [weight]:
-            name = candidate_name(model, one)
-            if owners.setdefault(name.casefold(), model) != model:
-                other = owners[name.casefold()]
-                yield f"models.{model}: its files '{name}' are those of a weight of models.{other}: rename one of them"
+        for name in sorted(settings.train.model_fields_set & workflow.search.keys()):
+            yield f"models.{model}.train.{name}: search.{name} tries it for every model alike: leave out one of them"
+    owners: dict[str, str] = {}
+    for candidate in all_candidates(workflow):
+        owner = owners.setdefault(candidate.id.casefold(), candidate.model)
+        if owner != candidate.model:
+            mine = f"models.{candidate.model}: its files '{candidate.id}'"
+            yield f"{mine} are those of a training of models.{owner}: rename one of them"

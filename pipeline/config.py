@@ -460,6 +460,9 @@ class Workflow(Section):
     """A whole workflow file.
 
     Attributes:
+        search: settings of ``train``, each with the values to try, such as ``weight_decay: [0.001, 0.03]``. Every model
+            is trained with every combination, and each takes its best on the validation split: no model of a comparison
+            has a better chance than another.
         name: of the run, as its page shows it.
         seed: of everything random, a whole number from 0.
         memory_gb: gigabytes that a worker process may take before its scan fails as "out of memory"; null takes one and
@@ -479,6 +482,7 @@ class Workflow(Section):
     labels: LabelsConfig = LabelsConfig()
     network: dict[str, Any] = {"name": "axialnet"}
     train: TrainConfig = TrainConfig()
+    search: dict[str, list[Any]] = {}
     models: dict[str, ModelConfig] = {"masked": ModelConfig(mask_loss=MaskLossConfig())}
     explain: ExplainConfig = ExplainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -491,6 +495,19 @@ class Workflow(Section):
         if isinstance(values, dict) and isinstance(values.get("phantom"), dict) and "seed" in values:
             return {**values, "phantom": {"seed": values["seed"], **values["phantom"]}}
         return values
+
+    @field_validator("search")
+    @classmethod
+    def _check_search(cls, search: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        legal = sorted(TrainConfig.model_fields.keys() - TrainRuntime.model_fields.keys())
+        for name in search:
+            if name not in legal:
+                msg = f"'{name}' is no setting of train that decides what is learned: {did_you_mean(name, legal)}"
+                raise ValueError(msg)
+        return {
+            name: list(_listed(f"value of {name}")([getattr(TrainConfig(**{name: value}), name) for value in values]))
+            for name, values in search.items()
+        }
 
     @field_validator("models")
     @classmethod

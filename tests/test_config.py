@@ -67,7 +67,7 @@ def test_overrides_reach_any_key_and_keep_the_order_of_models():
     assert workflow.training_of("baseline").batch_size == workflow.train.batch_size
     assert workflow.training_of("masked").epochs == 3
     assert workflow.data.images == Path("x.csv")
-    assert list(workflow.models) == ["baseline", "masked_reference", "masked"]
+    assert list(workflow.models) == ["baseline", "masked"]
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "=3", "seed.deeper=1", "train.epochs=[1"])

@@ -275,7 +275,7 @@ def _training(results: Results, models: Sequence[str]) -> dict[str, Any]:
 
 
 def _selection(results: Results) -> list[dict[str, Any]]:
-    """Models whose mask-loss weight was chosen among several."""
+    """Models of which several trainings were tried."""
     found = []
     for model, table in results.selection.items():
         if len(table) > 1:

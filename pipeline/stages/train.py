@@ -1,15 +1,14 @@
 """Train every model of the workflow: ``models/<m>/`` with weights, training curve and how they were chosen.
 
-A mask-loss weight given as a list makes one candidate a weight. The choice is made on the validation split: of the
-candidates whose median AUROC comes within `AUROC_SLACK` of the best one's, that with the highest OrganIoU of HiResCAM.
+A mask-loss weight given as a list, and the workflow's ``search``, make several candidates of a model; one is chosen on
+the validation split (`organcam.candidates`).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..candidates import Candidate, all_candidates, best_candidate
 from ..config import InputConfig, MaskLossConfig, TrainConfig
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
@@ -43,27 +43,13 @@ from .run import Run, StageSummary, summarise
 from .store import plan_store
 from .targets import load_targets, possible_organs, training_labels
 
-__all__ = ["AUROC_SLACK", "plan_candidates", "plan_choice", "run_train"]
+__all__ = ["plan_candidates", "plan_choice", "run_train"]
 
 VERSION = 2
-AUROC_SLACK = 0.02
 RUNTIME = ("loader_workers", "cache_gb", "device")
 """Settings of ``train`` that decide where and how fast, not what: a change of them trains nothing again."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model with one weight of its mask loss (None without one)."""
-
-    model: str
-    weight: float | None
-
-    @property
-    def id(self) -> str:
-        """Name of its unit and files."""
-        return self.model if self.weight is None else f"{self.model}-weight-{self.weight:g}"
 
 
 def run_train(run: Run) -> StageSummary:
@@ -88,7 +74,7 @@ def plan_candidates(run: Run) -> StagePlan:
     """Every candidate of every model. Data and settings make the key; where they are computed on does not."""
     grids = run.once("grids", lambda: grids_of_models(run.workflow))
     data = _training_data(run)
-    units = tuple(_unit(run, candidate, grids[candidate.model], data) for candidate in _all(run))
+    units = tuple(_unit(run, candidate, grids[candidate.model], data) for candidate in all_candidates(run.workflow))
     spec = StageSpec("train", VERSION, run.root / "models" / "candidates", train_candidate)
     alone = not run.workflow.train.parallel
     return StagePlan(spec, units, "trained candidates", shared=data.files, in_process=alone)
@@ -96,7 +82,7 @@ def plan_candidates(run: Run) -> StagePlan:
 
 def plan_choice(run: Run, model: str) -> StagePlan:
     """The chosen candidate of a model; no unit where training failed."""
-    candidates = [candidate for candidate in _all(run) if candidate.model == model]
+    candidates = [candidate for candidate in all_candidates(run.workflow) if candidate.model == model]
     trained = run.current(plan_candidates)
     done = {candidate: trained[candidate.id] for candidate in candidates if candidate.id in trained}
     spec = StageSpec("train", VERSION, run.root / "models" / model, choose_candidate)
@@ -168,7 +154,7 @@ def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameter
     """Copy the best candidate of a model to its folder and write down why."""
     del parameters
     judged: Sequence[Mapping[str, Any]] = payload["judged"]
-    choice = judged[_best(judged)]
+    choice = judged[best_candidate(judged)]
     for suffix, name in ((".pt", "model.pt"), (".csv", "metrics.csv")):
         with context.output(name) as path:
             shutil.copyfile(Path(payload["folder"]) / f"{choice['id']}{suffix}", path)
@@ -178,30 +164,10 @@ def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameter
     return {**choice, "labels": payload["labels"]}
 
 
-def _best(judged: Sequence[Mapping[str, Any]]) -> int:
-    """The candidate with the highest OrganIoU among those that classify about as well as the best one.
-
-    NaN (a validation split without a label of both classes) counts as the worst.
-    """
-    area = [_or_lowest(row["auroc_median"]) for row in judged]
-    good = [row for row in range(len(judged)) if area[row] >= max(area) - AUROC_SLACK]
-    return max(good, key=lambda row: _or_lowest(judged[row]["organ_iou"]))
-
-
-def _or_lowest(value: float | None) -> float:
-    return -1.0 if value is None or math.isnan(value) else value
-
-
-def _all(run: Run) -> Iterator[Candidate]:
-    for model, settings in run.workflow.models.items():
-        weight = settings.mask_loss.weight if settings.mask_loss else None
-        for one in weight if isinstance(weight, list) else [weight]:
-            yield Candidate(model, one)
-
-
 def _judged(candidate: Candidate, sidecar: Mapping[str, Any]) -> dict[str, Any]:
     details = sidecar["details"]
-    return {"id": candidate.id, "weight": candidate.weight, **{k: details[k] for k in ("auroc_median", "organ_iou")}}
+    figures = {name: details[name] for name in ("auroc_median", "organ_iou")}
+    return {"id": candidate.id, "weight": candidate.weight, **dict(candidate.tried), **figures}
 
 
 @dataclass(frozen=True)
@@ -253,7 +219,7 @@ def _training_data(run: Run) -> TrainingData:
 def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData) -> Unit:
     workflow = run.workflow
     mask_loss = workflow.models[candidate.model].mask_loss
-    train = workflow.training_of(candidate.model).model_dump(mode="json", exclude={"parallel"})
+    train = candidate.training(workflow).model_dump(mode="json", exclude={"parallel"})
     runtime = {name: train.pop(name) for name in RUNTIME}
     settings: dict[str, Any] = {
         "weight": candidate.weight,
@@ -292,7 +258,7 @@ def _by_content(run: Run, network: Mapping[str, Any]) -> dict[str, Any]:
 
 def _clear_checkpoints(run: Run) -> None:
     """Checkpoints of candidates that the workflow names no more."""
-    wanted = {f"{candidate.id}.checkpoints" for candidate in _all(run)}
+    wanted = {f"{candidate.id}.checkpoints" for candidate in all_candidates(run.workflow)}
     for folder in (run.root / "models" / "candidates").glob("*.checkpoints"):
         if folder.name not in wanted:
             shutil.rmtree(folder)
