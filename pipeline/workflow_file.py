@@ -55,8 +55,8 @@ def parse_workflow(document: Mapping[str, Any], source: str = "workflow") -> Wor
     try:
         workflow = Workflow.model_validate(dict(document))
     except ValidationError as error:
-        problems = dict.fromkeys(_explain(problem) for problem in _telling(error.errors()))
-        raise problems_error(source, list(problems)) from None
+        told = dict.fromkeys(_explain(problem) for problem in _telling(error.errors()))
+        raise problems_error(source, list(told)) from None
     if problems := contradictions(workflow):
         raise problems_error(source, problems)
     return workflow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import Parameter, signature
+from inspect import Parameter, isclass, signature
 from typing import Any, get_type_hints
 
 import torch
@@ -56,8 +56,8 @@ def network_options(name: str) -> dict[str, Parameter]:
 
 def _check_options(name: str, arguments: Mapping[str, Any]) -> None:
     """Refuse options that the network does not have, and values of another type than it says it takes."""
-    builder, legal = NETWORKS.get(name), network_options(name)
-    hints = get_type_hints(builder.__init__ if isinstance(builder, type) else builder)
+    builder: Any = NETWORKS.get(name)
+    legal, hints = network_options(name), get_type_hints(builder.__init__ if isclass(builder) else builder)
     problems = []
     for option, value in arguments.items():
         if option not in legal:
