@@ -96,7 +96,7 @@ def _check_sizes(found: Sequence[FoundScan]) -> Finding:
     """Whether the scans can hold a chest, by the headers of some spread over all of them."""
     step = max(1, len(found) // MOST_HEADERS)
     small: dict[str, str] = {}
-    looked = [scan for scan in found[::step] if scan.image.exists()]
+    looked = [scan for scan in found[::step] if _is_there(scan.image)]
     for scan in looked:
         try:
             problem = coverage_problem(*read_geometry(scan.image))
@@ -184,7 +184,7 @@ def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
     except OrganCamError as error:
         return [], [Finding(False, "data.images", str(error))]
     findings = [Finding(True, "data.images", f"{len(found)} scans, {_some([scan.scan_id for scan in found])}")]
-    missing = [scan.scan_id for scan in found if not scan.image.exists()]
+    missing = [scan.scan_id for scan in found if not _is_there(scan.image)]
     unsafe = [scan.scan_id for scan in found if not _is_safe(scan.scan_id)]
     twice = duplicates(scan.scan_id for scan in found)
     for problem, ids in {"files missing": missing, "unusable ids": unsafe, "ids that occur twice": twice}.items():
@@ -249,6 +249,13 @@ def _check_disk(workflow: Workflow, scans: int) -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     text = f"about {needed / 1e9:.1f} GB for stored volumes, {free / 1e9:.1f} GB free in this folder's disk"
     return Finding(free > needed, "disk", text)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
 
 
 def _is_safe(scan_id: str) -> bool:

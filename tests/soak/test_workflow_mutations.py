@@ -186,16 +186,20 @@ def attack_checks(seeds: range, folder: Path) -> Counter:
             path.write_bytes(text.encode() if random_.random() < 0.7 else mutated_bytes(text.encode(), random_))
             tables[key] = str(path)
         document = {**yaml.safe_load(SHIPPED["folder"]), **small, "data": tables}
-        changed = mutated_document({key: document[key] for key in document if key != "data"}, random_)
-        try:
-            workflow = parse_workflow({**changed, "data": tables}, "mine.yaml")
-        except ConfigError:
-            counts["check not reached"] += 1
-            continue
-        findings = check_workflow(workflow)
+        findings = check_workflow(next(_accepted(document, random_)))
         assert all(len(finding.found) < LONGEST_MESSAGE for finding in findings)
         counts[f"check {'ok' if all(finding.ok for finding in findings) else 'problem'}"] += 1
     return counts
+
+
+def _accepted(document, random_: random.Random):
+    """Mutations of a workflow that are not refused when they are read; its data stay."""
+    while True:
+        changed = mutated_document({key: document[key] for key in document if key != "data"}, random_)
+        try:
+            yield parse_workflow({**changed, "data": document["data"]}, "mine.yaml")
+        except ConfigError:
+            continue
 
 
 def test_mutated_workflows_and_tables_are_used_or_refused(tmp_path):
@@ -213,9 +217,9 @@ def test_many_mutated_workflows_and_tables_are_used_or_refused(tmp_path, capsys)
         counts += attack_tables(range(start, start + 500), tmp_path)
         shutil.rmtree(tmp_path)
         tmp_path.mkdir()
-    counts += attack_checks(range(200), tmp_path)
+    counts += attack_checks(range(100), tmp_path)
     with capsys.disabled():
         print()
         for what, count in sorted(counts.items()):
             print(f"{count:6} {what}")
-    assert sum(counts.values()) == 9_200
+    assert sum(counts.values()) == 9_100

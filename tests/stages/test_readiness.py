@@ -186,6 +186,13 @@ def test_check_names_scans_for_volumes_that_are_not_there(data):
     assert "d" in found.found
 
 
+def test_a_path_that_no_disk_can_hold_is_a_missing_file(data):
+    (data / "scans.csv").write_text(f"scan_id,image,split\na,{'9' * 5000}.nii.gz,train\nb,b.nii.gz,valid\n")
+    found = finding_of(workflow_of(data), "files missing")
+    assert not found.ok
+    assert found.found.startswith("1: a")
+
+
 def test_check_tells_which_split_is_empty(data):
     found = finding_of(workflow_of(data), "splits")
     assert not found.ok
