@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from ..contract import CallOrder, Layout
 from ..errors import did_you_mean
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
 from .backbones import BACKBONES, load_backbone_weights
+from .decoders import PylonDecoder
 from .normalisation import batch_norms, kept_statistics
 from .registry import Registry
 
@@ -22,9 +24,10 @@ __all__ = ["NETWORKS", "AxialNet"]
 
 NETWORKS: Registry[nn.Module] = Registry("network", group="organcam.networks")
 
-HEADS = ("registered", "reference", "none")
+HEADS = ("registered", "reference", "pylon", "none")
 SLAB_AXIS = (Layer(3, stride=3),)  # three slices are the three channels of one slab
 PUBLISHED_CHANNELS = (64, 32, 16, 16)
+PYLON_CHANNELS = 128
 
 
 @NETWORKS.register("axialnet")
@@ -41,14 +44,17 @@ class AxialNet(nn.Module):
 
     Args:
         num_labels: M.
-        head: "registered" (padded), "reference" (four unpadded 3 x 3 convolutions, 14 x 14 -> 6 x 6) or "none" (linear
-            layer straight on the backbone, the paper's NoCustomConv).
-        backbone: name in ``organcam.networks.BACKBONES`` ("resnet18", "small", or one of an installed package).
+        head: "registered" (padded), "reference" (four unpadded 3 x 3 convolutions, 14 x 14 -> 6 x 6), "pylon"
+            (``PylonDecoder`` brings the features to stride 4; the linear layer is the same at all places, and a slab's
+            score is the mean or maximum over them) or "none" (linear layer straight on the backbone, the paper's
+            NoCustomConv).
+        backbone: name in ``organcam.networks.BACKBONES`` ("resnet18", "small", "densenet121", ...).
         input_shape: (D, H, W) in voxels. The linear layer's weights belong to cells, so H and W are fixed; any other
             number of slabs is taken too.
-        head_channels: outputs of the head's convolutions; None for the published 64, 32, 16, 16.
+        head_channels: outputs of the head's convolutions; None for the published 64, 32, 16, 16. One number for
+            head "pylon", 128 where None is given.
         head_kernel: 3, or 1 to keep the receptive field that of the backbone (head "registered" only).
-        pooling: "mean" or "max" over slabs.
+        pooling: "mean" or "max" over slabs (head "pylon": over all cells of all slabs).
         shared_start: start the linear layer small and alike at all places, as if it followed global average pooling;
             False for PyTorch's own initialisation, as published.
         initial_bias: first value of the linear layer's biases, for instance the logit of the labels' mean frequency;
@@ -104,13 +110,19 @@ class AxialNet(nn.Module):
         self.backbone = BACKBONES.build(backbone)
         if weights is not None:
             load_backbone_weights(self.backbone, weights)
-        plan = () if head == "none" else tuple(head_channels or PUBLISHED_CHANNELS)
-        layer = Layer(head_kernel, padding=head_kernel // 2 if head == "registered" else 0)
-        self.layers: tuple[Layer, ...] = (*self.backbone.layers, *len(plan) * (layer,))
-        self.head = _build_head(self.backbone.channels, plan, layer)
-        cells = [output_size(size, self.layers) for size in self.input_shape[1:]]
-        features = plan[-1] if plan else self.backbone.channels
-        self.fc = nn.Conv2d(features, num_labels, (cells[0], cells[1]))
+        self.reads_levels = head == "pylon"
+        if self.reads_levels:
+            decoder = PylonDecoder(self.backbone.taps, channels=(head_channels or (PYLON_CHANNELS,))[0])
+            self.layers, features, window = decoder.layers, decoder.channels, (1, 1)
+            self.head: nn.Module = decoder
+        else:
+            plan = () if head == "none" else tuple(head_channels or PUBLISHED_CHANNELS)
+            layer = Layer(head_kernel, padding=head_kernel // 2 if head == "registered" else 0)
+            self.layers = (*self.backbone.layers, *len(plan) * (layer,))
+            self.head = _build_head(self.backbone.channels, plan, layer)
+            features = plan[-1] if plan else self.backbone.channels
+            window = (output_size(self.input_shape[1], self.layers), output_size(self.input_shape[2], self.layers))
+        self.fc = nn.Conv2d(features, num_labels, window)
         _start_linear_layer(self.fc, shared_start, initial_bias)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.train()
@@ -134,7 +146,9 @@ class AxialNet(nn.Module):
             _, height, width = self.input_shape
             msg = f"expected input of (3 S, {height}, {width}) voxels, got {tuple(input_shape)}"
             raise ValueError(msg)
-        return grid_of_layers((D, H, W), (SLAB_AXIS, self.layers, self.layers))
+        grid = grid_of_layers((D, H, W), (SLAB_AXIS, self.layers, self.layers))
+        # Through the pyramid a cell may see all of its slab.
+        return replace(grid, receptive_field=(3, H, W)) if self.reads_levels else grid
 
     def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
         """Logits, and on request the attention that the mask loss works on.
@@ -145,7 +159,8 @@ class AxialNet(nn.Module):
 
         Returns:
             Logits ``[B, M]``; with ``attention`` a dictionary of ``logits`` and ``attention`` ``[B, M, S, h, w]``, raw,
-            signed and differentiable. A slab's cells sum to its score less the bias (no division by S).
+            signed and differentiable. A slab's cells sum to its score less the bias (no division by S); with head
+            "pylon" their mean or maximum does.
 
         Raises:
             ValueError: if the shape of ``x`` is another one.
@@ -154,10 +169,10 @@ class AxialNet(nn.Module):
         # In the linear layer's own precision also under autocast: a map must sum to its score, and it costs nothing.
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(self.fc.weight.dtype)
-            logits = self._pool(self.fc(z).reshape(*x.shape[:2], self.num_labels))
+            logits = self._pool(self._pool(self.fc(z).flatten(2), -1).reshape(*x.shape[:2], self.num_labels), 1)
             if not attention:
                 return logits
-            return {"logits": logits, "attention": contributions(_slabs_to_grid(z, x.shape[:2]), self.fc.weight)}
+            return {"logits": logits, "attention": contributions(_slabs_to_grid(z, x.shape[:2]), self._weight())}
 
     def linear_head(self, x: Tensor) -> LinearHead:
         """Features ``[B, F, S, h, w]`` and the linear layer on them, for attention in closed form.
@@ -167,11 +182,11 @@ class AxialNet(nn.Module):
         """
         z = self._features(x).to(self.fc.weight.dtype)
         assert self.fc.bias is not None
-        return LinearHead(_slabs_to_grid(z, x.shape[:2]), self.fc.weight, self.fc.bias, self.pooling)
+        return LinearHead(_slabs_to_grid(z, x.shape[:2]), self._weight(), self.fc.bias, self.pooling)
 
     def slab_scores(self, x: Tensor) -> Tensor:
         """``[B, M, S]``: what each slab says before pooling."""
-        return self.linear_head(x).scores()
+        return self._pool(self.linear_head(x).scores().unflatten(-1, (x.shape[1], -1)), -1)
 
     def train(self, mode: bool = True) -> AxialNet:
         """As in PyTorch, but BatchNorm stays in evaluation mode where ``frozen_norm`` is set."""
@@ -193,13 +208,18 @@ class AxialNet(nn.Module):
         return done[0] if len(done) == 1 else torch.cat(done)
 
     def _chunk(self, slabs: Tensor) -> Tensor:
-        return self.head(self.backbone(slabs.contiguous(memory_format=self.memory_format)))
+        slabs = slabs.contiguous(memory_format=self.memory_format)
+        return self.head(self.backbone.pyramid(slabs) if self.reads_levels else self.backbone(slabs))
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), kept_statistics(self)
 
-    def _pool(self, slab_scores: Tensor) -> Tensor:
-        return slab_scores.mean(1) if self.pooling == "mean" else slab_scores.amax(1)
+    def _weight(self) -> Tensor:
+        """Of the linear layer: ``[M, F, h, w]``, or ``[M, F]`` where it is the same at all places."""
+        return self.fc.weight.flatten(1) if self.reads_levels else self.fc.weight
+
+    def _pool(self, scores: Tensor, axis: int) -> Tensor:
+        return scores.mean(axis) if self.pooling == "mean" else scores.amax(axis)
 
     def _validate_input(self, x: Tensor) -> None:
         _, H, W = self.input_shape
@@ -251,6 +271,9 @@ def _validate_head(head: str, head_channels: Sequence[int] | None, head_kernel: 
         raise ValueError(msg)
     if head_channels is not None and (head == "none" or not head_channels or min(head_channels) < 1):
         msg = f"head_channels must be positive and needs a head, got {tuple(head_channels)} with head={head!r}"
+        raise ValueError(msg)
+    if head == "pylon" and head_channels is not None and len(head_channels) != 1:
+        msg = f"head_channels must be one number with head='pylon', got {tuple(head_channels)}"
         raise ValueError(msg)
 
 

@@ -48,10 +48,11 @@ class _SlabConvolutions(nn.Module):
         self.num_labels = num_labels
         self.input_shape = (D, H, W)
         self.backbone = build_backbone(backbone, weights=weights)
+        self.layers = self.backbone.layers
         self.depth_layers = (Layer(3, depth_stride),) * 3
         self.plane_layers = (Layer(3), Layer(3), Layer(2, 2))
         channels, depth = self._axes(D // SLICES, self.backbone.channels)
-        rows, columns = (output_size(size, (*self.backbone.layers, *self.plane_layers)) for size in (H, W))
+        rows, columns = (output_size(size, (*self.layers, *self.plane_layers)) for size in (H, W))
         self.convs = _convolutions(channels, (64, 32, 16), self.depth_layers, self.plane_layers)
         cells = output_size(depth, self.depth_layers) * rows * columns
         self.classifier = _classifier(16 * cells, num_labels, dropout)
@@ -133,8 +134,8 @@ class CTNet(_SlabConvolutions):
         Raises:
             ValueError: if the shape is another one than the network was built for.
         """
-        layers = self.backbone.layers
-        return grid_of_layers(self._checked(input_shape), ((Layer(SLICES, SLICES),), layers, layers))
+        slabs = (Layer(SLICES, SLICES),)
+        return grid_of_layers(self._checked(input_shape), (slabs, self.layers, self.layers))
 
     def _axes(self, slabs: int, features: int) -> tuple[int, int]:
         return slabs, features
@@ -183,7 +184,7 @@ class BodyConv(_SlabConvolutions):
         Raises:
             ValueError: if the shape is another one than the network was built for.
         """
-        plane = (*self.backbone.layers, *self.plane_layers)
+        plane = (*self.layers, *self.plane_layers)
         depth = (Layer(SLICES, SLICES), *self.depth_layers)
         return grid_of_layers(self._checked(input_shape), (depth, plane, plane))
 

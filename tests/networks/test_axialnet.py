@@ -238,6 +238,7 @@ def test_grid_of_another_input_is_refused(shape):
         ({"head": "none", "head_kernel": 1}, ValueError, "head_kernel must be 3, or 1"),
         ({"head": "none", "head_channels": (8,)}, ValueError, "needs a head"),
         ({"head_channels": ()}, ValueError, "must be positive"),
+        ({"head": "pylon", "head_channels": (64, 32)}, ValueError, "one number with head='pylon'"),
         ({"chunk": 0}, ValueError, "at least 1 slab"),
         ({"checkpoint": True}, ValueError, "needs chunk"),
         ({"input_shape": (96, 96)}, ValueError, r"input_shape must be \(D, H, W\)"),
@@ -250,3 +251,50 @@ def test_grid_of_another_input_is_refused(shape):
 def test_bad_option_says_what_is_legal(options, error, words):
     with pytest.raises(error, match=words):
         AxialNet(**{"backbone": "small", "input_shape": (3, 96, 96), **options})
+
+
+PYLON = {"head": "pylon", "input_shape": (15, 32, 48)}
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_pylon_head_is_linear_in_features_of_stride_four(pooling):
+    network, x = make(pooling=pooling, **PYLON).eval(), scan()
+    grid = network.feature_grid((15, 32, 48))
+    assert (grid.shape, grid.stride) == ((5, 8, 12), (3, 4, 4))
+    assert network.fc.weight.shape == (4, 128, 1, 1)
+    out, head = network(x, attention=True), network.linear_head(x)
+    assert head.features.shape == (2, 128, *grid.shape)
+    torch.testing.assert_close(head.logits(), out["logits"])
+    cells = out["attention"].flatten(3) + network.fc.bias[:, None, None]
+    slabs = cells.mean(-1) if pooling == "mean" else cells.amax(-1)
+    torch.testing.assert_close(slabs, network.slab_scores(x))
+    torch.testing.assert_close(slabs.mean(-1) if pooling == "mean" else slabs.amax(-1), out["logits"])
+    maps = attention_maps(network, x)
+    assert maps.closed_form
+    by_gradients = attention_maps(network, x, layer="head")
+    torch.testing.assert_close(maps.values, by_gradients.values, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(maps.values.flatten(2).sum(-1) + network.fc.bias, out["logits"])
+
+
+@pytest.mark.parametrize("options", [{"chunk": 2}, {"channels_last": True}], ids=str)
+def test_pylon_head_takes_the_running_options(options):
+    for key, value in make(**PYLON).eval()(scan(), attention=True).items():
+        torch.testing.assert_close(make(**PYLON, **options).eval()(scan(), attention=True)[key], value)
+    options = {"frozen_norm": True, "checkpoint": True, "chunk": 3}
+    expected = _gradients(make(**PYLON, frozen_norm=True).train(), scan())
+    found = _gradients(make(**PYLON, **options).train(), scan())
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_pylon_head_at_the_published_size():
+    with torch.device("meta"):
+        network = AxialNet(80, head="pylon")
+        bottleneck = AxialNet(80, head="pylon", backbone="resnet50", head_channels=(64,))
+    assert network.feature_grid((405, 420, 420)).shape == (135, 105, 105)
+    decoder = sum(p.numel() for p in network.head.parameters())
+    # closed form of the specification: pyramid and three two-layer upsampling modules, D = 128, C2..C5 = 64..512
+    block = lambda before, after, kernel=1: before * after * kernel**2 + 3 * after  # noqa: E731
+    pyramid = block(512, 128) + block(512, 1, 7) + 2 * (block(1, 1, 3) + block(1, 1, 5)) + block(1, 1, 7)
+    assert decoder == pyramid + sum(block(c, c) + block(c, 128) for c in (256, 128, 64))
+    assert bottleneck.fc.weight.shape == (80, 64, 1, 1)
