@@ -3,8 +3,8 @@
 A tensor that holds each voxel's coordinate along one axis goes in where the image would, and every operation passes on
 coordinates instead of values: a convolution or pooling the largest of its window, an addition the larger of its
 branches, an activation or normalisation that of its one voxel. What arrives at the layer is the upper end of each
-cell's receptive field; negated coordinates give the lower end, and a third pass the centre, by means over windows and
-by the branch with the narrowest receptive field (a skip connection keeps places that a deeper path has blurred).
+cell's receptive field; negated coordinates give the lower end. A last pass gives the centre, by means over windows and,
+where branches meet, by the sharpest of them: a skip connection keeps places that a deeper path has blurred.
 Beyond its edges a tensor is continued as regularly as it runs inside, so that padding moves nothing and no receptive
 field is cut short by a border.
 
@@ -15,7 +15,7 @@ value, so that 405 x 420 x 420 voxels cost no more than 64 x 64 x 64. The tests 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -74,11 +74,14 @@ def probe_grid(network: nn.Module, layer: nn.Module, item_shape: Sequence[int], 
     voxels, ramps = _coordinates(item_shape, layout, dtype)
     shape, axes = (), []
     for axis, ramp in enumerate(ramps):
-        high, low = _Coordinates(), _Coordinates()
-        ends = (_sent(network, layer, ramp, item_shape, high), -_sent(network, layer, -ramp, item_shape, low))
-        middle = _sent(network, layer, ramp, item_shape, _Coordinates(_widths(high, low)))
-        shape, centres = _lines(axis, middle)
-        field = int(np.ceil((ends[0] - ends[1]).max().item() - TOLERANCE)) + 1
+        wide = [_Coordinates("widest"), _Coordinates("widest")]
+        sharp = [_Coordinates("narrowest"), _Coordinates("narrowest")]
+        ends = [_sent(network, layer, sign * ramp, item_shape, mode) for sign, mode in zip((1, -1), wide, strict=True)]
+        for sign, mode in zip((1, -1), sharp, strict=True):
+            _sent(network, layer, sign * ramp, item_shape, mode)
+        middle = _Coordinates("centre", zip(_widths(*sharp), _widths(*wide), strict=True))
+        shape, centres = _lines(axis, _sent(network, layer, ramp, item_shape, middle))
+        field = int(np.ceil((ends[0] + ends[1]).max().item() - TOLERANCE)) + 1
         axes.append((*_regular(axis, centres, voxels[axis]), field))
     stride, offset, field = zip(*axes, strict=True)
     return FeatureGrid(shape, stride, offset, field, voxels)
@@ -158,7 +161,7 @@ def _sent(network: nn.Module, layer: nn.Module, ramp: Tensor, item_shape: Sequen
 
 
 def _widths(high: _Coordinates, low: _Coordinates) -> list[Tensor]:
-    """How wide the receptive field of each branch is, wherever branches meet."""
+    """How wide each branch looks, wherever branches meet."""
     widths = [(top + bottom).flatten(1).amax(1) for top, bottom in zip(high.branches, low.branches, strict=True)]
     return [width.masked_fill(width == NO_PLACE, float("inf")) for width in widths]
 
@@ -190,13 +193,17 @@ class _Coordinates(TorchDispatchMode):
     """Runs every operation on coordinates instead of values.
 
     Args:
-        widths: of the branches that meet, operation by operation; None to take the largest coordinate everywhere.
+        kind: "widest" and "narrowest" take the largest coordinate of a window, and of branches that meet the largest
+            and the smallest; "centre" takes the mean of a window and the sharpest branch.
+        widths: for "centre", wherever branches meet: how wide the sharpest path through each of them looks, and, where
+            that is the same, how wide all of its paths.
     """
 
-    def __init__(self, widths: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, kind: str, widths: Iterable[tuple[Tensor, Tensor]] = ()) -> None:
         super().__init__()
+        self._kind = kind
         self.branches: list[Tensor] = []
-        self._widths = None if widths is None else iter(widths)
+        self._widths = iter(widths)
         # Storages that hold coordinates (views share them); all other tensors are the network's own. Kept alive until
         # the end, lest another tensor takes over an address: they are small.
         self._carried: dict[int, torch.UntypedStorage] = {}
@@ -215,11 +222,16 @@ class _Coordinates(TorchDispatchMode):
         """One coordinate of those of several branches, ``[branches, ...]``."""
         if len(branches) == 1:
             return branches[0]
-        if self._widths is None:
-            self.branches.append(branches.detach())  # an in-place operation will change the object
+        if self._kind == "centre":
+            chosen = torch.ones(len(branches), dtype=torch.bool)
+            for widths in next(self._widths):
+                chosen &= widths <= widths[chosen].min() + TOLERANCE
+            return branches[chosen].mean(0)
+        self.branches.append(branches.detach())  # an in-place operation will change the object
+        if self._kind == "widest":
             return branches.amax(0)
-        widths = next(self._widths)
-        return branches[widths <= widths.min() + TOLERANCE].mean(0)
+        narrowest = branches.masked_fill(branches == NO_PLACE, -NO_PLACE).amin(0)
+        return narrowest.masked_fill(narrowest == -NO_PLACE, NO_PLACE)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -278,12 +290,13 @@ class _Coordinates(TorchDispatchMode):
         before, after = max(0, -int(index.min())), max(0, int(index.max()) - values.shape[-1] + 1)
         taken = _continued(values, before, after)[..., torch.as_tensor(index + before)]
         share = torch.as_tensor(weights, dtype=values.dtype)
-        if self._widths is None:
+        if self._kind != "centre":
             return taken.masked_fill(share == 0, NO_PLACE).amax(-1)
         return (taken * share).sum(-1)
 
     def _mixed(self, x: Tensor, dims: Sequence[int]) -> Tensor:
-        return x.amax(tuple(dims), keepdim=True) if self._widths is None else x.mean(tuple(dims), keepdim=True)
+        mix = x.mean if self._kind == "centre" else x.amax
+        return mix(tuple(dims), keepdim=True)
 
     def _reduced(self, x: Tensor, args: Any, shape: tuple[int, ...]) -> Tensor:
         dims = args[1] if len(args) > 1 and args[1] not in (None, []) else range(x.ndim)
