@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics.organ_iou import THRESHOLDS, fill_thresholds
+from ..metrics.thresholds import THRESHOLDS, fill_thresholds
 
 __all__ = ["ModelScores", "ScanFigures", "SplitScores", "ThresholdSearch"]
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.nn.modules.loss import _Loss
 
 from ..errors import did_you_mean
+from ..metrics.presence import is_present
 
 __all__ = ["ClassAndMaskLoss", "MaskLoss", "mask_loss"]
 
@@ -61,7 +62,7 @@ def mask_loss(
         A scalar.
 
     Raises:
-        ValueError: if an option is not legal or the shapes do not fit.
+        ValueError: if an option is not legal, the shapes do not fit, or a label is NaN.
 
     Example:
         >>> attention = torch.tensor([[[3.0, -1.0], [0.5, 0.0]]])  # one scan, two labels, two cells
@@ -163,7 +164,7 @@ class ClassAndMaskLoss(_Loss):
 
 def _forbidden_groups(allowed: Tensor, labels: Tensor, absent: str, balanced: bool) -> list[Tensor]:
     """Forbidden cells as bool masks; present and absent labels apart where they are balanced."""
-    present = (labels > 0.5).reshape(*labels.shape, *(1,) * (allowed.ndim - 2))
+    present = is_present(labels).reshape(*labels.shape, *(1,) * (allowed.ndim - 2))
     of_present = present & ~allowed.bool()
     if absent == "ignored":
         return [of_present]

@@ -1,223 +1,32 @@
-"""OrganIoU: how much of a lit attention map lies where the label's evidence may lie.
-
-Draelos and Carin, "Explainable multiple abnormality classification of chest CT volumes", section on OrganIoU. Despite
-its name it is a precision, allowed / (allowed + forbidden), and it has no union in it.
-
-Differences from the published code (``perfect="zero"`` restores the first):
-    * a map that lights allowed cells only scores 1; the published code gives 0 as soon as no forbidden cell is lit, so
-      that a perfect map is punished and thresholds are drawn to low values;
-    * maps of a batch are scored together, and all thresholds of a curve in one pass over the cells.
-"""
+"""OrganIoU as a MONAI metric; the pure functions are in ``functional.organ_iou``, thresholds in ``thresholds``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
 import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.metrics.utils import do_metric_reduction
 from torch import Tensor
 
-from ..errors import did_you_mean
+from .functional.organ_iou import Perfect, organ_iou, validate_perfect
+from .presence import is_present
 
-__all__ = [
-    "THRESHOLDS",
-    "OrganIoU",
-    "Perfect",
-    "fill_thresholds",
-    "find_thresholds",
-    "normalise_map",
-    "organ_counts",
-    "organ_iou",
-    "organ_iou_curve",
-]
-
-Perfect = Literal["one", "zero"]
-
-THRESHOLDS: tuple[float, ...] = (0.004, 0.008, 0.012, 0.016, *(round(0.02 * step, 2) for step in range(1, 50)))
-"""The 53 published thresholds, ascending; each label gets the best of them on the validation scans."""
-
-
-def normalise_map(attention: Tensor) -> Tensor:
-    """Scale every map to [0, 1]: negative values to 0, minus the minimum, divided by the maximum.
-
-    The published ``clip_and_norm_volume``: per scan and label over all cells, not per slab. A map that is zero or
-    constant after clipping (all negative, or the same everywhere) becomes zero. Normalising twice changes nothing.
-
-    Args:
-        attention: raw signed maps, ``[B, M, *grid]``; half precision is raised to float32.
-
-    Returns:
-        Maps of the same shape in float32 (float64 for float64 input).
-
-    Raises:
-        ValueError: if there is no grid, or a value is NaN or infinite.
-
-    Example:
-        >>> normalise_map(torch.tensor([[[-3.0, 0.0, 1.0, 4.0]]])).tolist()
-        [[[0.0, 0.0, 0.25, 1.0]]]
-    """
-    _validate_maps(attention)
-    dtype = torch.float64 if attention.dtype == torch.float64 else torch.float32
-    clipped = attention.detach().to(dtype).clamp_min(0).flatten(2)
-    shifted = clipped - clipped.amin(-1, keepdim=True)
-    largest = shifted.amax(-1, keepdim=True)
-    return (shifted / torch.where(largest > 0, largest, 1)).view(attention.shape)
-
-
-def organ_counts(attention: Tensor, allowed: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Tensor, Tensor]:
-    """Count lit allowed and lit forbidden cells of every map at every threshold.
-
-    A cell is lit where its normalised value is strictly greater than the threshold, both in float32 as in the
-    published code.
-
-    Args:
-        attention: raw signed (or normalised) maps, ``[B, M, *grid]``.
-        allowed: bool or 0/1, same shape; 1 where evidence may lie.
-        thresholds: ascending values in [0, 1), T of them.
-
-    Returns:
-        Two int64 tensors ``[B, M, T]``: lit allowed cells, lit forbidden cells.
-
-    Raises:
-        ValueError: for different shapes, values other than 0 and 1, non-finite maps, or unsorted thresholds.
-    """
-    _validate_pair(attention, allowed)
-    levels = _validate_levels(thresholds).to(attention.device)
-    values = normalise_map(attention).to(torch.float32).flatten(2)
-    bins = levels.numel() + 1
-    # bin = number of thresholds strictly below the value, so that a cell is lit at threshold j where its bin is > j
-    bin_of_cell = torch.bucketize(values, levels) + bins * allowed.flatten(2).to(torch.int64)
-    histogram = torch.zeros(*values.shape[:2], 2 * bins, dtype=torch.int64, device=values.device)
-    histogram.scatter_add_(-1, bin_of_cell, torch.ones_like(bin_of_cell))
-    lit = histogram.unflatten(-1, (2, bins)).flip(-1).cumsum(-1).flip(-1)[..., 1:]
-    return lit[..., 1, :], lit[..., 0, :]
-
-
-def organ_iou_curve(
-    attention: Tensor, allowed: Tensor, thresholds: Sequence[float] = THRESHOLDS, perfect: Perfect = "one"
-) -> Tensor:
-    """OrganIoU of every map at every threshold, in one pass over the cells.
-
-    Args:
-        attention: raw signed (or normalised) maps, ``[B, M, *grid]``.
-        allowed: bool or 0/1, same shape; 1 where evidence may lie.
-        thresholds: ascending values in [0, 1), T of them.
-        perfect: as in :func:`organ_iou`.
-
-    Returns:
-        ``[B, M, T]`` in [0, 1], float64.
-
-    Raises:
-        ValueError: see :func:`organ_counts`; or ``perfect`` is unknown.
-
-    Example:
-        >>> attention = torch.tensor([[[4.0, 2.0, 1.0, 0.0]]])
-        >>> organ_iou_curve(attention, torch.tensor([[[1, 0, 0, 0]]]), thresholds=(0.1, 0.3, 0.6)).tolist()
-        [[[0.3333333333333333, 0.5, 1.0]]]
-    """
-    return _score(*organ_counts(attention, allowed, thresholds), perfect)
-
-
-def organ_iou(
-    attention: Tensor, allowed: Tensor, threshold: float | Sequence[float] | Tensor, perfect: Perfect = "one"
-) -> Tensor:
-    """OrganIoU of every map: lit allowed cells / all lit cells.
-
-    Every map is scored, whether its label is present or not; pool over pairs with a present label only (see
-    :class:`OrganIoU`, which does).
-
-    Args:
-        attention: raw signed (or normalised) maps, ``[B, M, *grid]``.
-        allowed: bool or 0/1, same shape; 1 where evidence may lie.
-        threshold: one value in [0, 1), or one per label, ``[M]`` (from :func:`find_thresholds`); a cell is lit where
-            the normalised map is strictly greater.
-        perfect: score of a map without a lit forbidden cell: ``"one"``, or ``"zero"`` as in the published code, which
-            gives 0 whenever either count is 0. An empty map scores 0 in both.
-
-    Returns:
-        ``[B, M]`` in [0, 1], float64.
-
-    Raises:
-        ValueError: for different shapes, values of ``allowed`` other than 0 and 1, non-finite maps, a threshold outside
-            [0, 1) or NaN (see :func:`fill_thresholds`), or an unknown ``perfect``.
-
-    Example:
-        >>> attention = torch.tensor([[[9.0, 8.0, 7.0, -5.0]]])
-        >>> organ_iou(attention, torch.tensor([[[1, 1, 0, 0]]]), threshold=0.5).item()
-        0.6666666666666666
-    """
-    _validate_pair(attention, allowed)
-    level = _validate_threshold(threshold, attention.shape[1]).to(attention.device)
-    lit = normalise_map(attention).to(torch.float32).flatten(2) > level.view(-1, 1)
-    inside = lit & allowed.flatten(2).to(torch.bool)
-    return _score(inside.sum(-1), (lit & ~inside).sum(-1), perfect)
-
-
-def find_thresholds(
-    curves: Tensor | np.ndarray, labels: Tensor | np.ndarray, thresholds: Sequence[float] = THRESHOLDS
-) -> np.ndarray:
-    """The best threshold of each label: highest mean OrganIoU over the scans in which the label is present.
-
-    Choose on validation scans, score on others. Of equal means the smallest threshold is kept.
-
-    Args:
-        curves: OrganIoU of every scan, label and threshold, ``[N, M, T]`` (:func:`organ_iou_curve`).
-        labels: true labels, 0 or 1, ``[N, M]``.
-        thresholds: the T thresholds of the curves.
-
-    Returns:
-        float64 ``[M]``; NaN for a label that no scan has. :func:`fill_thresholds` makes those usable.
-
-    Raises:
-        ValueError: if the shapes do not belong together.
-    """
-    scores, present = _as_numpy(curves), _as_numpy(labels).astype(bool)
-    if scores.ndim != 3 or scores.shape[:2] != present.shape or scores.shape[2] != len(thresholds):
-        msg = (
-            f"curves [N, M, T], labels [N, M] and T thresholds must belong together, got {scores.shape}, "
-            f"{present.shape} and {len(thresholds)} thresholds"
-        )
-        raise ValueError(msg)
-    best = np.full(scores.shape[1], np.nan)
-    for label in np.flatnonzero(present.any(axis=0)):
-        means = scores[present[:, label], label].mean(axis=0, dtype=np.float64)
-        best[label] = thresholds[int(np.argmax(means))]  # argmax keeps the first, that is the smallest
-    return best
-
-
-def fill_thresholds(thresholds: np.ndarray | Tensor | Sequence[float], default: float = 0.5) -> np.ndarray:
-    """Give labels without a threshold the median of the others.
-
-    A label without a positive validation scan has no best threshold; the published code stops there. The median of the
-    labels that have one is a guess: count such labels when reporting.
-
-    Args:
-        thresholds: one per label, NaN where there is none, ``[M]``.
-        default: used when no label has a threshold at all.
-
-    Returns:
-        float64 ``[M]`` without NaN.
-    """
-    values = np.array(_as_numpy(thresholds), dtype=np.float64)
-    missing = np.isnan(values)
-    if missing.any():
-        values[missing] = default if missing.all() else np.median(values[~missing])
-    return values
+__all__ = ["OrganIoU"]
 
 
 class OrganIoU(CumulativeIterationMetric):
-    """OrganIoU pooled over (scan, label) pairs whose label is present; the MONAI form of :func:`organ_iou`.
+    """OrganIoU pooled over (scan, label) pairs whose label is present; the MONAI form of ``organ_iou``.
 
     Call it per batch with ``y_pred`` = attention ``[B, M, *grid]``, ``y`` = allowed, same shape, and ``labels``
-    ``[B, M]`` (or with lists of single scans); absent labels are kept as NaN. Without ``labels`` a label counts as
-    present where at least one cell is allowed. Then ``aggregate()``, and ``reset()`` before the next round.
+    ``[B, M]``, present above 0.5 (or with lists of single scans); absent labels are kept as NaN. Without ``labels`` a
+    label counts as present where at least one cell is allowed. Then ``aggregate()``, and ``reset()`` before the next
+    round.
 
     Args:
         threshold: one value in [0, 1), or one per label ``[M]``.
-        perfect: ``"one"`` or ``"zero"``, see :func:`organ_iou`.
+        perfect: ``"one"`` or ``"zero"``, see ``organ_iou``.
         reduction: ``"pooled"`` (mean over all pairs, as published), or one of MONAI's reductions, for example
             ``"mean_batch"`` for one value per label or ``"none"``.
         get_not_nans: whether ``aggregate`` also gives the number of pairs behind each value.
@@ -238,7 +47,7 @@ class OrganIoU(CumulativeIterationMetric):
         get_not_nans: bool = False,
     ) -> None:
         super().__init__()
-        _validate_perfect(perfect)
+        validate_perfect(perfect)
         self.threshold = threshold
         self.perfect: Perfect = perfect
         self.reduction = reduction
@@ -270,7 +79,7 @@ class OrganIoU(CumulativeIterationMetric):
     ) -> Tensor:
         attention, allowed = _plain(y_pred), _plain(torch.as_tensor(y)).to(y_pred.device)
         scores = organ_iou(attention, allowed, self.threshold, self.perfect)
-        present = allowed.flatten(2).bool().any(-1) if labels is None else _plain(torch.as_tensor(labels)).bool()
+        present = allowed.flatten(2).bool().any(-1) if labels is None else is_present(_plain(torch.as_tensor(labels)))
         if present.shape != scores.shape:
             msg = f"labels must be [B, M] = {tuple(scores.shape)}, got {tuple(present.shape)}"
             raise ValueError(msg)
@@ -303,68 +112,6 @@ class OrganIoU(CumulativeIterationMetric):
         return (value, count) if self.get_not_nans else value
 
 
-def _score(allowed: Tensor, forbidden: Tensor, perfect: Perfect) -> Tensor:
-    _validate_perfect(perfect)
-    dtype = torch.float32 if allowed.device.type == "mps" else torch.float64  # Apple GPUs have no float64
-    score = allowed.to(dtype) / (allowed + forbidden).clamp_min(1)
-    return score if perfect == "one" else score.masked_fill(forbidden == 0, 0)
-
-
-def _validate_perfect(perfect: str) -> None:
-    if perfect not in get_args(Perfect):
-        msg = f"perfect={perfect!r} is unknown; {did_you_mean(str(perfect), get_args(Perfect))}"
-        raise ValueError(msg)
-
-
-def _validate_maps(attention: Tensor) -> None:
-    if attention.ndim < 3 or attention.numel() == 0:
-        msg = f"attention must be [B, M, *grid] with at least one cell, got {tuple(attention.shape)}"
-        raise ValueError(msg)
-    if not torch.isfinite(attention).all():
-        scan, label = (~torch.isfinite(attention.flatten(2))).any(-1).nonzero()[0].tolist()
-        msg = f"attention holds NaN or infinity, first in scan {scan} of the batch, label {label}"
-        raise ValueError(msg)
-
-
-def _validate_pair(attention: Tensor, allowed: Tensor) -> None:
-    if attention.shape != allowed.shape:
-        msg = (
-            f"attention and allowed must have the same shape [B, M, *grid], got {tuple(attention.shape)} "
-            f"and {tuple(allowed.shape)}"
-        )
-        raise ValueError(msg)
-    if allowed.dtype != torch.bool and not ((allowed == 0) | (allowed == 1)).all():
-        msg = f"allowed must hold 0 and 1 only, got values from {allowed.min().item()} to {allowed.max().item()}"
-        raise ValueError(msg)
-
-
-def _validate_threshold(threshold: float | Sequence[float] | Tensor, labels: int) -> Tensor:
-    values = torch.as_tensor(threshold, dtype=torch.float32).detach().reshape(-1)
-    if values.numel() not in (1, labels):
-        msg = f"threshold must be one value or one per label ({labels}), got {values.numel()}"
-        raise ValueError(msg)
-    if values.isnan().any():
-        missing = values.isnan().nonzero().flatten().tolist()
-        msg = f"threshold is NaN for labels {missing}: no validation scan has them; see fill_thresholds"
-        raise ValueError(msg)
-    if not ((values >= 0) & (values < 1)).all():
-        msg = f"threshold must lie in [0, 1), got {values.min().item()} to {values.max().item()}"
-        raise ValueError(msg)
-    return values
-
-
-def _validate_levels(thresholds: Sequence[float]) -> Tensor:
-    levels = torch.as_tensor(thresholds, dtype=torch.float32).reshape(-1)
-    if levels.numel() == 0 or not ((levels >= 0) & (levels < 1)).all() or not (levels.diff() > 0).all():
-        msg = f"thresholds must be ascending values in [0, 1), got {levels.tolist()}"
-        raise ValueError(msg)
-    return levels
-
-
 def _plain(tensor: Tensor) -> Tensor:
     """Without MONAI's metadata, which would travel through every operation."""
     return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
-
-
-def _as_numpy(values: Tensor | np.ndarray | Sequence[float]) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

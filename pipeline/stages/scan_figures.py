@@ -16,8 +16,8 @@ from ..data.network_input import grid_key
 from ..data.region_store import read_regions
 from ..evaluation import ScanFigures
 from ..metrics import organ_iou_curve
-from ..metrics.localization import energy_pointing, pointing_accuracy
-from ..metrics.organ_iou import THRESHOLDS
+from ..metrics.functional import energy_pointing, pointing_accuracy
+from ..metrics.thresholds import THRESHOLDS
 from ..runner import DamagedFilesError, is_damaged
 from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from organcam.evaluation import ModelScores, ScanFigures, ThresholdSearch, evaluate_models, pairs_table, scores_table
-from organcam.metrics import find_thresholds
-from organcam.metrics.organ_iou import THRESHOLDS
+from organcam.metrics import THRESHOLDS, find_thresholds
 
 LABELS = ("a", "b", "c")
 

@@ -17,7 +17,7 @@ from organcam.data.region_store import write_regions
 from organcam.errors import DataError
 from organcam.evaluation import ModelScores, ThresholdSearch
 from organcam.geometry import FeatureGrid
-from organcam.metrics.organ_iou import THRESHOLDS
+from organcam.metrics import THRESHOLDS
 from organcam.runner import fingerprint_file
 from organcam.stages.scan_figures import FigureReader
 
