@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage as ndi
 
 from ..morphology import components
 from ..types import BoolArray, FloatArray, LabelArray
 from .chest_wall import PleuralModel
 from .thorax import Thorax
 
-__all__ = ["diaphragm_floors", "lowest_slices"]
+__all__ = ["Floor", "diaphragm_floors", "dry_share", "lowest_slices"]
 
 SIDE, BACK, FRONT = (-0.5, 0.5), (1.1, 2.2), -1.3
 BESIDE_SPINE, LAST = 2.5, 2.8
@@ -35,15 +39,22 @@ FLOOR_MISSING_ML = 50.0
 at such a place's edge, and how large the whole place must be."""
 
 
+DRY_SHARE, DRY_MM, DRY_DEPTH_MM = 0.7, 6.0, 20.0
+"""A recess counts as dry, so that its dome is where it is seen, if in this share of its slices and posterior rays the
+air-filled lung comes this near to the chest wall, down to this depth below the dome."""
+
+
+SECTORS, BINS = 24, 12
+"""Sectors around the middle of a side, and rings (two of them beyond the ribs), in which a fall is kept."""
+
+
 def lowest_slices(lung: BoolArray) -> npt.NDArray[np.float64]:
     """Lowest slice with lung of every (row, column), -1 where there is none, [H, W]."""
     return np.where(lung.any(axis=0), lung.shape[0] - 1.0 - lung[::-1].argmax(axis=0), -1.0)
 
 
-def diaphragm_floors(
-    lungs: LabelArray, models: dict[int, PleuralModel], thorax: Thorax
-) -> dict[int, npt.NDArray[np.float64]]:
-    """Lowest slice of each pleural cavity for every (row, column), [H, W]; -1 where there is none.
+def diaphragm_floors(lungs: LabelArray, models: dict[int, PleuralModel], thorax: Thorax) -> dict[int, Floor]:
+    """Where each pleural cavity ends below.
 
     The air-filled lung's own lowest point, or a dome where that lies much lower. The dome falls from its top with the
     square of the share of the way to the ribs, by as much as on this side or the other, whichever is more, and at the
@@ -63,21 +74,70 @@ def diaphragm_floors(
     base = np.fmax.reduce([dome + behind for dome, _, behind in seen.values()] or [np.nan])
     if not any(behind >= usual for _, _, behind in seen.values()):
         base = np.fmax.reduce([base] + [dome + LEAST_FALL_MM * thorax.scale / dz for dome, _, _ in seen.values()])
+    shown = {label: dry_share(model, seen[label][0], dz) for label, model in models.items()}
+    dry = {label: value > DRY_SHARE for label, value in shown.items()}
+    example = next(
+        (_fall_profile(lowest[label], shares[label], models[label], seen[label][0]) for label in models if dry[label]),
+        None,
+    )
     floors = {}
     for label, model in models.items():
         share, (dome, lateral, own) = shares[label], seen[label]
+        if dry[label]:
+            floors[label] = Floor(lowest[label], True, shown[label])
+            continue
         behind = min(base - dome, MOST_FALL_MM / dz)
-        trusted = own >= max(usual, TRUSTED_FALL * min(behind, FULL_FALL_MM * thorax.scale / dz))
+        trusted = example is None and own >= max(usual, TRUSTED_FALL * min(behind, FULL_FALL_MM * thorax.scale / dz))
         behind = min(own, MOST_OWN_FALL_MM / dz) if trusted else behind
         fall = np.interp(model.angles, (0.0, BACK[0]), (min(np.fmax(lateral, 0.0), behind), behind))[model.ray]
         level = dome + fall * share**2
+        if example is not None:
+            level = _after(example, dome, share, model)
         level[(share > 1.05) | ~((model.angles > FRONT) & (model.angles < LAST))[model.ray]] = -1.0
         missing = (level - lowest[label]) * dz
         footprint = lowest[label] >= 0
         telling = footprint | ((share <= 1.0) & (model.angles < BESIDE_SPINE)[model.ray])
         short = _cut_short(missing, footprint, telling, thorax, 2.0 if trusted else 1.0)
-        floors[label] = np.where(short, level + 0.5, lowest[label])
+        floors[label] = Floor(np.where(short, level + 0.5, lowest[label]), False, shown[label])
     return floors
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Where one pleural cavity ends below.
+
+    Attributes:
+        level: lowest slice for every (row, column), [H, W]; -1 where there is none.
+        dry: whether air fills the posterior recess, so that the diaphragm is where the lung ends.
+        dry_share: share of the recess that air fills, NaN where it could not be seen.
+    """
+
+    level: npt.NDArray[np.float64]
+    dry: bool
+    dry_share: float
+
+
+def dry_share(model: PleuralModel, dome: float, step_mm: float) -> float:
+    """Share of slices and rays of the posterior recess, just below the dome, in which air-filled lung meets the wall.
+
+    Fluid and airless lung fill this recess first, since a patient lies on the back; a diaphragm that is merely high,
+    or slopes, leaves it to the lung. NaN where no dome or no wall is seen.
+
+    Args:
+        model: chest wall of one side.
+        dome: slice of the diaphragm's top.
+        step_mm: millimetres between slices.
+    """
+    if np.isnan(dome):
+        return float("nan")
+    first = int(dome) + 1
+    slices = slice(first, first + max(2, round(DRY_DEPTH_MM / step_mm)))
+    rays = (model.angles > BACK[0]) & (model.angles < BACK[1])
+    wall, lung = model.wall[slices][:, rays], model.lung[slices][:, rays]
+    known = ~np.isnan(wall)
+    if not known.any():
+        return float("nan")
+    return float((wall - model.gap - lung < DRY_MM)[known].mean())
 
 
 def _cut_short(
@@ -121,6 +181,38 @@ def _dome_and_falls(
         area = ring(angles, 0.55, 1.0)
         falls.append(float(np.median((lowest[area] - dome) / share[area] ** 2)) if area.sum() >= 8 else np.nan)
     return dome, falls[0], falls[1]
+
+
+def _fall_profile(
+    lowest: npt.NDArray[np.float64], share: npt.NDArray[np.float64], model: PleuralModel, dome: float
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """A side's dome and its fall below it, in slices, by sector and share of the way to the ribs, [SECTORS, BINS]."""
+    known = (lowest >= 0) & (share < BINS / (BINS - 2))
+    sector = model.ray[known] * SECTORS // model.angles.size
+    place = sector * BINS + (share[known] * (BINS - 2)).astype(np.intp)
+    order = np.argsort(place, kind="stable")
+    falls, starts = lowest[known][order] - dome, np.searchsorted(place[order], np.arange(SECTORS * BINS + 1))
+    cells = [float(np.median(falls[a:b])) if b - a >= 2 else np.nan for a, b in pairwise(starts.tolist())]
+    profile = np.array(cells).reshape(SECTORS, BINS)
+    gaps = np.isnan(profile)
+    if gaps.all():
+        return dome, np.zeros_like(profile)
+    nearest = ndi.distance_transform_edt(np.tile(gaps, (3, 1)), return_distances=False, return_indices=True)
+    filled = np.tile(profile, (3, 1))[tuple(nearest)]
+    return dome, ndi.median_filter(filled, 3, mode="nearest")[SECTORS : 2 * SECTORS]
+
+
+def _after(
+    example: tuple[float, npt.NDArray[np.float64]], dome: float, share: npt.NDArray[np.float64], model: PleuralModel
+) -> npt.NDArray[np.float64]:
+    """The floor of one side, [H, W], after the other side's: from its own dome down to the same rib."""
+    other_dome, profile = example
+    deepest = float(np.percentile(profile, 95))
+    ratio = np.clip((other_dome + deepest - dome) / max(deepest, 1.0), 0.3, 2.0)
+    rows = (model.ray + 0.5) * SECTORS / model.angles.size - 0.5
+    columns = np.clip(share * (BINS - 2) - 0.5, 0.0, BINS - 1.0)
+    wrapped = np.pad(profile, [(1, 1), (0, 0)], mode="wrap")
+    return dome + ratio * ndi.map_coordinates(wrapped, [rows + 1.0, columns], order=1, mode="nearest")
 
 
 def _share_of_way(model: PleuralModel, thorax: Thorax) -> npt.NDArray[np.float64]:

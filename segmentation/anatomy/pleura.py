@@ -19,7 +19,8 @@ from scipy import ndimage as ndi
 from ..morphology import bounding_box, close, component_sizes, components, dilate, open_mask
 from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 from .chest_wall import RIB_HU, PleuralModel, rib_sector, rib_surface
-from .diaphragm import diaphragm_floors, lowest_slices
+from .diaphragm import Floor, diaphragm_floors, lowest_slices
+from .fluid import fluid_at_floor
 from .thorax import Thorax
 
 __all__ = ["add_leftovers", "fill_missing_side", "pleural_lungs"]
@@ -36,7 +37,7 @@ MIN_DISEASE_ML, MIN_DISEASE_VOXELS = 8.0, 80
 
 def pleural_lungs(
     volume: FloatArray, lungs: LabelArray, body: BoolArray, thorax: Thorax, zone: BoolArray, keep_out: BoolArray
-) -> tuple[LabelArray, dict[int, PleuralModel], dict[int, npt.NDArray[np.float64]]]:
+) -> tuple[LabelArray, dict[int, PleuralModel], dict[int, Floor]]:
     """Lungs with their dense disease and pleural fluid; the chest wall model and the diaphragm's floor of each side.
 
     Args:
@@ -63,9 +64,17 @@ def pleural_lungs(
     for label, model in models.items():
         own = lungs == label
         add = _between_lung_and_ribs(model) & free & (volume > FAT_HU)
-        above = _above_diaphragm(own, floors[label], model, thorax, label)
+        above = _above_diaphragm(own, floors[label].level, model, thorax, label)
         add |= above & free
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
+        inside = (
+            free
+            & _beyond_midline(thorax, label, own.shape[2])
+            & _inside_wall(model)
+            & ~np.isnan(model.wall)[:, model.ray]
+        )
+        fluid, organ = fluid_at_floor(volume, own, add, floors[label], inside, thorax)
+        add = (add & ~organ) | fluid
         if not add.any():
             continue
         add |= dilate(add, 1.0, (1.0, 1.0, 1.0)) & above & partial
@@ -126,7 +135,7 @@ def add_leftovers(
     body: BoolArray,
     thorax: Thorax,
     models: dict[int, PleuralModel],
-    floors: dict[int, npt.NDArray[np.float64]],
+    floors: dict[int, Floor],
     keep_out: BoolArray,
 ) -> LabelArray:
     """Give the lung what the mediastinum did not take of the soft tissue inside the ribs, beside the spine."""
@@ -135,7 +144,7 @@ def add_leftovers(
     beside = thorax.before_spine(labels.shape[1]) < 30.0
     for label, model in models.items():
         own = labels == label
-        floor = np.maximum(lowest_slices(own), floors[label])
+        floor = np.maximum(lowest_slices(own), floors[label].level)
         add = _above_diaphragm(own, floor, model, thorax, label) & free & (beside | _inside_lung_hull(model, thorax))
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         out[add | (_up_to_bone(volume, add, thorax) & free)] = label
@@ -149,6 +158,14 @@ def _inside_wall(model: PleuralModel) -> BoolArray:
     limit = np.where(np.isnan(model.wall), np.inf, model.wall - _dense_gap(model))
     limit[: model.top] = 0.0
     return model.radius[None] <= limit[:, model.ray]
+
+
+def _with_last_ribs(model: PleuralModel) -> PleuralModel:
+    """The wall of every ray goes on down below its last rib; rays that meet no rib at all end at once."""
+    known = ~np.isnan(model.wall)
+    last = np.maximum.accumulate(np.where(known, np.arange(known.shape[0])[:, None], 0), axis=0)
+    wall = np.take_along_axis(np.where(known, model.wall, 0.0), last, axis=0)
+    return replace(model, wall=wall)
 
 
 def _dense_gap(model: PleuralModel) -> float:
@@ -183,13 +200,18 @@ def _above_diaphragm(
 ) -> BoolArray:
     """Tissue inside the ribs of its side over the floor of that side: over the diaphragm, so not liver."""
     below = np.arange(lung.shape[0])[:, None, None] <= floor
-    across = thorax.from_midline(lung.shape[2]) * (-1.0 if label == RIGHT_LUNG else 1.0)
+    side = _beyond_midline(thorax, label, lung.shape[2])
     # In front the ribs are cartilage, which no threshold finds: there the lung itself must lie before the tissue.
     first = np.where(lung.any(axis=1), lung.argmax(axis=1), lung.shape[1])
     before = np.arange(lung.shape[1])[None, :, None] >= first[:, None]
     bony = (model.angles > -0.5)[model.ray][None] & ~np.isnan(model.wall)[:, model.ray]
     enclosed = bony | before | _inside_lung_hull(model, thorax)
-    return below & (across > 18.0 * thorax.scale) & enclosed & _inside_wall(model)
+    return below & side & enclosed & _inside_wall(model)
+
+
+def _beyond_midline(thorax: Thorax, label: int, width: int) -> BoolArray:
+    """Columns of one side that are no spine, [D, 1, W]."""
+    return thorax.from_midline(width) * (-1.0 if label == RIGHT_LUNG else 1.0) > 18.0 * thorax.scale
 
 
 def _beside_mediastinum(
@@ -219,7 +241,20 @@ def _beside_mediastinum(
     inner = np.where(wanted, level, far)[:, :, None]
     outer = np.where(wanted, np.minimum(border, medial), -far)[:, :, None]
     add = candidate & (across > inner) & (across < outer)
-    return open_mask(add | disease, 3.0, thorax.spacing) & add
+    # The diaphragm: under the lowest air-filled lung of a row lies none of it beside the mediastinum.
+    depth = air.shape[0]
+    bottom = depth - 1 - air.any(axis=2)[::-1].argmax(axis=0)
+    add &= np.arange(depth)[:, None, None] <= bottom[:, None]
+    add &= open_mask(add | disease, 3.0, thorax.spacing)
+    return _no_larger_than(add, disease)
+
+
+def _no_larger_than(add: BoolArray, disease: BoolArray) -> BoolArray:
+    """What is added beside pieces of disease at least as large: a little muscle must not bring in the liver."""
+    labels, count = components(add | disease)
+    added = np.bincount(labels[add], minlength=count + 1)
+    own = np.bincount(labels[disease], minlength=count + 1)
+    return add & (added <= own)[labels]
 
 
 def _from_known(border: FloatArray, known: BoolArray, thorax: Thorax) -> FloatArray:
