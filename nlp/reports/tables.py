@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..language.vocabulary import Vocabulary, load_vocabulary
 from .findings import FINDING_COLUMNS, ParsedReport
 from .policy import Policy, cells, grid_cells
@@ -40,7 +38,8 @@ def labels_table(
         historical: the same for a mention of the past.
         vocabulary: the one the reports were parsed with.
     """
-    import pandas as pd  # noqa: PLC0415 (slower to import than the parser takes to start)
+    import numpy as np  # noqa: PLC0415 (slower to import than the parser takes to start)
+    import pandas as pd  # noqa: PLC0415
 
     words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     column = {name: number for number, name in enumerate(words.labels)}
@@ -63,7 +62,8 @@ def labels_by_location_table(
 
     Args: as :func:`labels_table`.
     """
-    import pandas as pd  # noqa: PLC0415 (slower to import than the parser takes to start)
+    import numpy as np  # noqa: PLC0415 (slower to import than the parser takes to start)
+    import pandas as pd  # noqa: PLC0415
 
     words = vocabulary if isinstance(vocabulary, Vocabulary) else load_vocabulary(vocabulary)
     width = len(words.locations)

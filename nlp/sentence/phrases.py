@@ -262,8 +262,13 @@ def parted(
 ) -> list[Phrase]:
     """Phrases whose last place belongs to the finding after it, as two: "nodules in the right lung and mediastinal |
     mass"."""
+    if len(findings) < 2 or all(len(phrase.members) < 2 for phrase in phrases):
+        return list(phrases)
     result: list[Phrase] = []
     for phrase in phrases:
+        if len(phrase.members) < 2:
+            result.append(phrase)
+            continue
         last = max(phrase.members, key=lambda member: member.first)
         kept = tuple(member for member in phrase.members if member.last <= last.first)
         follows = any(hit.first == phrase.last for hit in findings)

@@ -75,6 +75,7 @@ class Reading(NamedTuple):
 
 _NOTHING = Reading((), False)
 _NOWHERE = (-1, -1)
+_KNOWN_WORDS = 20_000
 _ASIDE = re.compile(r"\(([^()0-9]{3,150})\)")
 
 
@@ -98,6 +99,7 @@ class SentenceReader:
         self.references = cues.references
         self.numbered = sorted({a for words, _, _ in vocabulary.terms for a, b in pairwise(words) if b.isdigit()})
         self._known = self.known_words()
+        self._right = set(self._known)
         self._speller = Speller((w for words, _, _ in vocabulary.terms for w in words), cues.words["no_typos"])
         self._chooser = FindingChooser(vocabulary, cues.words)
 
@@ -184,9 +186,8 @@ class SentenceReader:
     def _read(self, sentence: str, heading: str) -> Reading:
         tokens = Tokens(sentence, self._forms)
         words = tokens.words
-        for position, word in enumerate(words):
-            if len(word) >= LONG and word not in self._known:
-                words[position] = self._speller.correct(word)
+        if not self._right.issuperset(words):
+            self._correct(words)
         hits = self._trie.scan(words)
         if not hits:
             return _NOTHING
@@ -222,6 +223,15 @@ class SentenceReader:
         if colon >= 0:
             return Reading(tuple(under_heading(mentions, colon, words, cue_hits, self._cues)), anaphoric=False)
         return Reading(tuple([mention for _, mention in mentions]), self._refers(words))
+
+    def _correct(self, words: list[str]) -> None:
+        """Put right the typing errors among the words, and remember the words that have none."""
+        for position, word in enumerate(words):
+            if len(word) >= LONG and word not in self._right:
+                words[position] = self._speller.correct(word)
+        if len(self._right) > _KNOWN_WORDS:
+            self._right = set(self._known)
+        self._right.update(words)
 
     def _attach(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..data.records import read_manifest
 from ..errors import OrganCamError
 from ..runner import Failure
 from .run import Run
@@ -23,6 +22,8 @@ def require_enough_scans(run: Run) -> None:
     Raises:
         OrganCamError: if a greater share of the scans than ``data.max_failed`` has failed so far.
     """
+    from ..data.records import read_manifest  # noqa: PLC0415 - numpy and pandas, which parsing does without
+
     lost = [failure for failure in run.failures if failure.kind != "unpaired"]
     failed = {failure.id for failure in lost}
     everyone = failed | {record.scan_id for record in read_manifest(run.root / "manifest.csv")}

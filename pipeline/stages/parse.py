@@ -25,7 +25,7 @@ from .run import Run, StageSummary, summarise
 
 __all__ = ["plan_parse", "run_parse"]
 
-VERSION = 3
+VERSION = 4
 
 
 def run_parse(run: Run) -> StageSummary:

@@ -1,7 +1,8 @@
 """What a run needs to be there, looked at before its first stage: everything that seconds can tell.
 
 Names of labels, networks, vocabularies and organs' values, the device, the files and tables that only the last stages
-read, and for phantoms the plan.
+read, and for phantoms the plan. What only some stages need is imported where it is looked at: parsing reports must not
+wait for the image libraries.
 """
 
 from __future__ import annotations
@@ -9,17 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from organcam.nlp import check_labels as check_profile
-from organcam.nlp import load_vocabulary
-from organcam.segmentation.external import read_value_table
+from organcam.nlp import find_columns, load_vocabulary
 
 from ..agreement import contradictions
 from ..config import Workflow
-from ..data.discover import report_columns
 from ..errors import ConfigError, OrganCamError
 from ..yaml_file import problems_error
-from .known_truth import table_problems
-from .positives import positives_of_phantom
-from .targets import check_labels
 
 __all__ = ["refuse_unready", "unready"]
 
@@ -41,7 +37,7 @@ def unready(workflow: Workflow, stages: Sequence[str]) -> Iterator[str]:
     wanted = set(stages)
     looks: dict[Callable[[Workflow], Iterator[str]], set[str]] = {
         _files: {"ingest"},
-        _reports: {"ingest", "parse"},
+        _reports if "ingest" in wanted else _report_columns: {"ingest", "parse"},
         _labels: {"regions", "train", "explain", "evaluate"},
         _masks: {"segment"},
         _vocabulary: {"parse"},
@@ -49,7 +45,7 @@ def unready(workflow: Workflow, stages: Sequence[str]) -> Iterator[str]:
         _weights: {"train"},
         _devices: {"train", "explain"},
         _needs_reports: {"train", "evaluate"},
-        table_problems: {"evaluate"},
+        _truth: {"evaluate"},
         _phantom: {"train"} if "phantom" in wanted else set(),
         _thresholds: {"evaluate"} if "explain" in wanted else set(),
     }
@@ -80,8 +76,22 @@ def _files(workflow: Workflow) -> Iterator[str]:
 def _reports(workflow: Workflow) -> Iterator[str]:
     data = workflow.data
     if data.reports is not None:
+        from ..data.discover import report_columns  # noqa: PLC0415
+
         reports = data.reports
         yield from _told(lambda: report_columns(reports, data.report_id_column, data.report_text_columns))
+
+
+def _report_columns(workflow: Workflow) -> Iterator[str]:
+    """The table's first line alone, which is all that parsing needs to know."""
+    data = workflow.data
+    if data.reports is not None:
+        reports = data.reports
+        if not reports.is_file():
+            yield f"data.reports: no such file: {reports}"
+            return
+        found = _told(lambda: find_columns(reports, data.report_id_column, data.report_text_columns))
+        yield from (f"data.reports: {reports}: {problem}" for problem in found)
 
 
 def _needs_reports(workflow: Workflow) -> Iterator[str]:
@@ -93,13 +103,23 @@ def _needs_reports(workflow: Workflow) -> Iterator[str]:
 
 
 def _labels(workflow: Workflow) -> Iterator[str]:
+    from .targets import check_labels  # noqa: PLC0415
+
     yield from _told(lambda: check_labels(workflow))
+
+
+def _truth(workflow: Workflow) -> Iterator[str]:
+    from .known_truth import table_problems  # noqa: PLC0415
+
+    yield from table_problems(workflow)
 
 
 def _masks(workflow: Workflow) -> Iterator[str]:
     segment = workflow.segment
     if segment.external is None:
         return
+    from organcam.segmentation.external import read_value_table  # noqa: PLC0415
+
     if not segment.external.is_dir():
         yield f"segment.external: no such folder: {segment.external}"
     yield from _told(lambda: read_value_table(segment.label_table))
@@ -153,6 +173,8 @@ def _phantom(workflow: Workflow) -> Iterator[str]:
     if empty:
         yield f"phantom.scans: no scan in {' and '.join(empty)}: nothing can be trained"
     else:
+        from .positives import positives_of_phantom  # noqa: PLC0415
+
         yield from positives_of_phantom(workflow, phantom).problems
 
 

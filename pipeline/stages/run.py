@@ -13,10 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import STAGES, Workflow
-from ..data.records import ScanRecord, read_manifest
 from ..errors import OrganCamError
 from ..runner import (
     DamagedFilesError,
@@ -36,6 +35,9 @@ from ..runner import (
     run_stage,
     unit_state,
 )
+
+if TYPE_CHECKING:
+    from ..data.records import ScanRecord
 
 __all__ = ["Ids", "NotReadyError", "PlanMaker", "Run", "StageSummary", "Survey", "summarise"]
 
@@ -129,6 +131,8 @@ class Run:
 
     def manifest(self) -> list[ScanRecord]:
         """All scans of the run."""
+        from ..data.records import read_manifest  # noqa: PLC0415 - numpy and pandas, which parsing does without
+
         path = self.root / "manifest.csv"
         if not path.is_file():
             msg = f"{self.root} has no manifest.csv: run the ingest stage first"

@@ -26,7 +26,6 @@ from ..runner import (
     write_text_atomic,
 )
 from .failure_rate import require_enough_scans
-from .phantom import phantom_data
 from .readiness import refuse_unready
 from .run import Run, StageSummary
 
@@ -149,6 +148,8 @@ def _with_phantom_data(workflow: Workflow, root: Path) -> Workflow:
     """The workflow as stages see it; workflow.yaml keeps what the user wrote, so that a run directory can be moved."""
     if workflow.phantom is None:
         return workflow
+    from .phantom import phantom_data  # noqa: PLC0415 - the image libraries
+
     return workflow.model_copy(update={"data": phantom_data(root, workflow.data)})
 
 
