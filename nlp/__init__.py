@@ -7,6 +7,7 @@ from .reports.outputs import check_labels, write_outputs
 from .reports.parser import ReportParser
 from .reports.policy import cells
 from .reports.profiles import Profile, builtin_profiles, load_profile
+from .reports.review import LabelScore, render_review, sample_rows, score_review
 from .reports.spreading import Spread
 from .reports.tables import findings_table, labels_by_location_table, labels_table
 from .reports.tabular import find_columns, known_layout, parse_table, read_label_table, read_rows
@@ -15,6 +16,7 @@ __all__ = [
     "FINDING_COLUMNS",
     "Conflict",
     "Finding",
+    "LabelScore",
     "ParsedReport",
     "Profile",
     "ReportParser",
@@ -35,6 +37,9 @@ __all__ = [
     "read_label_table",
     "read_rows",
     "render_html",
+    "render_review",
+    "sample_rows",
+    "score_review",
     "vocabulary_files",
     "write_outputs",
 ]

@@ -187,6 +187,11 @@ def parse(
     text: Annotated[str | None, typer.Option(help="One report, printed as a table of findings.")] = None,
     workers: Workers = 1,
     html: Annotated[Path | None, typer.Option(help="With --text: write the report with its findings marked.")] = None,
+    review: Annotated[Path | None, typer.Option(help="Write a page to check the parser on some of --reports.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="How many reports that page shows.")] = 100,
+    review_scores: Annotated[
+        Path | None, typer.Option(help="The CSV that page saved: print precision and recall per label.")
+    ] = None,
     settings: Set = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
@@ -196,14 +201,28 @@ def parse(
     if html is not None:
         msg = "--html shows one report: give its --text"
         raise ConfigError(msg)
+    columns = [column.strip() for column in (text_columns or "").split(",") if column.strip()]
+    if review is not None or review_scores is not None:
+        from .review import scores_table, write_review  # noqa: PLC0415
+
+        if review_scores is not None:
+            out_console.print(scores_table(review_scores))
+            return
+        if review is None or reports is None:
+            msg = "--review shows some of the reports of a table: give --reports FILE"
+            raise ConfigError(msg)
+        rules = {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical, "count": sample}
+        shown = write_review(review, reports, id_column, columns or None, **rules)
+        out_console.print(f"{review}: {shown} reports", markup=False, highlight=False, soft_wrap=True)
+        return
     if out is None:
         msg = "parse needs --out DIR, or --text for one report"
         raise ConfigError(msg)
     if reports is None:
         _run(_workflow_of(out, None, settings), out, ["parse"], workers, "processes", None, quiet)
     data: dict[str, Any] = {"reports": str(reports), "report_id_column": id_column}
-    if text_columns:
-        data["report_text_columns"] = [column.strip() for column in text_columns.split(",") if column.strip()]
+    if columns:
+        data["report_text_columns"] = columns
     rules = {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical, "labels": labels}
     _run(_workflow({"data": data, "parse": rules}, settings), out, ["parse"], workers, "processes", None, quiet)
 

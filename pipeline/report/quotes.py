@@ -65,6 +65,7 @@ def quoted_findings(table: pd.DataFrame | None, text: str | None) -> list[dict[s
     """
     if table is None or table.empty:
         return []
+    table = table[table["abnormality"] != ""]  # a mention that is no label, such as a lymph node that is not enlarged
     rows = table.assign(start=pd.to_numeric(table["start"]), end=pd.to_numeric(table["end"]))
     rows = rows.sort_values("start", kind="stable")
     entries = []
