@@ -17,7 +17,7 @@ from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, Abnormality, Locat
 from organcam.catalogue import locations as known_locations
 from organcam.errors import ConfigError, did_you_mean
 
-from .folders import language_folder
+from .folders import ENGLISH, language_folder
 from .terms import expand_term
 from .text import WordForms, load_word_forms
 from .yaml_data import check_keys, load_yaml, string_list
@@ -208,7 +208,7 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
 
 
 def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
-    """The file of a vocabulary and those that it extends, in this order.
+    """The file of a vocabulary and those that it extends, in this order, and those of a language of one's own.
 
     Raises:
         ConfigError: as :func:`load_vocabulary`.
@@ -219,6 +219,9 @@ def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
         if not base:
             break
         found.append(_find(base, found[-1].parent))
+    language = load_vocabulary(name_or_path).language
+    if language.parent != ENGLISH.parent:  # a language of one's own
+        found += sorted(language.glob("*.yaml"))
     return tuple(dict.fromkeys(found))
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from organcam.errors import ConfigError, did_you_mean
 
+from ..language.vocabulary import load_vocabulary
 from ..language.yaml_data import check_keys, load_yaml, string_list
 from .findings import Finding, ParsedReport
 from .policy import positive_statuses
@@ -118,30 +121,95 @@ def builtin_profiles() -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=4)
-def load_profile(name: str) -> Profile:
-    """A label profile by name.
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A label profile by its name or by the path of a YAML file.
+
+    Args:
+        name_or_path: ``ct_rate``, or a path ending in ``.yaml`` or ``.yml``.
 
     Raises:
-        ConfigError: if it is unknown or its file breaks the schema.
+        ConfigError: if it is unknown or its file breaks the schema; all mistakes are told at once.
     """
-    if name not in builtin_profiles():
-        msg = f"unknown label profile {name!r}; {did_you_mean(name, builtin_profiles())}"
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        path = Path(text)
+        try:
+            return _load(path, path.stat().st_mtime_ns)
+        except OSError as error:
+            msg = f"{path}: cannot be read ({error})"
+            raise ConfigError(msg) from error
+    if text not in builtin_profiles():
+        hint = did_you_mean(text, builtin_profiles())
+        msg = f"unknown label profile {text!r} (a file must end in .yaml); {hint}"
         raise ConfigError(msg)
-    where = f"profiles/{name}.yaml"
-    content = check_keys(
-        load_yaml(Path(str(files("organcam.nlp") / "profiles" / f"{name}.yaml"))),
-        ("name", "vocabulary", "id_column", "groups", "naming", "labels"),
-        where,
-    )
-    groups = {key: string_list(value, f"{where}: groups.{key}") for key, value in (content.get("groups") or {}).items()}
-    rules = {
-        label: tuple(_rule(entry, groups, f"{where}: labels.{label}") for entry in entries)
-        for label, entries in content["labels"].items()
-    }
-    naming = "|".join(re.escape(words) for words in string_list(content.get("naming"), f"{where}: naming"))
+    return _load(Path(str(files("organcam.nlp") / "profiles" / f"{text}.yaml")), 0)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _stamp: int) -> Profile:
+    where = str(path)
+    content = check_keys(load_yaml(path), ("name", "vocabulary", "id_column", "groups", "naming", "labels"), where)
+    problems: list[str] = []
+
+    def read(value: object, key: str) -> tuple[str, ...]:
+        try:
+            return string_list(value, f"{where}: {key}")
+        except ConfigError as error:
+            problems.append(str(error))
+            return ()
+
+    for key in ("name", "vocabulary"):
+        if not isinstance(content.get(key), str):
+            problems.append(f"{where}: needs `{key}`, a name")
+    groups = {key: read(value, f"groups.{key}") for key, value in _mapping(content, "groups", where, problems).items()}
+    rules: dict[str, tuple[Rule, ...]] = {}
+    for label, entries in _mapping(content, "labels", where, problems).items():
+        if not isinstance(entries, list) or not entries:
+            problems.append(f"{where}: labels.{label}: must be a list of rules, got {entries!r}")
+            continue
+        found = []
+        for number, entry in enumerate(entries, 1):
+            try:
+                found.append(_rule(entry, groups, f"{where}: labels.{label}, rule {number}"))
+            except ConfigError as error:
+                problems.append(str(error))
+        rules[label] = tuple(found)
+    naming = "|".join(re.escape(words) for words in read(content.get("naming"), "naming"))
+    if not problems:
+        problems += _unknown_names(rules, str(content["vocabulary"]), path, where)
+    if problems:
+        raise ConfigError("\n".join(problems))
     pattern = re.compile(rf"\b(?:{naming or '(?!)'})\b", re.IGNORECASE)
-    return Profile(name, content["vocabulary"], content["id_column"], rules, pattern)
+    identity = str(content.get("id_column") or "report_id")
+    return Profile(str(content["name"]), str(content["vocabulary"]), identity, rules, pattern)
+
+
+def _mapping(content: Mapping[str, Any], key: str, where: str, problems: list[str]) -> Mapping[str, Any]:
+    value = content.get(key) or {}
+    if isinstance(value, Mapping):
+        return value
+    problems.append(f"{where}: {key}: must be a mapping, got {type(value).__name__}")
+    return {}
+
+
+def _unknown_names(rules: Mapping[str, tuple[Rule, ...]], vocabulary: str, path: Path, where: str) -> list[str]:
+    """Values of rules that are no abnormality, concept, location or place of the profile's vocabulary."""
+    words = load_vocabulary(path.parent / vocabulary if vocabulary.endswith((".yaml", ".yml")) else vocabulary)
+    legal = {
+        "abnormality": words.labels,
+        "concept": tuple(words.concepts),
+        "location": words.locations,
+        "place": tuple(words.places),
+    }
+    problems = []
+    for label, entries in rules.items():
+        for number, rule in enumerate(entries, 1):
+            for field_name, values in (*rule.required, *rule.refused, ("abnormality", rule.not_named)):
+                for value in sorted(values - set(legal[field_name])):
+                    near = get_close_matches(value, legal[field_name], n=1)
+                    hint = f"; did you mean {near[0]!r}?" if near else f"; the vocabulary {words.name} has none like it"
+                    problems.append(f"{where}: labels.{label}, rule {number}: unknown {field_name} {value!r}{hint}")
+    return problems
 
 
 def _rule(entry: object, groups: Mapping[str, tuple[str, ...]], where: str) -> Rule:

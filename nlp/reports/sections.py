@@ -23,8 +23,12 @@ _HEADING_WORDS = 6
 _LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
 _ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
 # Stops and line breaks; written with one class of characters first, by which the search can skip.
-_BREAK = re.compile(r"[.!?\r\n](?:(?<=[.!?])[.!?]*|(?<=\r)\n(?:[ \t]*\r?\n)*|(?<=\n)(?:[ \t]*\r?\n)*)")
+_BREAK = re.compile(
+    r"[.!?\r\n\"\u201c\u201d\u2022]"
+    r"(?:(?<=[.!?])[.!?]*|(?<=[\"\u201c\u201d\u2022])|(?<=\r)\n(?:[ \t]*\r?\n)*|(?<=\n)(?:[ \t]*\r?\n)*)"
+)
 # A text without full stops is read in pieces: the time of a sentence grows with the square of its findings.
+_QUOTES = frozenset('"\u201c\u201d\u2022')
 _PARENTHESIS = 100
 _LONGEST_SENTENCE = 2_000
 
@@ -163,6 +167,10 @@ def _ends(text: str, lowered: str, start: int, match: re.Match[str], sections: S
     mark, at, after = match.group(), match.start(), match.end()
     if mark[0] in "\r\n":
         return mark.count("\n") > 1 or _line_ends(text, start, at, after)
+    if mark in _QUOTES:  # conclusions told apart by quotation marks or bullets alone
+        return (
+            text[start:at][-1:].isspace() and text[after : after + 1].isspace() and text[after:].lstrip()[:1].isupper()
+        )
     following = text[after : after + 2]
     if following and not following[0].isspace() and following[0] not in "\"')]":
         # no space: the end only where it was forgotten ("seen.The"), never in 1.5 or e.g.

@@ -62,6 +62,8 @@ def plan_parse(run: Run) -> StagePlan:
     if Path(settings.vocabulary).is_file():
         files = enumerate(vocabulary_files(settings.vocabulary))
         inputs |= {f"vocabulary {number}": fingerprint_file(path) for number, path in files}
+    if settings.labels is not None and Path(settings.labels).is_file():
+        inputs["profile"] = fingerprint_file(Path(settings.labels))
     parameters = {**settings.model_dump(mode="json"), "id_column": identity, "text_columns": list(texts)}
     unit = Unit("reports", inputs, {"reports": str(data.reports.absolute())})
     work = partial(parse_reports, spread=run.executor.run) if run.executor.workers > 1 else parse_reports

@@ -107,3 +107,33 @@ def test_rules_speak_of_names_that_exist():
 def test_an_unknown_profile_is_refused():
     with pytest.raises(ConfigError, match="unknown label profile"):
         load_profile("chexpert")
+
+
+def test_a_profile_of_ones_own(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "name: own\nvocabulary: chest_ct\nid_column: id\n"
+        "labels:\n  Chest mass:\n    - abnormality: [mass]\n      location: [right_upper, left_upper]\n"
+    )
+    profile = load_profile(path)
+    parser = ReportParser()
+    assert profile.labels(parser.parse("Mass in the right upper lobe.")) == {"Chest mass": 1}
+    assert profile.labels(parser.parse("Mass in the liver.")) == {"Chest mass": 0}
+
+
+def test_all_mistakes_of_a_profile_are_told_at_once(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "name: own\nvocabulary: chest_ct\nlabels:\n"
+        "  A:\n    - abnormality: [mas]\n  B:\n    - location: [right_uper]\n  C:\n    - concept: [lymph_node]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+    first, second = str(caught.value).split("\n")
+    assert "labels.A, rule 1: unknown abnormality 'mas'; did you mean 'mass'?" in first
+    assert "labels.B, rule 1: unknown location 'right_uper'; did you mean 'right_upper'?" in second
+    path.write_text("name: own\nvocabulary: chest_ct\nlabels:\n  A: 3\n  B:\n    - abnormalty: [mass]\n")
+    with pytest.raises(ConfigError, match=r"labels.A: must be a list of rules(.|\n)*did you mean 'abnormality'"):
+        load_profile(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_profile(tmp_path / "none.yaml")
