@@ -12,7 +12,7 @@ from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
 from ..errors import OrganCamError
-from ..inferers import AttentionInferer
+from ..inferers import LogitsAndAttentionInferer
 
 __all__ = ["TrainingLoss", "TrainingStep", "needs_attention", "predict"]
 
@@ -44,14 +44,14 @@ def predict(network: nn.Module, inputs: Tensor, attention: bool) -> dict[str, Te
 
     Args:
         network: of the batch's input; it is asked for attention by ``attention=True``, and not otherwise.
-        inputs: as the network takes them; metadata are dropped, see `AttentionInferer`.
+        inputs: as the network takes them; metadata are dropped, see `LogitsAndAttentionInferer`.
         attention: whether the maps are needed.
 
     Returns:
         A dictionary of ``logits`` ``[B, M]``, and with ``attention`` of ``attention`` ``[B, M, *grid]``.
     """
     if attention:
-        return AttentionInferer()(inputs, network)
+        return LogitsAndAttentionInferer()(inputs, network)
     output = network(inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs)
     return dict(output) if isinstance(output, Mapping) else {"logits": output}
 

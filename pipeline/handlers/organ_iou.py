@@ -72,7 +72,7 @@ class OrganIoUHandler(IgniteMetricHandler):
         maps_key = self.attention_key if self.network is None else self.image_key
         for item in engine_items(engine.state, (maps_key, self.allowed_key, self.label_key)):
             if self.network is None:
-                attention = plain(find_entry(item, maps_key, "attention; give `network` or use AttentionInferer"))
+                attention = plain(find_entry(item, maps_key, "maps; give `network` or use LogitsAndAttentionInferer"))
             else:
                 image = plain(find_entry(item, maps_key, "the network's input"))
                 found = attention_maps(self.network, image[None], method=self.method, layer=self.layer)

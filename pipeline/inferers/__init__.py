@@ -1,5 +1,5 @@
 """MONAI inferers for networks with attention."""
 
-from .attention import AttentionInferer
+from .logits_and_attention import LogitsAndAttentionInferer
 
-__all__ = ["AttentionInferer"]
+__all__ = ["LogitsAndAttentionInferer"]

@@ -11,7 +11,7 @@ from .functional import (
     pointing_accuracy,
 )
 from .groups import concept_groups, summarise_scores
-from .organ_iou import OrganIoU
+from .organ_iou_metric import OrganIoU
 from .presence import is_present
 from .thresholds import THRESHOLDS, fill_thresholds, find_thresholds
 

@@ -11,7 +11,7 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 
 from organcam.handlers import MaskLossRamp
-from organcam.inferers import AttentionInferer
+from organcam.inferers import LogitsAndAttentionInferer
 from organcam.losses import ClassAndMaskLoss, MaskLoss
 
 
@@ -41,7 +41,7 @@ def trained(fraction: float, epochs: int = 4, start: int = 0) -> tuple[list[floa
         optimizer=torch.optim.SGD(network.parameters(), 0.1),
         loss_function=loss,
         prepare_batch=lambda batch, *_, **__: (batch["image"], {k: batch[k] for k in ("label", "allowed")}),
-        inferer=AttentionInferer(),
+        inferer=LogitsAndAttentionInferer(),
         train_handlers=[MaskLossRamp(loss, fraction)],
         decollate=False,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from organcam.geometry import Layer, grid_of_layers
 from organcam.handlers import OrganIoUHandler
-from organcam.inferers import AttentionInferer
+from organcam.inferers import LogitsAndAttentionInferer
 from organcam.metrics import OrganIoU
 
 
@@ -74,7 +74,7 @@ def test_maps_of_the_inferer_are_scored(decollate):
         val_data_loader=DataLoader(Dataset(scans()), batch_size=2),
         network=network,
         prepare_batch=prepare_batch,
-        inferer=AttentionInferer(),
+        inferer=LogitsAndAttentionInferer(),
         key_val_metric={"organ_iou": OrganIoUHandler(threshold=0.3)},
         decollate=decollate,
     )
@@ -123,7 +123,7 @@ def test_missing_entry_is_named():
         network=TinySlabs(),
         key_val_metric={"organ_iou": OrganIoUHandler()},
     )
-    with pytest.raises(KeyError, match=r"'attention'.*AttentionInferer"):
+    with pytest.raises(KeyError, match=r"'attention'.*LogitsAndAttentionInferer"):
         evaluator.run()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-__all__ = ["AttentionInferer"]
+__all__ = ["LogitsAndAttentionInferer"]
 
 
-class AttentionInferer(Inferer):
+class LogitsAndAttentionInferer(Inferer):
     """Call ``network(inputs, attention=True)``: logits and attention of one forward pass, for a loss or a metric.
 
     MONAI's ``SupervisedTrainer`` gives the loss what the inferer returns; with this inferer that is the dictionary
@@ -20,7 +20,7 @@ class AttentionInferer(Inferer):
     Example:
         >>> def network(x, attention=False):
         ...     return {"logits": x.sum((1, 2)), "attention": x[:, None]} if attention else x.sum((1, 2))
-        >>> sorted(AttentionInferer()(torch.ones(1, 2, 2), network))
+        >>> sorted(LogitsAndAttentionInferer()(torch.ones(1, 2, 2), network))
         ['attention', 'logits']
     """
 
