@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from organcam.config import RegionsConfig, Workflow
 from organcam.errors import ConfigError
 from organcam.segmentation.regions.bitmaps import organ_regions
-from organcam.transforms import AllowedRegions, AllowedRegionsd
+from organcam.transforms import AllowedFromOccupancy, AllowedFromOccupancyd, AllowedFromOrgans, AllowedFromOrgansd
 from organcam.workflow_file import apply_overrides, load_workflow, parse_workflow
 
 
@@ -132,6 +132,7 @@ def test_overrides_leave_the_document_alone():
 
 
 def test_threshold_of_a_region_is_the_same_from_python_and_from_a_workflow():
-    functions = (organ_regions, AllowedRegions.__init__, AllowedRegionsd.__init__)
+    transforms = (AllowedFromOrgans, AllowedFromOrgansd, AllowedFromOccupancy, AllowedFromOccupancyd)
+    functions = (organ_regions, *(transform.__init__ for transform in transforms))
     defaults = {inspect.signature(function).parameters["threshold"].default for function in functions}
     assert defaults == {RegionsConfig().threshold}

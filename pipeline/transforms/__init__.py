@@ -21,7 +21,21 @@ from .loading import (
     LoadStoredd,
     LoadStoredDict,
 )
-from .regions import AllowedRegions, AllowedRegionsD, AllowedRegionsd, AllowedRegionsDict, expand_regions
+from .regions import (
+    AllowedFromOccupancy,
+    AllowedFromOccupancyD,
+    AllowedFromOccupancyd,
+    AllowedFromOccupancyDict,
+    AllowedFromOrgans,
+    AllowedFromOrgansD,
+    AllowedFromOrgansd,
+    AllowedFromOrgansDict,
+    AllowedFromRegions,
+    AllowedFromRegionsD,
+    AllowedFromRegionsd,
+    AllowedFromRegionsDict,
+    expand_regions,
+)
 from .spatial import (
     PadOrCropAir,
     PadOrCropAirD,
@@ -34,10 +48,18 @@ from .spatial import (
 )
 
 __all__ = [
-    "AllowedRegions",
-    "AllowedRegionsD",
-    "AllowedRegionsDict",
-    "AllowedRegionsd",
+    "AllowedFromOccupancy",
+    "AllowedFromOccupancyD",
+    "AllowedFromOccupancyDict",
+    "AllowedFromOccupancyd",
+    "AllowedFromOrgans",
+    "AllowedFromOrgansD",
+    "AllowedFromOrgansDict",
+    "AllowedFromOrgansd",
+    "AllowedFromRegions",
+    "AllowedFromRegionsD",
+    "AllowedFromRegionsDict",
+    "AllowedFromRegionsd",
     "FlipRotate",
     "FlipRotateD",
     "FlipRotateDict",

@@ -1,4 +1,7 @@
-"""From the regions of a scan and the organs of each label to the cells where the label's evidence may lie."""
+"""From the regions of a scan and the organs of each label to the cells where the label's evidence may lie.
+
+A scan's organs come in three forms, each with a transform of its own: a label map, stored bitmaps, shares of cells.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,27 @@ from organcam.segmentation.regions.bitmaps import ORGAN_SETS, REGION_NAMES, Regi
 from ..geometry import FeatureGrid
 from .spatial import plain_tensor
 
-__all__ = ["AllowedRegions", "AllowedRegionsD", "AllowedRegionsDict", "AllowedRegionsd", "expand_regions"]
+__all__ = [
+    "AllowedFromOccupancy",
+    "AllowedFromOccupancyD",
+    "AllowedFromOccupancyDict",
+    "AllowedFromOccupancyd",
+    "AllowedFromOrgans",
+    "AllowedFromOrgansD",
+    "AllowedFromOrgansDict",
+    "AllowedFromOrgansd",
+    "AllowedFromRegions",
+    "AllowedFromRegionsD",
+    "AllowedFromRegionsDict",
+    "AllowedFromRegionsd",
+    "expand_regions",
+]
 
 BITMAPS = (len(ORGAN_SETS), len(REGION_NAMES))
 """Numbers of region bitmaps, without and with the thirds of the lungs."""
 
 
-def expand_regions(regions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+def expand_regions(regions: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
     """Allowed cells of every label from a scan's region bitmaps; cheap enough to be done on the device, per batch.
 
     A label is allowed where its organs cover the cell together. A lung with a stated third is narrowed to that third,
@@ -30,7 +47,7 @@ def expand_regions(regions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
     Args:
         regions: bool ``[R, *grid]``, R = 7 or 13 (``organcam.segmentation.REGION_NAMES``), or ``[B, R, *grid]``.
-        places: 0/1 ``[M, 3]`` (right lung, left lung, heart and mediastinum) or ``[M, 9]`` with the six thirds behind,
+        organs: 0/1 ``[M, 3]`` (right lung, left lung, heart and mediastinum) or ``[M, 9]`` with the six thirds behind,
             or one of these for each item of a batch. A row of zeros (an absent label) is allowed nowhere.
 
     Returns:
@@ -39,26 +56,26 @@ def expand_regions(regions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: if the shapes do not fit or bits are not 0 and 1.
     """
-    batched = places.ndim == 3
-    if regions.ndim < 2 + batched or regions.shape[batched] not in BITMAPS or places.shape[-1] not in (3, 9):
+    batched = organs.ndim == 3
+    if regions.ndim < 2 + batched or regions.shape[batched] not in BITMAPS or organs.shape[-1] not in (3, 9):
         msg = (
             f"expected region bitmaps [R, *grid] with R of {BITMAPS} and label bits [M, 3] or [M, 9], got "
-            f"{tuple(regions.shape)} and {tuple(places.shape)}"
+            f"{tuple(regions.shape)} and {tuple(organs.shape)}"
         )
         raise ValueError(msg)
-    _validate_bits(places)
+    _validate_bits(organs)
     if batched:
-        return torch.stack([expand_regions(each, bits) for each, bits in zip(regions, places, strict=True)])
-    bits = places.to(device=regions.device, dtype=torch.int64)
-    organs, thirds = bits[:, :3].clone(), bits[:, 3:]
+        return torch.stack([expand_regions(each, bits) for each, bits in zip(regions, organs, strict=True)])
+    bits = organs.to(device=regions.device, dtype=torch.int64)
+    whole, thirds = bits[:, :3].clone(), bits[:, 3:]
     narrowed = None
     if thirds.shape[1] and len(regions) == BITMAPS[1]:
-        own = thirds.view(-1, 2, 3) * organs[:, :2, None]
-        organs[:, :2] *= 1 - own.amax(dim=2)
+        own = thirds.view(-1, 2, 3) * whole[:, :2, None]
+        whole[:, :2] *= 1 - own.amax(dim=2)
         narrowed = own.view(-1, 6)
     nowhere = torch.zeros_like(regions[:1])
     table = torch.cat([nowhere, regions]).bool()
-    allowed = table[organs @ torch.tensor([1, 2, 4], device=regions.device)]
+    allowed = table[whole @ torch.tensor([1, 2, 4], device=regions.device)]
     if narrowed is not None:
         for third in narrowed.any(dim=0).nonzero().flatten().tolist():
             rows = narrowed[:, third].bool()
@@ -66,45 +83,58 @@ def expand_regions(regions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return allowed
 
 
-class AllowedRegions(Transform):
-    """Cells in which a label's evidence may lie: those that its organs cover to at least a fraction.
-
-    The organs of a label are taken together: a cell that the right lung covers to 15 % and the left to 15 % is covered
-    to 30 % for a label that may lie in both. The published code stores the grids of all 80 labels; here a label needs
-    three bits (nine with thirds), and the regions of a scan a few bitmaps.
-
-    What it takes as the organs of a scan:
-
-    * an **organ label map** (0 background, 1 right lung, 2 left lung, 3 heart and mediastinum), if ``grid`` is given.
-      Put it behind any spatial transforms of image and label map, which then agree by themselves;
-    * the stored **region bitmaps** (`LoadRegionsd`), bool ``[7, ...]`` or ``[13, ...]``;
-    * the **occupancy** of each organ, ``[3, ...]``.
-
-    Args:
-        threshold: least share of a cell's box that the label's organs must cover, in [0, 1]; 0 means any contact.
-            Defaults to 0.25, a choice, not a measured optimum. Stored bitmaps have theirs built in.
-        grid: the network's feature grid, for organ label maps of its input shape.
-        registration: ``network`` lays the cells by stride and offset; ``reference`` shrinks label maps as the published
-            code does, reading tiles of the image that are not where the cells look.
-        mode: ``nearest`` (published), ``area`` or ``trilinear``; of ``reference`` only.
-        dilate: how often to grow the regions of a label map by a 3 x 3 x 3 box of cells.
-
-    Raises:
-        ValueError: for an option outside its legal values.
-
-    Example:
-        >>> occupancy = torch.tensor([0.6, 0.1, 0.0, 0.0, 0.2, 0.1, 0.0, 0.0, 0.9]).view(3, 1, 1, 3)
-        >>> organs = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]])
-        >>> AllowedRegions(0.25)(occupancy, organs).int().view(4, 3).tolist()
-        [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    """
+class _Allowed(Transform):
+    """Common form: the organs of a scan and the organs of each label in, the allowed cells of each label out."""
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  (MONAI's own form)
 
+    def __call__(self, scan: Any, organs: Any) -> Any:  # type: ignore[override]
+        """Allowed cells of one scan.
+
+        Args:
+            scan: the organs of the scan, in the form that the class takes.
+            organs: 0/1 per label and organ, ``[M, 3]``, or ``[M, 9]`` with the stated thirds of the lungs; a row of
+                zeros (an absent label) is allowed nowhere.
+
+        Returns:
+            bool ``[M, S, h, w]``, of the kind of ``scan`` (numpy or tensor), without metadata.
+
+        Raises:
+            ValueError: if ``scan`` is not of that form, or bits are not 0 and 1.
+        """
+        found = torch.as_tensor(plain_tensor(scan))
+        allowed = self.cells(found, torch.as_tensor(plain_tensor(organs)).to(found.device))
+        return allowed if isinstance(scan, torch.Tensor) else allowed.numpy()
+
+    def cells(self, scan: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
+        """The same on plain tensors."""
+        raise NotImplementedError
+
+
+class AllowedFromOrgans(_Allowed):
+    """Allowed cells from a scan's organ label map, ``[D, H, W]`` or ``[1, D, H, W]``.
+
+    0 is background, 1 right lung, 2 left lung, 3 heart and mediastinum. The organs of a label are taken together: a
+    cell that the right lung covers to 15 % and the left to 15 % is covered to 30 % for a label that may lie in both.
+    Put it behind any spatial transforms of image and label map, which then agree by themselves.
+
+    Args:
+        grid: the network's feature grid; the label map has its input shape.
+        threshold: least share of a cell's box that the label's organs must cover, in [0, 1]; 0 means any contact.
+            Defaults to 0.1, a choice, not a measured optimum.
+        registration: ``network`` lays the cells by stride and offset; ``reference`` shrinks label maps as the published
+            code does, reading tiles of the image that are not where the cells look.
+        mode: ``nearest`` (published), ``area`` or ``trilinear``; of ``reference`` only.
+        dilate: how often to grow the regions by a 3 x 3 x 3 box of cells.
+
+    Raises:
+        ValueError: for an option outside its legal values.
+    """
+
     def __init__(
         self,
+        grid: FeatureGrid,
         threshold: float = 0.1,
-        grid: FeatureGrid | None = None,
         registration: Registration = "network",
         mode: Literal["nearest", "area", "trilinear"] = "nearest",
         dilate: int = 0,
@@ -116,99 +146,173 @@ class AllowedRegions(Transform):
             "dilate": dilate,
         }
         organ_regions(np.zeros((1, 1, 1), np.uint8), _ONE_CELL, **self.options)  # refuses illegal options at once
-        self.threshold = threshold
         self.grid = grid
 
-    def __call__(self, scan: Any, organs: Any) -> Any:  # type: ignore[override]
-        """Allowed cells of one scan.
-
-        Args:
-            scan: organ label map ``[D, H, W]`` or ``[1, D, H, W]`` (integers, if ``grid`` was given); region bitmaps,
-                bool ``[7, S, h, w]`` or ``[13, S, h, w]``; or the share of each cell that each organ covers,
-                ``[3, S, h, w]`` (or any grid): floating 0 to 1, bool, or uint8 in steps of 1/255.
-            organs: 0/1 per label and organ, ``[M, 3]``, or ``[M, 9]`` with the stated thirds of the lungs; a row of
-                zeros (an absent label) is allowed nowhere.
-
-        Returns:
-            bool ``[M, S, h, w]``, of the kind of ``scan`` (numpy or tensor), without metadata.
-
-        Raises:
-            ValueError: if the numbers of organs differ, shares lie outside 0 to 1, or bits are not 0 and 1.
-        """
-        found = torch.as_tensor(plain_tensor(scan))
-        bits = torch.as_tensor(plain_tensor(organs)).to(found.device)
-        if self.grid is not None:
-            allowed = expand_regions(self._from_label_map(found, thirds=bits.shape[-1] == 9), bits)
-        elif found.dtype == torch.bool and found.shape[0] in BITMAPS:
-            allowed = expand_regions(found, bits)
-        else:
-            allowed = self._from_occupancy(found, bits)
-        return allowed if isinstance(scan, torch.Tensor) else allowed.numpy()
-
-    def _from_label_map(self, labels: torch.Tensor, thirds: bool) -> torch.Tensor:
-        array = labels[0] if labels.ndim == 4 and labels.shape[0] == 1 else labels
+    def cells(self, scan: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
+        """The same on plain tensors."""
+        array = scan[0] if scan.ndim == 4 and scan.shape[0] == 1 else scan
         values = array.cpu().numpy()
         if values.ndim != 3 or not np.isin(np.unique(values), (0, 1, 2, 3)).all():
-            msg = f"expected an organ label map [D, H, W] with values 0 to 3, got shape {tuple(labels.shape)}"
+            msg = f"expected an organ label map [D, H, W] with values 0 to 3, got shape {tuple(scan.shape)}"
             raise ValueError(msg)
-        assert self.grid is not None
-        regions = organ_regions(values.astype(np.uint8), self.grid, thirds=thirds, **self.options)
-        return torch.from_numpy(regions).to(labels.device)
+        regions = organ_regions(values.astype(np.uint8), self.grid, thirds=organs.shape[-1] == 9, **self.options)
+        return expand_regions(torch.from_numpy(regions).to(scan.device), organs)
 
-    def _from_occupancy(self, shares: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-        _validate_occupancy(shares, bits)
-        as_share = shares.to(torch.float32) / (255 if shares.dtype == torch.uint8 else 1)
-        covered = torch.einsum("mo,o...->m...", bits.to(torch.float32), as_share)
+
+class AllowedFromRegions(_Allowed):
+    """Allowed cells from a scan's stored region bitmaps (`LoadRegionsd`), bool ``[7, S, h, w]`` or ``[13, S, h, w]``.
+
+    The threshold is built into them. The published code stores the grids of all 80 labels; here a label needs three
+    bits (nine with thirds), and the regions of a scan a few bitmaps.
+    """
+
+    def cells(self, scan: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
+        """The same on plain tensors."""
+        return expand_regions(scan, organs)
+
+
+class AllowedFromOccupancy(_Allowed):
+    """Allowed cells from the share of each cell that each organ covers, ``[3, S, h, w]`` (or any grid).
+
+    Shares are floating 0 to 1, bool, or uint8 in steps of 1/255; the organs of a label are taken together.
+
+    Args:
+        threshold: as of :class:`AllowedFromOrgans`. Defaults to 0.1.
+
+    Raises:
+        ValueError: if it is outside [0, 1].
+
+    Example:
+        >>> occupancy = torch.tensor([0.6, 0.1, 0.0, 0.0, 0.2, 0.1, 0.0, 0.0, 0.9]).view(3, 1, 1, 3)
+        >>> organs = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]])
+        >>> AllowedFromOccupancy(0.25)(occupancy, organs).int().view(4, 3).tolist()
+        [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    """
+
+    def __init__(self, threshold: float = 0.1) -> None:
+        organ_regions(np.zeros((1, 1, 1), np.uint8), _ONE_CELL, threshold=threshold)  # refuses an illegal one at once
+        self.threshold = threshold
+
+    def cells(self, scan: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
+        """The same on plain tensors."""
+        _validate_occupancy(scan, organs)
+        as_share = scan.to(torch.float32) / (255 if scan.dtype == torch.uint8 else 1)
+        covered = torch.einsum("mo,o...->m...", organs.to(torch.float32), as_share)
         # a share summed in float32 may miss the threshold by a rounding error
         return (covered >= self.threshold - 1e-6) & (covered > 0)
 
 
-class AllowedRegionsd(MapTransform):
-    """Dictionary form of :class:`AllowedRegions`: adds the allowed cells of each label to the item.
+class _Allowedd(MapTransform):
+    """Adds the allowed cells of each label to the item.
 
     Args:
-        keys: the one entry with the scan's organs, in any of the three forms.
-        organs_key: entry with the label-to-organ bits ``[M, 3]`` or ``[M, 9]``. Defaults to ``"organs"``.
-        output_key: where the bool ``[M, S, h, w]`` is put. Defaults to ``"allowed"``.
-        threshold: see :class:`AllowedRegions`.
-        grid: see :class:`AllowedRegions`.
-        registration: see :class:`AllowedRegions`.
-        mode: see :class:`AllowedRegions`.
-        dilate: see :class:`AllowedRegions`.
+        keys: the one entry with the scan's organs.
+        allowed: what makes cells of them.
+        organs_key: entry with the label-to-organ bits ``[M, 3]`` or ``[M, 9]``.
+        output_key: where the bool ``[M, S, h, w]`` is put.
         allow_missing_keys: whether an item may lack the entry; it then gets no allowed cells either.
 
     Raises:
-        ValueError: if more than one key is given, or for illegal options.
+        ValueError: if more than one key is given.
     """
 
-    backend = AllowedRegions.backend
+    backend = _Allowed.backend
 
     def __init__(
         self,
-        keys: KeysCollection = "regions",
+        keys: KeysCollection,
+        allowed: _Allowed,
         organs_key: Hashable = "organs",
         output_key: Hashable = "allowed",
-        threshold: float = 0.1,
-        grid: FeatureGrid | None = None,
-        registration: Registration = "network",
-        mode: Literal["nearest", "area", "trilinear"] = "nearest",
-        dilate: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
             msg = f"expected the key of one scan's organs, got {self.keys}"
             raise ValueError(msg)
+        self.allowed = allowed
         self.organs_key = organs_key
         self.output_key = output_key
-        self.allowed_regions = AllowedRegions(threshold, grid, registration, mode, dilate)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the allowed cells to an item."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[self.output_key] = self.allowed_regions(d[key], d[self.organs_key])
+            d[self.output_key] = self.allowed(d[key], d[self.organs_key])
         return d
+
+
+class AllowedFromOrgansd(_Allowedd):
+    """Dictionary form of :class:`AllowedFromOrgans`.
+
+    Args:
+        keys: the one entry with the label map.
+        grid: see :class:`AllowedFromOrgans`.
+        organs_key: entry with the label-to-organ bits ``[M, 3]`` or ``[M, 9]``. Defaults to ``"organs"``.
+        output_key: where the bool ``[M, S, h, w]`` is put. Defaults to ``"allowed"``.
+        threshold: see :class:`AllowedFromOrgans`.
+        registration: see there.
+        mode: see there.
+        dilate: see there.
+        allow_missing_keys: whether an item may lack the entry; it then gets no allowed cells either.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        grid: FeatureGrid,
+        organs_key: Hashable = "organs",
+        output_key: Hashable = "allowed",
+        threshold: float = 0.1,
+        registration: Registration = "network",
+        mode: Literal["nearest", "area", "trilinear"] = "nearest",
+        dilate: int = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        allowed = AllowedFromOrgans(grid, threshold, registration, mode, dilate)
+        super().__init__(keys, allowed, organs_key, output_key, allow_missing_keys)
+
+
+class AllowedFromRegionsd(_Allowedd):
+    """Dictionary form of :class:`AllowedFromRegions`.
+
+    Args:
+        keys: the one entry with the bitmaps. Defaults to ``"regions"``.
+        organs_key: see :class:`AllowedFromOrgansd`.
+        output_key: see there.
+        allow_missing_keys: see there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "regions",
+        organs_key: Hashable = "organs",
+        output_key: Hashable = "allowed",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, AllowedFromRegions(), organs_key, output_key, allow_missing_keys)
+
+
+class AllowedFromOccupancyd(_Allowedd):
+    """Dictionary form of :class:`AllowedFromOccupancy`.
+
+    Args:
+        keys: the one entry with the shares.
+        organs_key: see :class:`AllowedFromOrgansd`.
+        output_key: see there.
+        threshold: see :class:`AllowedFromOccupancy`.
+        allow_missing_keys: see :class:`AllowedFromOrgansd`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        organs_key: Hashable = "organs",
+        output_key: Hashable = "allowed",
+        threshold: float = 0.1,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, AllowedFromOccupancy(threshold), organs_key, output_key, allow_missing_keys)
 
 
 _ONE_CELL = FeatureGrid((1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), (1, 1, 1))
@@ -236,4 +340,6 @@ def _validate_bits(bits: torch.Tensor) -> None:
         raise ValueError(msg)
 
 
-AllowedRegionsD = AllowedRegionsDict = AllowedRegionsd
+AllowedFromOccupancyD = AllowedFromOccupancyDict = AllowedFromOccupancyd
+AllowedFromOrgansD = AllowedFromOrgansDict = AllowedFromOrgansd
+AllowedFromRegionsD = AllowedFromRegionsDict = AllowedFromRegionsd

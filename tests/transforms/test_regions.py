@@ -13,7 +13,15 @@ from monai.transforms import Flipd, Rotate90d
 
 from organcam.geometry import FeatureGrid
 from organcam.segmentation.regions.bitmaps import bitmaps_of_occupancy, organ_regions
-from organcam.transforms import AllowedRegions, AllowedRegionsd, FlipRotate, expand_regions
+from organcam.transforms import (
+    AllowedFromOccupancy,
+    AllowedFromOccupancyd,
+    AllowedFromOrgans,
+    AllowedFromOrgansd,
+    AllowedFromRegions,
+    FlipRotate,
+    expand_regions,
+)
 
 RIGHT, LEFT, HEART = np.eye(3, dtype=np.uint8)
 BOTH, NONE = RIGHT + LEFT, np.zeros(3, np.uint8)
@@ -25,12 +33,12 @@ def grid(*organs: list[float]) -> np.ndarray:
 
 def test_cell_is_allowed_where_the_organ_covers_the_fraction():
     occupancy = grid([0.24, 0.25, 1.0], [0, 0, 0], [0, 0, 0])
-    assert AllowedRegions(0.25)(occupancy, RIGHT[None]).ravel().tolist() == [False, True, True]
+    assert AllowedFromOccupancy(0.25)(occupancy, RIGHT[None]).ravel().tolist() == [False, True, True]
 
 
 def test_organs_of_a_label_count_together():
     occupancy = grid([0.1, 0.15], [0.1, 0.15], [0.8, 0.7])
-    assert AllowedRegions(0.3)(occupancy, np.stack([RIGHT, BOTH, HEART])).reshape(3, 2).tolist() == [
+    assert AllowedFromOccupancy(0.3)(occupancy, np.stack([RIGHT, BOTH, HEART])).reshape(3, 2).tolist() == [
         [False, False],
         [False, True],
         [True, True],
@@ -38,26 +46,26 @@ def test_organs_of_a_label_count_together():
 
 
 def test_absent_label_is_allowed_nowhere_even_at_zero():
-    assert not AllowedRegions(0)(np.ones((3, 2, 2, 2), np.float32), NONE[None]).any()
+    assert not AllowedFromOccupancy(0)(np.ones((3, 2, 2, 2), np.float32), NONE[None]).any()
 
 
 def test_threshold_zero_means_any_contact():
     occupancy = grid([0.0, 0.001], [0, 0], [0, 0])
-    assert AllowedRegions(0)(occupancy, RIGHT[None]).ravel().tolist() == [False, True]
+    assert AllowedFromOccupancy(0)(occupancy, RIGHT[None]).ravel().tolist() == [False, True]
 
 
 def test_bytes_are_steps_of_255_and_bool_is_all_or_nothing():
     share = grid([0.2, 0.5, 1.0], [0, 0, 0], [0, 0, 0])
     as_bytes = np.rint(share * 255).astype(np.uint8)
     for occupancy in (share, as_bytes, share >= 0.3, torch.tensor(share)):
-        assert AllowedRegions(0.3)(occupancy, RIGHT[None]).ravel().tolist() == [False, True, True]
+        assert AllowedFromOccupancy(0.3)(occupancy, RIGHT[None]).ravel().tolist() == [False, True, True]
 
 
 def test_kind_follows_the_occupancy():
     occupancy = torch.rand(3, 2, 4, 4)
-    assert type(AllowedRegions()(MetaTensor(occupancy), torch.ones(5, 3))) is torch.Tensor
-    assert isinstance(AllowedRegions()(occupancy.numpy(), np.ones((5, 3))), np.ndarray)
-    assert AllowedRegions()(occupancy, np.ones((5, 3))).shape == (5, 2, 4, 4)
+    assert type(AllowedFromOccupancy()(MetaTensor(occupancy), torch.ones(5, 3))) is torch.Tensor
+    assert isinstance(AllowedFromOccupancy()(occupancy.numpy(), np.ones((5, 3))), np.ndarray)
+    assert AllowedFromOccupancy()(occupancy, np.ones((5, 3))).shape == (5, 2, 4, 4)
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,7 +75,7 @@ def test_kind_follows_the_occupancy():
     st.sampled_from([0.125, 0.25, 0.5, 1.0]),
 )
 def test_equal_to_a_loop_over_labels(occupancy, organs, threshold):
-    found = AllowedRegions(threshold)(occupancy, organs)
+    found = AllowedFromOccupancy(threshold)(occupancy, organs)
     for label, bits in enumerate(organs):
         share = sum((occupancy[o].astype(np.float64) for o in range(3) if bits[o]), np.zeros(occupancy.shape[1:]))
         sure = np.abs(share - threshold) > 1e-5
@@ -83,15 +91,15 @@ def test_equal_to_a_loop_over_labels(occupancy, organs, threshold):
 def test_higher_threshold_allows_no_more(occupancy, one, other):
     low, high = sorted((one, other))
     organs = np.stack([RIGHT, LEFT, HEART, BOTH])
-    assert (AllowedRegions(low)(occupancy, organs) >= AllowedRegions(high)(occupancy, organs)).all()
+    assert (AllowedFromOccupancy(low)(occupancy, organs) >= AllowedFromOccupancy(high)(occupancy, organs)).all()
 
 
 def test_dictionary_form_adds_the_entry():
     item = {"occupancy": grid([1.0], [0], [0]), "organs": np.stack([RIGHT, HEART])}
-    out = AllowedRegionsd("occupancy")(item)
+    out = AllowedFromOccupancyd("occupancy")(item)
     assert out["allowed"].ravel().tolist() == [True, False]
     assert "allowed" not in item
-    assert "allowed" not in AllowedRegionsd("occupancy", allow_missing_keys=True)({"organs": item["organs"]})
+    assert "allowed" not in AllowedFromOccupancyd("occupancy", allow_missing_keys=True)({"organs": item["organs"]})
 
 
 @pytest.mark.parametrize(
@@ -105,14 +113,14 @@ def test_dictionary_form_adds_the_entry():
 )
 def test_bad_input_says_what_is_wrong(occupancy, organs, words):
     with pytest.raises(ValueError, match=words):
-        AllowedRegions()(occupancy, organs)
+        AllowedFromOccupancy()(occupancy, organs)
 
 
 def test_threshold_and_keys_are_checked():
     with pytest.raises(ValueError, match=r"\[0, 1\], got 25"):
-        AllowedRegions(25)
+        AllowedFromOccupancy(25)
     with pytest.raises(ValueError, match="one scan's organs"):
-        AllowedRegionsd(keys=("a", "b"))
+        AllowedFromOccupancyd(keys=("a", "b"))
 
 
 # Region bitmaps: sets of organs by code, then the thirds of the lungs.
@@ -129,8 +137,8 @@ def cell_numbers(allowed: torch.Tensor) -> list[list[int]]:
 
 
 def test_a_label_takes_the_bitmap_of_its_set_of_organs():
-    places = torch.from_numpy(np.stack([RIGHT, LEFT, BOTH, HEART, RIGHT + HEART, LEFT + HEART, BOTH + HEART, NONE]))
-    assert cell_numbers(expand_regions(bitmaps(), places)) == [[0], [1], [2], [3], [4], [5], [6], []]
+    organs = torch.from_numpy(np.stack([RIGHT, LEFT, BOTH, HEART, RIGHT + HEART, LEFT + HEART, BOTH + HEART, NONE]))
+    assert cell_numbers(expand_regions(bitmaps(), organs)) == [[0], [1], [2], [3], [4], [5], [6], []]
 
 
 def test_a_stated_third_narrows_its_lung_only():
@@ -155,19 +163,19 @@ def test_a_stated_third_narrows_its_lung_only():
 def test_a_batch_is_the_same_as_its_items():
     torch.manual_seed(0)
     regions = torch.rand(3, 13, 2, 4, 4) > 0.5
-    places = (torch.rand(3, 5, 9) > 0.5).to(torch.uint8)
-    batch = expand_regions(regions, places)
+    organs = (torch.rand(3, 5, 9) > 0.5).to(torch.uint8)
+    batch = expand_regions(regions, organs)
     assert batch.shape == (3, 5, 2, 4, 4)
     for item in range(3):
-        assert torch.equal(batch[item], expand_regions(regions[item], places[item]))
+        assert torch.equal(batch[item], expand_regions(regions[item], organs[item]))
 
 
 def test_bitmaps_give_what_the_occupancy_gives():
     rng = np.random.default_rng(3)
     occupancy = rng.random((3, 2, 3, 4)).astype(np.float32) / 3
-    places = np.stack([RIGHT, LEFT, BOTH, HEART, BOTH + HEART, NONE])
-    from_bitmaps = AllowedRegions(0.25)(bitmaps_of_occupancy(occupancy, 0.25), places)
-    assert np.array_equal(from_bitmaps, AllowedRegions(0.25)(occupancy, places))
+    organs = np.stack([RIGHT, LEFT, BOTH, HEART, BOTH + HEART, NONE])
+    from_bitmaps = AllowedFromRegions()(bitmaps_of_occupancy(occupancy, 0.25), organs)
+    assert np.array_equal(from_bitmaps, AllowedFromOccupancy(0.25)(occupancy, organs))
 
 
 TILING = FeatureGrid((2, 4, 4), (3, 4, 4), (1, 1.5, 1.5), (1, 1, 1), (6, 16, 16))
@@ -184,7 +192,7 @@ def scan() -> dict:
 @pytest.mark.parametrize("registration", ["network", "reference"])
 def test_regions_of_a_flipped_label_map_are_the_flipped_regions(axis, registration):
     mode = "area" if registration == "reference" else "nearest"
-    allow = AllowedRegionsd("organs_map", grid=TILING, registration=registration, mode=mode)
+    allow = AllowedFromOrgansd("organs_map", grid=TILING, registration=registration, mode=mode)
     before = allow(Flipd(["image", "organs_map"], spatial_axis=axis)(scan()))
     after = Flipd(["image", "allowed"], spatial_axis=axis)(allow(scan()))
     assert before["allowed"].any()
@@ -193,7 +201,7 @@ def test_regions_of_a_flipped_label_map_are_the_flipped_regions(axis, registrati
 
 
 def test_regions_of_a_turned_label_map_are_the_turned_regions():
-    allow = AllowedRegionsd("organs_map", grid=TILING)
+    allow = AllowedFromOrgansd("organs_map", grid=TILING)
     before = allow(Rotate90d(["organs_map"], k=1, spatial_axes=(1, 2))(scan()))
     after = Rotate90d(["allowed"], k=1, spatial_axes=(1, 2))(allow(scan()))
     assert torch.equal(before["allowed"], torch.as_tensor(np.asarray(after["allowed"])))
@@ -201,27 +209,37 @@ def test_regions_of_a_turned_label_map_are_the_turned_regions():
 
 def test_the_published_augmentation_turns_bitmaps_as_it_turns_allowed_cells():
     regions = organ_regions(np.asarray(scan()["organs_map"][0]), TILING, thirds=True)
-    places = torch.tensor([[1, 1, 0, 1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0, 0]])
+    organs = torch.tensor([[1, 1, 0, 1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0, 0]])
     turn = FlipRotate(flip=2, turns=1)
-    one = expand_regions(torch.from_numpy(turn(regions)), places)
-    assert torch.equal(one, turn(expand_regions(torch.from_numpy(regions), places)))
+    one = expand_regions(torch.from_numpy(turn(regions)), organs)
+    assert torch.equal(one, turn(expand_regions(torch.from_numpy(regions), organs)))
 
 
 @pytest.mark.parametrize(
-    ("regions", "places", "words"),
+    ("regions", "organs", "words"),
     [
         (torch.zeros(5, 1, 1, 1), torch.zeros(2, 3), "R of"),
         (torch.zeros(7, 1, 1, 1), torch.zeros(2, 4), r"\[M, 3\] or \[M, 9\]"),
         (torch.zeros(7, 1, 1, 1), torch.full((2, 3), 3), "0 and 1 only"),
     ],
 )
-def test_bitmaps_and_bits_that_do_not_fit_are_refused(regions, places, words):
+def test_bitmaps_and_bits_that_do_not_fit_are_refused(regions, organs, words):
     with pytest.raises(ValueError, match=words):
-        expand_regions(regions, places)
+        expand_regions(regions, organs)
 
 
 def test_a_label_map_with_other_values_is_refused():
     with pytest.raises(ValueError, match="values 0 to 3"):
-        AllowedRegions(grid=TILING)(np.full((6, 16, 16), 9, np.uint8), np.eye(3))
+        AllowedFromOrgans(TILING)(np.full((6, 16, 16), 9, np.uint8), np.eye(3))
     with pytest.raises(ValueError, match="did you mean 'reference'"):
-        AllowedRegions(registration="refrence")
+        AllowedFromOrgans(TILING, registration="refrence")
+
+
+def test_bitmaps_are_told_from_shares_by_the_class_and_not_by_their_type():
+    everywhere = np.ones((3, 1, 1, 2), dtype=bool)
+    assert AllowedFromOccupancy()(everywhere, RIGHT[None]).all()
+    with pytest.raises(ValueError, match="region bitmaps .* R of"):
+        AllowedFromRegions()(everywhere, RIGHT[None])
+    seven = np.zeros((7, 1, 1, 2), dtype=np.uint8)
+    seven[0, 0, 0, 1] = 1
+    assert AllowedFromRegions()(seven, RIGHT[None]).ravel().tolist() == [False, True]
