@@ -39,13 +39,25 @@ class ScanAttention:
         maps: method -> raw signed values ``[M, *grid]``, float32.
         scores: logits ``[M]``.
         labels: names of the M outputs.
-        grid: where the cells lie in the network's input; None where they have no regular places there.
+        known_grid: where the cells lie in the network's input; None where they have no regular places there.
     """
 
     maps: dict[str, NDArray[np.float32]]
     scores: NDArray[np.float32]
     labels: tuple[str, ...]
-    grid: FeatureGrid | None
+    known_grid: FeatureGrid | None
+
+    @property
+    def grid(self) -> FeatureGrid:
+        """Where the cells lie in the network's input.
+
+        Raises:
+            DataError: if they have no regular places there.
+        """
+        if self.known_grid is None:
+            msg = "these maps have no feature grid: the explained layer's cells keep no regular places in the input"
+            raise DataError(msg)
+        return self.known_grid
 
 
 def scan_attention(found: Mapping[str, AttentionMaps], item: int, labels: Sequence[str]) -> ScanAttention:
@@ -69,7 +81,7 @@ def write_attention(stream: IO[bytes], attention: ScanAttention) -> None:
     """
     sizes = {(len(maps), *maps.shape[1:]) for maps in attention.maps.values()}
     count = len(attention.labels)
-    grid = attention.grid
+    grid = attention.known_grid
     if len(sizes) != 1 or attention.scores.shape != (count,) or {size[0] for size in sizes} != {count}:
         msg = f"maps {sorted(sizes)}, scores {attention.scores.shape} and {count} labels do not belong together"
         raise ValueError(msg)
@@ -87,14 +99,17 @@ def write_attention(stream: IO[bytes], attention: ScanAttention) -> None:
     )
 
 
-def read_attention(path: str | Path) -> ScanAttention:
+def read_attention(source: str | Path | IO[bytes]) -> ScanAttention:
     """Read what ``write_attention`` wrote.
 
+    Args:
+        source: path of the file, or an open one.
+
     Raises:
-        DataError: if the file is missing, damaged or of another kind.
+        DataError: if it is missing, damaged or of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(source, allow_pickle=False) as archive:
             held = {name: archive[name] for name in archive.files}
         grid = FeatureGrid.from_dict(json.loads(str(held["grid"]))) if "grid" in held else None
         return ScanAttention(
@@ -104,7 +119,8 @@ def read_attention(path: str | Path) -> ScanAttention:
             grid,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        msg = f"{path}: not a readable attention file ({type(error).__name__}); run explain again"
+        name = source if isinstance(source, (str, Path)) else getattr(source, "name", "the stream")
+        msg = f"{name}: not a readable attention file ({type(error).__name__}); run explain again"
         raise DataError(msg) from None
 
 

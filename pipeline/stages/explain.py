@@ -5,7 +5,6 @@ Chosen labels are also written as NIfTI on the scan's own grid. All labels at th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,9 +17,9 @@ import torch
 from monai.transforms import Compose
 from torch import nn
 
-from ..attention import attention_by_method, to_input_grid
+from ..attention import attention_by_method, map_on_volume, scan_attention, write_attention
 from ..config import InputConfig
-from ..data.network_input import grid_on_scan, input_affine
+from ..data.network_input import input_affine
 from ..data.records import in_split
 from ..data.volume import Volume
 from ..data.writers import write_nifti
@@ -115,42 +114,31 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     model = load_model(Path(payload["model"]), str(device), payload["content"])
     image = Compose(image_transforms(model.input))({"image": payload["stored"]})["image"][None].to(device)
     found = attention_by_method(model.network, image, methods=parameters["methods"])
-    maps: dict[str, Any] = {method: one.values[0].float().cpu().numpy() for method, one in found.items()}
-    scores = found[parameters["methods"][0]].logits[0].float().cpu().numpy()
+    attention = scan_attention(found, 0, model.labels)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
-        np.savez(
-            stream,
-            **maps,
-            scores=scores,
-            labels=np.asarray(model.labels),
-            grid=np.asarray(json.dumps(model.grid.to_dict())),
-        )
+        write_attention(stream, attention)
     written = []
     if parameters["volume_scans"] is None or context.id in parameters["volume_scans"]:
-        chosen = _chosen_labels(parameters, payload["present"], model.labels, scores)
+        chosen = _chosen_labels(parameters, payload["present"], model.labels, attention.scores)
         for label in chosen:
-            cells = maps[parameters["volume_method"]][model.labels.index(label)]
-            volume = map_on_scan(cells, model.grid, payload["place"])
+            cells = attention.maps[parameters["volume_method"]][model.labels.index(label)]
+            volume = map_on_scan(cells, attention.grid, payload["place"])
             with context.output(f"{context.id}_{label}.nii.gz") as path:
                 write_nifti(path, volume.array, volume.affine)
             written.append(label)
     return {"volumes": written}
 
 
-def map_on_scan(cells: np.ndarray, grid: FeatureGrid, place: Mapping[str, Any]) -> Volume:
+def map_on_scan(cells: np.ndarray, grid: FeatureGrid, stored: Mapping[str, Any]) -> Volume:
     """A map ``[S, h, w]`` on the scan's own voxels and axes; 0 where the network did not look.
 
     Args:
         cells: raw signed values of the feature cells.
-        grid: their place in the network's input.
-        place: details of the scan's stored volume (shape, affine, scan_shape, scan_affine).
+        grid: where they lie in the network's input.
+        stored: details of the scan's stored volume (shape, affine, scan_shape, scan_affine).
     """
-    affine = input_affine(np.asarray(place["affine"]), place["shape"], grid.input_shape)
-    scan = Volume(np.empty(place["scan_shape"], dtype=np.bool_), np.asarray(place["scan_affine"]))
-    network_view = scan.reoriented()
-    on_scan = grid_on_scan(grid, affine, network_view.affine, network_view.array.shape)
-    dense = to_input_grid(torch.from_numpy(np.ascontiguousarray(cells)), on_scan).numpy()
-    return Volume(dense, network_view.affine).reoriented(scan.axes)
+    affine = input_affine(np.asarray(stored["affine"]), stored["shape"], grid.input_shape)
+    return map_on_volume(cells, grid, affine, tuple(stored["scan_shape"]), np.asarray(stored["scan_affine"]))
 
 
 @lru_cache(maxsize=1)
