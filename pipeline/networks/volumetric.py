@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from ..attention.maps import attention_maps
 from ..contract import CallOrder, Layout
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
 from .axialnet import NETWORKS
@@ -61,12 +63,22 @@ class _SlabConvolutions(nn.Module):
         """What the convolutions take for channels, and the length of their first axis."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, S, 3, H, W]`` to logits ``[B, M]``.
+    def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
+        """Logits, and on request the attention that the mask loss works on.
+
+        Args:
+            x: ``[B, S, 3, H, W]``.
+            attention: whether to return HiResCAM of the attention layer too: one backward pass per label.
+
+        Returns:
+            Logits ``[B, M]``; with ``attention`` a dictionary of ``logits`` and ``attention`` ``[B, M, *grid]``, raw,
+            signed and, where gradients are recorded, differentiable.
 
         Raises:
             ValueError: if the shape of ``x`` is another one.
         """
+        if attention:
+            return _with_attention(self, x)
         D, H, W = self.input_shape
         if x.ndim != 5 or tuple(x.shape[1:]) != (D // SLICES, SLICES, H, W) or not len(x):
             msg = f"expected input [B, {D // SLICES}, {SLICES}, {H}, {W}] (slabs of three slices), got {list(x.shape)}"
@@ -264,16 +276,31 @@ class Conv3DNet(nn.Module):
     def linear_head(self, x: Tensor) -> None:
         """None: three layers follow the convolutions."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, 1, D, H, W]`` to logits ``[B, M]``.
+    def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
+        """Logits, and on request the attention that the mask loss works on.
+
+        Args:
+            x: ``[B, 1, D, H, W]``.
+            attention: whether to return HiResCAM of the attention layer too: one backward pass per label.
+
+        Returns:
+            Logits ``[B, M]``; with ``attention`` a dictionary of ``logits`` and ``attention`` ``[B, M, *grid]``, raw,
+            signed and, where gradients are recorded, differentiable.
 
         Raises:
             ValueError: if the shape of ``x`` is another one.
         """
+        if attention:
+            return _with_attention(self, x)
         if x.ndim != 5 or tuple(x.shape[1:]) != (1, *self.input_shape) or not len(x):
             msg = f"expected input [B, 1, {', '.join(map(str, self.input_shape))}] (volumes), got {list(x.shape)}"
             raise ValueError(msg)
         return self.classifier(self.convs(x.as_subclass(Tensor)))
+
+
+def _with_attention(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    maps = attention_maps(network, x, create_graph=torch.is_grad_enabled())
+    return {"logits": maps.logits, "attention": maps.values}
 
 
 def _convolutions(

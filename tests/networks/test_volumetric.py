@@ -59,6 +59,29 @@ def test_batch_equals_one_by_one_and_every_parameter_learns(kind):
     assert all(p.grad is not None for p in network.parameters())
 
 
+@pytest.mark.parametrize("kind", [CTNet, BodyConv, Conv3DNet])
+def test_attention_by_gradients_is_differentiable_in_training(kind):
+    network, x = small(kind), scan(kind, batch=1)
+    expected = attention_maps(network, x)
+    out = network(x, attention=True)
+    torch.testing.assert_close(out["attention"], expected.values)
+    torch.testing.assert_close(out["logits"], network(x))
+    with torch.no_grad():
+        plain = network(x, attention=True)
+    assert not plain["attention"].requires_grad
+    torch.testing.assert_close(plain["attention"], expected.values)
+    # the gradient of a penalty on the map, against a finite difference along one weight
+    weight = network.convs[0].weight
+    (gradient,) = torch.autograd.grad(out["attention"].square().sum(), weight)
+    place = tuple(int(i) for i in torch.unravel_index(gradient.abs().argmax(), gradient.shape))
+    values = []
+    for step in (1e-6, -2e-6):
+        with torch.no_grad():
+            weight[place] += step
+            values.append(network(x, attention=True)["attention"].square().sum().item())
+    assert (values[0] - values[1]) / 2e-6 == pytest.approx(gradient[place].item(), rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", LINEAR)
 def test_linear_networks_sum_to_their_logits(kind):
     network, x = small(kind), scan(kind)
