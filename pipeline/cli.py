@@ -211,8 +211,16 @@ def parse(
         if review is None or reports is None:
             msg = "--review shows some of the reports of a table: give --reports FILE"
             raise ConfigError(msg)
-        rules = {"vocabulary": vocabulary, "uncertain": uncertain, "historical": historical, "count": sample}
-        shown = write_review(review, reports, id_column, columns or None, **rules)
+        shown = write_review(
+            review,
+            reports,
+            id_column,
+            columns or None,
+            vocabulary=vocabulary,
+            uncertain=uncertain,
+            historical=historical,
+            count=sample,
+        )
         out_console.print(f"{review}: {shown} reports", markup=False, highlight=False, soft_wrap=True)
         return
     if out is None:

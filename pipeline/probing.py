@@ -72,7 +72,8 @@ def probe_grid(network: nn.Module, layer: nn.Module, item_shape: Sequence[int], 
     network, layer = _in_full_precision(network, layer)
     dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
     voxels, ramps = _coordinates(item_shape, layout, dtype)
-    shape, axes = (), []
+    shape: tuple[int, ...] = ()
+    axes: list[tuple[float, float, int]] = []
     for axis, ramp in enumerate(ramps):
         wide = [_Coordinates("widest"), _Coordinates("widest")]
         sharp = [_Coordinates("narrowest"), _Coordinates("narrowest")]
@@ -83,8 +84,8 @@ def probe_grid(network: nn.Module, layer: nn.Module, item_shape: Sequence[int], 
         shape, centres = _lines(axis, _sent(network, layer, ramp, item_shape, middle))
         field = int(np.ceil((ends[0] + ends[1]).max().item() - TOLERANCE)) + 1
         axes.append((*_regular(axis, centres, voxels[axis]), field))
-    stride, offset, field = zip(*axes, strict=True)
-    return FeatureGrid(shape, stride, offset, field, voxels)
+    strides, offsets, fields = zip(*axes, strict=True)
+    return FeatureGrid(shape, strides, offsets, fields, voxels)
 
 
 def _in_full_precision(network: nn.Module, layer: nn.Module) -> tuple[nn.Module, nn.Module]:

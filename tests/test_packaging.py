@@ -90,11 +90,11 @@ def test_floors_import_downwards_only():
     floors = [
         {"catalogue", "errors", "version", "geometry", "modules", "probing", "windows", "yaml_file"},
         {"nlp", "segmentation"},
-        {"metrics", "attention", "contract", "runner", "data", "config", "agreement", "workflow_file"},
+        {"metrics", "attention", "contract", "runner", "data", "config", "agreement", "candidates", "workflow_file"},
         {"losses", "transforms", "networks", "evaluation"},
         {"handlers", "inferers"},
         {"engines"},
-        {"stages", "report", "compare", "check", "console", "describe"},
+        {"stages", "report", "review", "compare", "check", "console", "describe"},
         {"cli", "__main__"},
     ]
     height = {name: floor for floor, names in enumerate(floors) for name in names}

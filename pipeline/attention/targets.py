@@ -28,7 +28,7 @@ def parse_targets(targets: Targets, count: int) -> tuple[int, ...]:
         return tuple(range(count))
     try:
         given = targets.flatten().tolist() if isinstance(targets, Tensor) else targets
-        wanted = (index(given),) if hasattr(given, "__index__") else tuple(index(one) for one in given)  # type: ignore[union-attr]
+        wanted = (index(given),) if hasattr(given, "__index__") else tuple(index(one) for one in given)
     except TypeError:
         msg = f"targets must be an index, a sequence of indices or None for all, got {targets!r}"
         raise TypeError(msg) from None

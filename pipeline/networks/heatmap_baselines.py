@@ -95,8 +95,16 @@ class Li2018(HeatmapNetwork):
         C = input_channels(spatial_dims, in_channels)
         base = build_backbone(backbone, spatial_dims, C, weights)
         decoder = Li2018Decoder(base.taps, spatial_dims, cells=cells)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
-        super().__init__(base, decoder, num_labels, initial_bias=initial_bias, **options)
+        super().__init__(
+            base,
+            decoder,
+            num_labels,
+            spatial_dims=spatial_dims,
+            in_channels=C,
+            input_shape=input_shape,
+            initial_bias=initial_bias,
+            chunk=chunk,
+        )
         self.floor = floor
 
     def pool(self, heatmap: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ class HeatmapNetwork(nn.Module):
             raise ValueError(msg)
         rows, columns = self._cells(H), self._cells(W)
         return FeatureGrid(
-            shape=(D // C, rows.count, columns.count),
+            shape=(D // C, rows.cells, columns.cells),
             stride=(C, rows.stride, columns.stride),
             offset=((C - 1) / 2, rows.offset, columns.offset),
             receptive_field=(C, rows.receptive_field, columns.receptive_field),

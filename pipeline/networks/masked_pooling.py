@@ -148,7 +148,9 @@ class MaskedPoolingNetwork(HeatmapNetwork):
         module = LastLevel(base.taps) if decoder == "none" else PylonDecoder(base.taps, spatial_dims)
         options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
         super().__init__(base, module, num_labels, **options)  # type: ignore[arg-type]
-        self.head = MaskedPooling(module.channels, num_labels, inside=inside, query=query)  # type: ignore[assignment]
+        self.head: MaskedPooling = MaskedPooling(  # type: ignore[assignment]
+            module.channels, num_labels, inside=inside, query=query
+        )
         if initial_bias is not None:
             nn.init.constant_(self.head.bias, initial_bias)
 

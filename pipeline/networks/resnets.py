@@ -25,6 +25,8 @@ RESNETS: dict[str, tuple[int, int, int, int]] = {
 
 STEM = Layer(7, 2, 3)
 POOL = Layer(3, 2, 1)
+PARTS = ("conv1", "bn1", "act", "maxpool", "layer1", "layer2", "layer3", "layer4")
+"""MONAI's modules in the order in which they run."""
 
 
 class ResNet(Backbone):
@@ -65,7 +67,7 @@ class ResNet(Backbone):
             bias_downsample=False,
             feed_forward=False,
         )
-        for part in ("conv1", "bn1", "act", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+        for part in PARTS:
             self.add_module(part, getattr(whole, part))
         self.name = name
         bottleneck = int(name.removeprefix("resnet")) >= 50
@@ -79,10 +81,13 @@ class ResNet(Backbone):
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """The features of all taps, finest first."""
-        stem = self.act(self.bn1(self.conv1(x)))
-        features = [self.maxpool(stem)]
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            features.append(stage(features[-1]))
+        before, pooling, stages = PARTS[:3], PARTS[3], PARTS[4:]
+        stem = x
+        for part in before:
+            stem = self.get_submodule(part)(stem)
+        features = [self.get_submodule(pooling)(stem)]
+        for part in stages:
+            features.append(self.get_submodule(part)(features[-1]))
         return [stem, *features[1:]]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -256,8 +256,8 @@ class Conv3DNet(nn.Module):
         channels = (1, 64, 128, 256, 512, 128, 64)
         for number, (before, after) in enumerate(pairwise(channels)):
             wide = number < len(strides)
-            stride = tuple(strides[number]) if wide else 1
-            self.convs.append(nn.Conv3d(before, after, 3 if wide else 1, stride))
+            D, H, W = strides[number] if wide else (1, 1, 1)
+            self.convs.append(nn.Conv3d(before, after, 3 if wide else 1, (D, H, W)))
             self.convs.append(nn.ReLU())
         cells = grid.shape[0] * grid.shape[1] * grid.shape[2]
         self.classifier = _classifier(channels[-1] * cells, num_labels, dropout)

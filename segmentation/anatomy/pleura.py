@@ -240,10 +240,10 @@ def _beside_mediastinum(
         level = _from_known(border, known & ~wanted, thorax)
     inner = np.where(wanted, level, far)[:, :, None]
     outer = np.where(wanted, np.minimum(border, medial), -far)[:, :, None]
-    add = candidate & (across > inner) & (across < outer)
+    add: BoolArray = candidate & (across > inner) & (across < outer)
     # The diaphragm: under the lowest air-filled lung of a row lies none of it beside the mediastinum.
     depth = air.shape[0]
-    bottom = depth - 1 - air.any(axis=2)[::-1].argmax(axis=0)
+    bottom = depth - 1 - np.asarray(air.any(axis=2))[::-1].argmax(axis=0)
     add &= np.arange(depth)[:, None, None] <= bottom[:, None]
     add &= open_mask(add | disease, 3.0, thorax.spacing)
     return _no_larger_than(add, disease)

@@ -21,19 +21,19 @@ class GridLike(Protocol):
     """What occupancy needs to know of a feature grid; ``organcam.geometry.FeatureGrid`` is one."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """Cells per axis (S, h, w)."""
 
     @property
-    def stride(self) -> tuple[float, float, float]:
+    def stride(self) -> tuple[float, ...]:
         """Input voxels between neighbouring cell centres."""
 
     @property
-    def offset(self) -> tuple[float, float, float]:
+    def offset(self) -> tuple[float, ...]:
         """Voxel coordinate of the centre of cell 0."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         """Voxels of the network's input (D, H, W)."""
 
 

@@ -16,7 +16,7 @@ __all__ = ["AxisCells", "Decoder", "LastLevel", "coarse_taps"]
 class AxisCells(NamedTuple):
     """The cells of a feature map along one axis, in voxels of the network's input."""
 
-    count: int
+    cells: int
     stride: float
     offset: float
     receptive_field: int

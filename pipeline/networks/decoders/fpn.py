@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -63,7 +64,7 @@ class FPNDecoder(Decoder):
         total: Tensor | None = None
         for number, (branch, x) in enumerate(zip(self.branches, maps, strict=True)):
             steps = list(pairwise(sizes[number::-1])) or [(sizes[0], sizes[0])]
-            for block, (_, finer) in zip(branch, steps, strict=True):
+            for block, (_, finer) in zip(cast(nn.Sequential, branch), steps, strict=True):
                 x = enlarge(block(x), finer)  # noqa: PLW2901 - one step after another
             total = x if total is None else total + x
         assert total is not None

@@ -41,9 +41,9 @@ class Li2018Decoder(Decoder):
     def cells(self, size: int) -> AxisCells:
         """The cells span the centres of the last level's; where that has one, they share out the axis."""
         last, count = super().cells(size), self.size[0]
-        if last.count == 1:
+        if last.cells == 1:
             return AxisCells(count, size / count, size / count / 2 - 0.5, size)
-        return AxisCells(count, last.stride * (last.count - 1) / (count - 1), last.offset, last.receptive_field)
+        return AxisCells(count, last.stride * (last.cells - 1) / (count - 1), last.offset, last.receptive_field)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """``[N, channels, cells, cells]``."""

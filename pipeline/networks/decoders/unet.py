@@ -65,7 +65,7 @@ class UNetDecoder(Decoder):
     def cells(self, size: int) -> AxisCells:
         """Two cells per cell of the stem; both repeat it, so that on average they lie half a voxel before their own."""
         stem = super().cells(size)
-        return AxisCells(2 * stem.count, stem.stride / 2, stem.offset - stem.stride / 4, stem.receptive_field)
+        return AxisCells(2 * stem.cells, stem.stride / 2, stem.offset - stem.stride / 4, stem.receptive_field)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """``[N, channels, *twice the stem's cells]``."""
