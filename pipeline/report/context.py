@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import SPLITS, Workflow
+from .cards import TOLD_WELL, model_cards
 from .charts import auroc_chart, intervention_chart, organ_iou_chart, training_chart
 from .results import Results
 from .wording import confounder_sentences, describe_mask_loss, shift_sentences, training_caution
@@ -92,7 +93,7 @@ def _failures(results: Results) -> list[dict[str, Any]]:
 
 
 def _flagged(quality: pd.DataFrame | None) -> dict[str, Any]:
-    """Scans whose segmentation carries a flag: its sentences, and whether the masks are used."""
+    """Scans whose segmentation failed its checks (flagged, as the segment stage counts them) or carries a remark."""
     if quality is None:
         return {"missing": "No segmentation was done.", "rows": []}
     sentences = next((name for name in ("explanation", "flags") if name in quality), None)
@@ -103,7 +104,9 @@ def _flagged(quality: pd.DataFrame | None) -> dict[str, Any]:
         good = _is_true(row.get("ok", True))
         if text or not good:
             rows.append({"scan_id": row["scan_id"], "ok": good, "sentences": text or "flagged as failed"})
-    return {"rows": sorted(rows, key=lambda row: (row["ok"], row["scan_id"])), "total": len(quality)}
+    failed = sum(not row["ok"] for row in rows)
+    ordered = sorted(rows, key=lambda row: (row["ok"], row["scan_id"]))
+    return {"rows": ordered, "total": len(quality), "failed": failed, "remarks": len(rows) - failed}
 
 
 def _models(workflow: Workflow, results: Results) -> dict[str, Any]:
@@ -138,6 +141,8 @@ def _models(workflow: Workflow, results: Results) -> dict[str, Any]:
         "split": split,
         "methods": [METHOD_NAMES.get(method, method) for method in methods],
         "rows": rows,
+        "cards": model_cards(results, rows, split),
+        "told_well": TOLD_WELL,
         "first": first,
         "has_shifted": any(row["auroc_shifted"] is not None for row in rows),
         "gain_shown": any(row["gain"] is not None for row in rows),

@@ -36,6 +36,7 @@ def _environment() -> Environment:
     )
     environment.filters["fixed"] = fixed
     environment.filters["significant"] = significant
+    environment.filters["signed"] = signed
     environment.filters["words"] = lambda text: str(text).replace("_", " ")
     return environment
 
@@ -43,6 +44,11 @@ def _environment() -> Environment:
 def significant(value: float | None) -> str:
     """A number with three significant digits, for what may be of any size; a dash for what was not measured."""
     return "\u2013" if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign, a true minus for one below 0."""
+    return f"{value:+.{digits}f}".replace("-", "\u2212")
 
 
 def fixed(value: float | None, digits: int = 3) -> str:

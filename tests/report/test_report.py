@@ -134,6 +134,40 @@ def test_interventions_stand_beside_organ_iou(reported_run: Run) -> None:
     assert "does not prove that the network looks nowhere else" in page.text
 
 
+def test_the_page_says_which_labels_fell(make_run: MakeRun) -> None:
+    run = make_run()
+    about = {"model": "masked", "reference": "baseline", "split": "test", "scans": 30, "positives": 5}
+    rows = [
+        {"label": "effusion", "reference_auroc": 0.7, "auroc": 0.95, "low": 0.1, "high": 0.4, "change": "gained"},
+        {"label": "fat", "reference_auroc": 0.7, "auroc": 0.75, "low": -0.1, "high": 0.2, "change": "unclear"},
+        {"label": "nodule", "reference_auroc": 0.7, "auroc": 0.66, "low": -0.2, "high": 0.1, "change": "unclear"},
+        {"label": "mass", "reference_auroc": 0.7, "auroc": 0.5, "low": -0.3, "high": -0.1, "change": "lost"},
+        {"label": "cyst", "reference_auroc": 0.7, "auroc": 0.6, "low": None, "high": None, "change": "unclear"},
+    ]
+    table = pd.DataFrame([{**about, **row} for row in rows])
+    table["difference"] = table["auroc"] - table["reference_auroc"]
+    table.to_csv(run.root / "evaluation" / "gains.csv", index=False)
+    run_report(run)
+    text = pages_of(run)["index.html"].text
+    assert (
+        "Lower: 3 (1 beyond chance) mass \u22120.200 (\u22120.300 to \u22120.100) 0.700 to 0.500, 5 positives" in text
+    )
+    assert "2 within chance: cyst, nodule" in text
+    assert "Higher: 2 (1 beyond chance) effusion +0.250 (+0.100 to +0.400)" in text
+
+
+def test_flags_and_remarks_are_counted_apart(make_run: MakeRun) -> None:
+    """The stage says how many are flagged; the page must not call what is a remark a flag too."""
+    run = make_run()
+    path = run.root / "organs" / "quality.csv"
+    quality = pd.read_csv(path, dtype={"explanation": str})
+    quality.loc[quality["scan_id"].isin(["s1", "s2"]), "explanation"] = "the arms are down"
+    quality.to_csv(path, index=False)
+    run_report(run)
+    text = pages_of(run)["index.html"].text
+    assert "1 of 6 segmentations is flagged: its masks are not used as they are. 2 more carry a remark" in text
+
+
 def test_report_text_and_names_are_escaped(make_run: MakeRun) -> None:
     run = make_run(sentence=HOSTILE)
     run.failures.append(Failure("ingest", "<b>s9</b>", "bad <img src=x onerror=y>", "data"))
