@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from organcam.attention import attention_maps
+from organcam.geometry import Layer
 from organcam.networks import BodyCAM, BodyConv, Conv3DNet, CTNet
 
 PUBLISHED = {"CTNet": CTNet, "BodyConv": BodyConv, "ThreeDConv": Conv3DNet}
@@ -15,6 +16,8 @@ ANY_INPUT = torch.zeros(1, dtype=torch.float64).expand(1, 135, 3, 420, 420)
 
 class Given(torch.nn.Module):
     """A backbone that returns what it was given."""
+
+    layers = (Layer(1, 32),)  # 14 cells of 420 voxels
 
     def __init__(self, features):
         super().__init__()
