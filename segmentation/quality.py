@@ -67,6 +67,8 @@ class Evidence:
     padded: bool
     starts_at_top: bool
     ends_at_bottom: bool
+    recess_air: dict[int, float]
+    """Share of each lung's posterior recess that air fills; NaN where it could not be seen."""
 
 
 def measure(seen: Evidence) -> dict[str, float]:
@@ -96,6 +98,8 @@ def measure(seen: Evidence) -> dict[str, float]:
         out[f"{side}_lung_ml"] = count[label]
         out[f"{side}_aerated_ml"] = min(aerated[label], count[label])
         out[f"{side}_dense_ml"] = max(0.0, count[label] - aerated[label])
+        air = seen.recess_air.get(label, float("nan"))
+        out |= {} if np.isnan(air) else {f"{side}_recess_air": air}
         out[f"{side}_dense_share"] = out[f"{side}_dense_ml"] / max(count[label], 1e-6)
     out.update(_orientation(seen, lung))
     return {name: float(value) for name, value in out.items()}

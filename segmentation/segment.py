@@ -14,6 +14,7 @@ from .anatomy.airways import Airways, airway_wall, find_airways
 from .anatomy.body import inner_air, is_padded
 from .anatomy.bowel import find_bowel_gas
 from .anatomy.closing import close_lungs, fill_small_holes
+from .anatomy.diaphragm import Floor
 from .anatomy.heart_zone import central_zone, with_bulges
 from .anatomy.hilum import without_hilum
 from .anatomy.lungs import find_lungs
@@ -124,11 +125,12 @@ def _segment_grid(
     closed = close_lungs(aerated, wall, spacing)
     if not closed.any():
         return _write_rough(lying, grid, frame, float(air.sum()) * grid.voxel_ml)
-    thorax = measure_thorax(part, closed, inner, airways, spacing)
+    thorax = measure_thorax(part, closed, inner, airways, spacing, cut[box])
     closed = without_hilum(part, closed, aerated, trunk, thorax)
-    labels = _organs(part, closed, trunk, thorax, wall)
+    labels, floors = _organs(part, closed, trunk, thorax, wall)
     ends = (box[0].start == 0, box[0].stop == volume.shape[0])
-    seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends)
+    recess = {label: floor.dry_share for label, floor in floors.items()}
+    seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends, recess)
     quality = assess(measure(seen) | geometry)
     full = [turned_back(_uncrop(x, box, volume.shape)) for x in (labels, closed, aerated)]
     to_native(full[0], full[1], full[2], grid, frame, redraw=bool(angle) or not grid.is_native)
@@ -178,8 +180,8 @@ def _landmarks(thorax: Thorax, airways: Airways, box: tuple[slice, ...]) -> dict
 
 def _organs(
     volume: npt.NDArray[np.float32], closed: LabelArray, body: BoolArray, thorax: Thorax, airway: BoolArray
-) -> LabelArray:
-    """Pleural lungs and mediastinum from the closed lungs."""
+) -> tuple[LabelArray, dict[int, Floor]]:
+    """Pleural lungs and mediastinum from the closed lungs, and where each side ends below."""
     zone = central_zone(thorax, closed.shape)
     zone = with_bulges(zone, (volume > DENSE_HU) & body & (closed == 0), closed, thorax)
     labels, models, floors = pleural_lungs(volume, closed, body, thorax, zone, airway)
@@ -189,7 +191,7 @@ def _organs(
     labels = add_leftovers(volume, labels, body, thorax, models, floors, airway)
     for lung in (RIGHT_LUNG, LEFT_LUNG):
         labels[fill_small_holes(labels == lung, thorax.spacing) & (labels == 0) & ~airway] = lung
-    return labels
+    return labels, floors
 
 
 def _uncrop(labels: LabelArray, box: tuple[slice, ...], shape: tuple[int, ...]) -> LabelArray:

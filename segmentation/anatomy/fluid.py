@@ -16,7 +16,7 @@ FLUID_HU, MOST_FLUID_HU, LEAST_FLUID_HU = 12.0, 30.0, -10.0
 SMOOTH_MM = 3.0
 """Pleural fluid has 0 to 30 HU; noise is smoothed first."""
 
-FAT_HU, MOST_FAT = -30.0, 0.1
+SOFT_HU, FAT_HU, MOST_FAT = -150.0, -30.0, 0.1
 """Muscle and fat make fluid's mean together: no more fat than this may lie around a voxel."""
 
 APART_HU, MIN_ORGAN_ML = 15.0, 120.0
@@ -26,7 +26,7 @@ nothing tells the two apart."""
 DEEPEST_MM, ORGAN_MM = 45.0, 90.0
 """How far below the lung fluid is followed, and how far below it the organ under the dome is looked for."""
 
-MIN_FLUID_ML, SPREAD = 40.0, 0.6
+MIN_FLUID_ML, SPREAD = 40.0, 0.45
 """Under a lung whose recess holds air, fluid must spread under this share of its base: a stomach does not."""
 
 
@@ -54,12 +54,15 @@ def fluid_at_floor(
         return fluid, organ
     level = np.arange(found.shape[0])[:, None, None]
     middle = float(np.median(np.maximum(floor.level, lowest)[base]))
-    box = bounding_box(inside & (level > np.min(lowest[base])) & (level < middle + ORGAN_MM / dz))
+    looked_at = inside & (level > np.min(lowest[base])) & (level < middle + ORGAN_MM / dz)
+    box = bounding_box(looked_at, tuple(int(6.0 / mm) + 1 for mm in thorax.spacing))
     if box[0].stop == box[0].start:
         return fluid, organ
     tissue, down = volume[box], level[box[0]]
-    sigma = [SMOOTH_MM / mm for mm in thorax.spacing]
-    smooth = ndi.gaussian_filter(np.clip(tissue, -150.0, 200.0), sigma, truncate=2.0)
+    # Means over soft tissue only, so that the lung's air next to it counts for nothing.
+    soft = tissue > SOFT_HU
+    weight = np.maximum(_smooth(soft, thorax), 1e-3)
+    smooth = _smooth(np.where(soft, np.minimum(tissue, 200.0), 0.0), thorax) / weight
     solid = inside[box] & ~found[box] & (smooth > MOST_FLUID_HU + APART_HU) & (tissue < 300.0)
     solid &= (down > middle) & (down < middle + ORGAN_MM / dz)
     solid = open_mask(solid, 6.0, thorax.spacing)
@@ -68,7 +71,7 @@ def fluid_at_floor(
     organ_hu = float(np.median(tissue[solid]))
     limit = min(0.5 * (FLUID_HU + organ_hu), FLUID_HU + 40.0)
     below = inside[box] & ~lung[box] & (down > lowest[box[1:]]) & (down < np.max(lowest[base]) + DEEPEST_MM / dz)
-    fat = ndi.gaussian_filter((tissue < FAT_HU).astype(np.float32), sigma, truncate=2.0) > MOST_FAT
+    fat = _smooth(soft & (tissue < FAT_HU), thorax) / weight > MOST_FAT
     wet = open_mask(below & ~fat & (smooth > LEAST_FLUID_HU) & (smooth < MOST_FLUID_HU), 3.0, thorax.spacing)
     labels, count = components(wet)
     keep = component_sizes(labels, count) * float(np.prod(thorax.spacing)) / 1000.0 > MIN_FLUID_ML
@@ -84,6 +87,12 @@ def fluid_at_floor(
     if wet.any():
         organ[box] = found[box] & (down > lowest[box[1:]]) & (smooth > limit) & ~fluid[box]
     return fluid, organ
+
+
+def _smooth(values: BoolArray | FloatArray, thorax: Thorax) -> FloatArray:
+    """Gaussian mean over a few millimetres."""
+    sigma = [SMOOTH_MM / mm for mm in thorax.spacing]
+    return np.asarray(ndi.gaussian_filter(values.astype(np.float32), sigma, truncate=2.0), dtype=np.float32)
 
 
 def _spread(wet: BoolArray, lowest: FloatArray, base: BoolArray, step_mm: float) -> bool:

@@ -12,7 +12,7 @@ from .thorax import Thorax
 
 __all__ = ["central_zone", "with_bulges"]
 
-AORTA_BEHIND_MM = 26.0
+AORTA_BEHIND_MM = 36.0
 """How far behind the vertebral front the descending aorta reaches."""
 
 BULGE_RIGHT_MM, BULGE_LEFT_MM, BULGE_BEFORE_MM = 105.0, 145.0, 10.0

@@ -20,6 +20,10 @@ SIDE_MARGIN_MM, SPINE_MARGIN_MM = 12.0, 4.0
 """What is not lung belongs to the mediastinum a little outside the zone that tells it from dense lung, too."""
 
 
+SPINE_HALF_WIDTH_MM = 20.0
+"""Left of this, bone beside the spine cannot be told from contrast in the aorta; there only the zone keeps it out."""
+
+
 def find_mediastinum(
     volume: FloatArray, lungs: LabelArray, aerated: LabelArray, body: BoolArray, thorax: Thorax, zone: BoolArray
 ) -> BoolArray:
@@ -101,8 +105,9 @@ def medial_borders(
 
 
 def _wall_bones(volume: FloatArray, thorax: Thorax) -> BoolArray:
-    """Bone of the chest wall: dense voxels at the front edge or beside the vertebrae, not contrast in vessels."""
+    """Bone of the chest wall: dense voxels at the front edge or at the spine, not contrast in the aorta beside it."""
     rows = np.arange(volume.shape[1])
     at_front = (rows[None] < (thorax.front + 12.0 / thorax.spacing[1])[:, None])[:, :, None]
-    at_back = thorax.before_spine(volume.shape[1]) < -12.0
+    at_spine = thorax.from_midline(volume.shape[2]) < SPINE_HALF_WIDTH_MM * thorax.scale
+    at_back = (thorax.before_spine(volume.shape[1]) < -12.0) & at_spine
     return dilate((volume > 220.0) & (at_front | at_back), 1.5, thorax.spacing)

@@ -10,10 +10,14 @@ import numpy.typing as npt
 from scipy import ndimage as ndi
 
 from ..types import BoolArray, FloatArray
+from .spinal_canal import canal_columns
 
 __all__ = ["BONE_HU", "Midline", "find_midline"]
 
 BONE_HU = 180.0
+
+LEAST_CANAL = 0.3
+"""Share of slices that must show the spinal canal: .89 to 1.0 in four real scans, .67 at 4 mm voxels."""
 
 CurveArray = npt.NDArray[np.float64]
 
@@ -39,7 +43,9 @@ class Midline:
 
 
 def find_midline(volume: FloatArray, body: BoolArray, spacing: Sequence[float]) -> Midline:
-    """Densest bone columns in the posterior half of the body, near its centre, smooth along the body.
+    """The spinal canal; where too few slices show it, the densest bone columns in the posterior half of the body.
+
+    Bone columns alone stray to an aorta full of contrast, by 12 to 19 mm in three scans.
 
     Args:
         volume: HU on the working grid, [D, H, W] in the frame (I, P, L).
@@ -59,6 +65,11 @@ def find_midline(volume: FloatArray, body: BoolArray, spacing: Sequence[float]) 
 
     posterior = np.arange(height)[None] > ((front + back) / 2)[:, None]
     bone = (volume > BONE_HU) & posterior[:, :, None]
+    canal = canal_columns(volume > BONE_HU, posterior, centre, spacing)
+    if np.mean(~np.isnan(canal)) > LEAST_CANAL:
+        return Midline(
+            column=_fill_and_smooth(canal, spacing[0]), body_column=centre, bone_share=float(np.mean(~np.isnan(canal)))
+        )
     score = bone.sum(axis=1).astype(np.float64) * spacing[1]
     score = ndi.gaussian_filter(score, (15.0 / spacing[0], 8.0 / spacing[2]))
     prior = np.exp(-0.5 * ((columns[None] - centre[:, None]) * spacing[2] / 45.0) ** 2)

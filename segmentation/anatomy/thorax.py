@@ -59,7 +59,12 @@ class Thorax:
 
 
 def measure_thorax(
-    volume: FloatArray, lungs: LabelArray, midline: Midline, airways: Airways, spacing: Sequence[float]
+    volume: FloatArray,
+    lungs: LabelArray,
+    midline: Midline,
+    airways: Airways,
+    spacing: Sequence[float],
+    cut: BoolArray | None = None,
 ) -> Thorax:
     """Landmarks from lungs, bone and trachea.
 
@@ -69,6 +74,7 @@ def measure_thorax(
         midline: of the same grid.
         airways: of the same grid.
         spacing: millimetres.
+        cut: lung that the border of the image cuts; its side does not tell the size of the chest.
     """
     rows_hit = np.any(lungs > 0, axis=2)
     columns_hit = np.any(lungs > 0, axis=1)
@@ -79,6 +85,8 @@ def measure_thorax(
     window = max(1, int(30 / spacing[0])) | 1
     front = ndi.median_filter(fill_gaps(first), window, mode="nearest")
     half_width = float(np.nanpercentile(high - low + 1, 90)) * spacing[2] / 2
+    if cut is not None and cut.any():
+        half_width = max(half_width, _half_width_of_whole_side(low, high, midline.column, cut) * spacing[2])
     usual = top + USUAL_CARINA * (bottom - top)
     carina = airways.carina if airways.parted else float(np.fmax(airways.carina, usual))
     carina = float(np.clip(carina, top + 0.2 * (bottom - top), top + 0.6 * (bottom - top)))
@@ -102,6 +110,15 @@ def fill_gaps(values: Curve) -> Curve:
     if known.size == 0:
         return np.zeros(values.shape)
     return np.interp(np.arange(values.size), known, values[known])
+
+
+def _half_width_of_whole_side(low: Curve, high: Curve, middle: Curve, cut: BoolArray) -> float:
+    """Width of the side that the image does not cut, in columns; 0 where both sides are cut."""
+    columns = np.flatnonzero(cut.any(axis=(0, 1)))
+    centre = float(np.median(middle))
+    sides = [middle - low + 1] if not (columns < centre).any() else []
+    sides += [high - middle + 1] if not (columns >= centre).any() else []
+    return max((float(np.nanpercentile(side, 90)) for side in sides), default=0.0)
 
 
 def _extent(hit: BoolArray) -> tuple[Curve, Curve]:
