@@ -39,7 +39,7 @@ def test_openi_labels_are_those_of_the_data_set(shared_data):
 
 
 def test_vocabularies_are_listed_without_their_parts():
-    assert builtin_vocabularies() == ("chest_ct", "chest_xray")
+    assert builtin_vocabularies() == ("abdomen_ct", "chest_ct", "chest_ct_de", "chest_xray")
 
 
 def test_a_file_extends_a_vocabulary(tmp_path):
