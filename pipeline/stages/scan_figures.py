@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..catalogue.targets import RegionTargets
 from ..data.network_input import grid_key
 from ..data.region_store import read_regions
+from ..errors import DataError
 from ..evaluation import ScanFigures
 from ..metrics import organ_iou_curve
 from ..metrics.functional import energy_pointing, pointing_accuracy
@@ -124,6 +125,9 @@ class FigureReader:
             found = read_attention(self.root / "attention" / model / f"{scan_id}.npz", content)
         except DamagedFilesError as error:
             self.damaged += error.files
+            return None
+        except DataError as error:
+            self.problems[scan_id] = f"model {model}: {error}"
             return None
         if not all(np.isfinite(values).all() for values in (found.scores, *found.maps.values())):
             self.problems[scan_id] = f"model {model}: its maps or scores hold NaN or infinity"
