@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-lowest slow soak bench docs lint types wheel clean
+.PHONY: demo test test-lowest slow soak bench mutants docs lint types wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,12 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_attention.py
 	$(BIN)/python tests/benchmarks/bench_phantom.py
 	$(BIN)/python tests/benchmarks/bench_segmentation.py speed
+
+mutants: $(VENV)/.installed-bench build/wheel
+	rm -rf build/mutants && mkdir -p build/mutants
+	cp -r build/wheel/organcam tests pyproject.toml build/mutants
+	cd build/mutants && PYTHONPATH=mutants OMP_NUM_THREADS=1 ../../$(BIN)/mutmut run
+	cd build/mutants && ../../$(BIN)/mutmut results
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
