@@ -158,6 +158,8 @@ def region_targets(labels_by_location: pd.DataFrame, fidelity: Fidelity = "defau
       plain ``right`` and ``left`` columns do too;
     * with no side stated, ``lung`` or ``airways`` (for a lung-specific abnormality any location outside the heart)
       makes the label present and allows both lungs;
+    * what is stated at the hilum may lie in the stated lung (both, if no side is) and in heart and mediastinum; it
+      makes the lung label present too, except for what lymph nodes there have (lymphadenopathy, calcification);
     * a heart-specific abnormality counts at any location outside the lung, since it can lie in the heart only; the
       published code needs a heart column.
 
@@ -290,6 +292,9 @@ _EVERYWHERE = (*(location.name for location in locations()), OTHER_LOCATION)
 _RIGHT, _LEFT = REGION_LOCATIONS["right_lung"], REGION_LOCATIONS["left_lung"]
 _UNSIDED: tuple[str, ...] = ("lung", "airways")
 _OUTSIDE_HEART = tuple(n for n in _EVERYWHERE if n not in REGION_LOCATIONS["heart"])
+_HILUM = ("hilum",)
+_OF_HILAR_NODES = frozenset({"lymphadenopathy", "calcification", "scattered_calc", "granuloma"})
+"""What is said of a hilum and means its lymph nodes, which are no finding of the lung."""
 _OUTSIDE_LUNG = tuple(n for n in _EVERYWHERE if n not in (*_RIGHT, *_LEFT, *_UNSIDED))
 
 
@@ -317,13 +322,30 @@ def _default_organs(cells: _Cells, label: RegionLabel) -> np.ndarray:
     kind = _KIND[label.abnormality]
     if label.organs == "heart_mediastinum":
         places = _OUTSIDE_LUNG if kind == "heart" else REGION_LOCATIONS[label.region]
-        return _bits(heart=cells.any(label.abnormality, places))
+        present = cells.any(label.abnormality, places)
+        if kind == "heart" or label.region != "h_mediastinum":
+            return _bits(heart=present)
+        hilar_right, hilar_left = _hilar_sides(cells, label.abnormality)
+        return _bits(right=hilar_right, left=hilar_left, heart=present)
     right, left, unsided = _RIGHT, _LEFT, _UNSIDED
     if kind == "lung":
         right, left, unsided = (*right, "right"), (*left, "left"), _OUTSIDE_HEART
     in_right, in_left = cells.any(label.abnormality, right), cells.any(label.abnormality, left)
+    if label.abnormality in _OF_HILAR_NODES:
+        hilar_right = hilar_left = np.zeros(len(cells.ids), bool)
+    else:
+        hilar_right, hilar_left = _hilar_sides(cells, label.abnormality)
+    in_right, in_left = in_right | hilar_right, in_left | hilar_left
     both = cells.any(label.abnormality, unsided) & ~in_right & ~in_left
-    return _bits(right=in_right | both, left=in_left | both)
+    return _bits(right=in_right | both, left=in_left | both, heart=hilar_right | hilar_left)
+
+
+def _hilar_sides(cells: _Cells, abnormality: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where a hilar finding may lie in the right and in the left lung: in both where no side is stated."""
+    hilar = cells.any(abnormality, _HILUM)
+    on_right, on_left = (cells.any(abnormality, places) for places in ((*_RIGHT, "right"), (*_LEFT, "left")))
+    unsided = ~on_right & ~on_left
+    return hilar & (on_right | unsided), hilar & (on_left | unsided)
 
 
 def _reference_organs(cells: _Cells, label: RegionLabel) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.ndimage import affine_transform
 
 from organcam.segmentation.regions import organ_occupancy
 
-from ..catalogue.targets import region_targets
+from ..catalogue.targets import RegionTargets, region_targets
 from ..data.discover import read_table
 from ..data.network_input import grid_on_scan, input_affine
 from ..data.readers import read_volume
@@ -56,6 +56,11 @@ class Lesions:
 
     def __contains__(self, scan_id: str) -> bool:
         return scan_id in self._rows
+
+    def targets(self, scan_id: str) -> RegionTargets:
+        """The region labels that the lesions of one scan make positive, by the place that the table states."""
+        cells = sorted({f"{row.abnormality}*{row.location}" for row in self._rows[scan_id].itertuples()})
+        return region_targets(pd.DataFrame([[1] * len(cells)], columns=cells, index=[scan_id]))
 
     def occupancy(
         self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, place: Mapping[str, Any]

@@ -63,7 +63,7 @@ def test_healthy_liver_right_under_the_lung_is_no_fluid():
 
 def test_water_under_a_part_of_the_base_is_a_stomach():
     volume, *rest = chest_with_fluid(organ_hu=60.0)
-    volume[20:30, :, 14:] = 60.0
+    volume[20:30, :, 10:] = 60.0
     fluid, _ = fluid_at_floor(volume, *rest)
     assert not fluid.any()
 
