@@ -26,6 +26,8 @@ from .data.limits import MAX_VOXELS
 from .data.phantom import PhantomSettings
 from .data.splits import SPLITS
 from .errors import DataError, did_you_mean
+from .plugins import ATTENTION_LOSSES, MASK_LOSS_FORMS, METHODS
+from .registry import Registry
 from .runner.identifiers import safe_id
 
 __all__ = [
@@ -49,8 +51,6 @@ __all__ = [
 
 STAGES = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain", "evaluate", "report")
 """Every stage in running order; ``phantom`` runs only when the file has that section."""
-
-METHODS = ("gradcam", "hirescam")
 
 LARGEST_WEIGHT = 100_000.0
 """Of a mask loss; its digits become part of a file name."""
@@ -80,6 +80,18 @@ def _once(values: Sequence[Item]) -> Sequence[Item]:
             msg = f"{value:g} is listed twice" if isinstance(value, float) else f"{str(value)!r} is listed twice"
             raise ValueError(msg)
     return values
+
+
+def _named_in(registry: Registry[Any]) -> Callable[[str], str]:
+    """A check that a name stands for something."""
+
+    def check(name: str) -> str:
+        if name not in registry.names():
+            msg = f"unknown {registry.kind} '{name}': {did_you_mean(name, registry.names())}"
+            raise ValueError(msg)
+        return name
+
+    return check
 
 
 def _rising(ends: tuple[float, float]) -> tuple[float, float]:
@@ -275,10 +287,11 @@ class LabelsConfig(Section):
 
 
 class MaskLossConfig(Section):
-    """The mask loss of one model (see ``organcam.losses.MaskLoss``).
+    """The loss on attention of one model (see ``organcam.losses``).
 
     Attributes:
-        form: penalty of a forbidden cell: ``absolute``, ``softplus`` (published) or ``l2``.
+        form: penalty of a forbidden cell: ``absolute``, ``softplus`` (published) or ``l2``; or another loss on
+            attention: ``energy``, ``l1``, or one of an installed package, which take none of the next three options.
         reduction: ``balanced``, ``mean`` (published code) or ``sum`` (paper).
         absent: whether absent labels are penalised everywhere (``forbidden``, published), outside the organs where
             they could lie (``outside``), or not at all (``ignored``).
@@ -287,7 +300,7 @@ class MaskLossConfig(Section):
         ramp: share of the epochs over which lambda rises from 0.
     """
 
-    form: Literal["absolute", "softplus", "l2"] = "absolute"
+    form: Annotated[str, AfterValidator(_named_in(ATTENTION_LOSSES))] = "absolute"
     reduction: Literal["balanced", "mean", "sum"] = "balanced"
     absent: Literal["forbidden", "outside", "ignored"] = "forbidden"
     smoothing: NonNegativeFloat = 0.0
@@ -301,8 +314,18 @@ class MaskLossConfig(Section):
             _listed("weight")([float(f"{one:g}") for one in weight])  # as they are written in names of files
         return weight
 
+    def options(self) -> dict[str, Any]:
+        """What the loss of this form is built with."""
+        names = ("absent", "reduction", "smoothing") if self.form in MASK_LOSS_FORMS else ()
+        return {name: getattr(self, name) for name in names}
+
     @model_validator(mode="after")
-    def _smooth_absolute_only(self) -> MaskLossConfig:
+    def _check_options(self) -> MaskLossConfig:
+        usual = type(self).model_fields
+        strange = [name for name in ("absent", "reduction", "smoothing") if getattr(self, name) != usual[name].default]
+        if self.form not in MASK_LOSS_FORMS and strange:
+            msg = f"{strange[0]} is for the forms {', '.join(MASK_LOSS_FORMS)}, not for {self.form}"
+            raise ValueError(msg)
         if self.smoothing and self.form != "absolute":
             msg = f"smoothing is for form: absolute only, not {self.form}"
             raise ValueError(msg)
@@ -391,7 +414,8 @@ class ExplainConfig(Section):
     """
 
     methods: Annotated[
-        list[Literal["hirescam", "gradcam"]], AfterValidator(_listed(f"of {', '.join(sorted(METHODS))}"))
+        list[Annotated[str, AfterValidator(_named_in(METHODS))]],
+        AfterValidator(_listed("attention method")),
     ] = ["hirescam", "gradcam"]
     splits: Annotated[list[str], AfterValidator(_listed(f"of {', '.join(sorted(SPLITS))}"))] = [
         "valid",
@@ -401,7 +425,7 @@ class ExplainConfig(Section):
     ]
     volumes: Annotated[list[str], AfterValidator(_once)] = []
     volume_scans: Annotated[list[str], AfterValidator(_listed("scan"))] | None = None
-    volume_method: Literal["hirescam", "gradcam"] = "hirescam"
+    volume_method: Annotated[str, AfterValidator(_named_in(METHODS))] = "hirescam"
     top: PositiveInt = 3
 
     @field_validator("splits")

@@ -13,6 +13,7 @@ from .catalogue import region_labels
 from .config import STAGES, MaskLossConfig, ModelConfig, Workflow
 from .data.phantom import PhantomSettings
 from .errors import ConfigError, did_you_mean
+from .plugins import ATTENTION_LOSSES, METHODS
 from .workflow_file import load_workflow
 
 __all__ = ["TOPICS", "describe_topic"]
@@ -36,14 +37,14 @@ def describe_topic(topic: str) -> Rows:
 
 
 def _plugins() -> Rows:
-    from .attention import METHODS  # noqa: PLC0415 - loads torch
-    from .networks import BACKBONES, NETWORKS  # noqa: PLC0415
+    from .networks import BACKBONES, NETWORKS  # noqa: PLC0415 - loads torch
     from .runner import executor_names  # noqa: PLC0415
 
     kinds = {
         "network": NETWORKS.names(),
         "backbone": BACKBONES.names(),
-        "attention method": tuple(sorted(METHODS)),
+        "attention method": METHODS.names(),
+        "loss on attention": ATTENTION_LOSSES.names(),
         "executor": executor_names(),
         "segmentation method": ("organcam", "reference"),
     }

@@ -33,7 +33,7 @@ def problems_of(document) -> str:
         ({"models": {"a": {"mask_loss": {"weight": 1e6}}}}, "models.a.mask_loss.weight"),
         ({"models": {"a": {"mask_loss": {"weight": 2}}, "a-weight-2": {}}}, "models.a-weight-2: "),
         ({"models": {"a": {"train": {"parallel": True}}}}, "models.a.train.parallel: "),
-        ({"explain": {"methods": []}}, "explain.methods: name at least one of gradcam, hirescam"),
+        ({"explain": {"methods": []}}, "explain.methods: name at least one attention method"),
         ({"explain": {"methods": ["hirescam", "hirescam"]}}, "explain.methods: 'hirescam' is listed twice"),
         ({"explain": {"splits": []}}, "explain.splits: name at least one of all, intervention, shifted"),
         ({"explain": {"splits": ["valid", "test", "valid"]}}, "explain.splits: 'valid' is listed twice"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .methods import METHODS
+from ..plugins import METHODS
 
 __all__ = ["maps_by_gradients"]
 
@@ -43,7 +43,7 @@ def maps_by_gradients(
     for target in targets:
         gradient = merge(_gradients(logits[:, target], calls, layer, create_graph))
         for method, maps in found.items():
-            maps.append(METHODS[method](activation, gradient, activation.ndim - 2))
+            maps.append(METHODS.get(method)(activation, gradient, activation.ndim - 2))
     empty = activation.new_empty(len(activation), 0, *activation.shape[2:])
     return {method: torch.stack(maps, dim=1) if maps else empty for method, maps in found.items()}
 

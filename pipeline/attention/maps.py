@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..contract import NetworkContract, UndeclaredNetwork, contract_of, grid_of_layer
 from ..geometry import FeatureGrid
 from ..modules import find_module, suggest_modules, untouched, unwrap
+from ..plugins import METHODS
 from .capture import merge_calls, run_from_layer, run_whole
 from .gradients import maps_by_gradients
 from .linear_head import CLOSED_FORMS, closed_form_maps
-from .methods import METHODS, get_method
 from .targets import Targets, parse_targets
 
 __all__ = ["AttentionMaps", "attention_by_method", "attention_maps"]
@@ -89,7 +89,7 @@ def attention_by_method(
     network: nn.Module,
     inputs: Tensor,
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = ("hirescam", "gradcam"),
     targets: Targets = None,
     layer: str | nn.Module | None = None,
     create_graph: bool = False,
@@ -99,7 +99,7 @@ def attention_by_method(
     Arguments and errors as there; ``methods`` are names, the result has one entry for each.
     """
     for method in methods:
-        get_method(method)
+        METHODS.get(method)
     core, contract = unwrap(network), contract_of(network)
     x = _validate_inputs(inputs)
     name, module = _choose_layer(core, contract, layer)

@@ -5,13 +5,9 @@ Neither ReLU nor normalisation is applied anywhere: negative evidence is evidenc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from ..errors import did_you_mean
-
-__all__ = ["METHODS", "get_method", "gradcam", "hirescam"]
+__all__ = ["gradcam", "hirescam"]
 
 
 def hirescam(activation: Tensor, gradient: Tensor, spatial_dims: int) -> Tensor:
@@ -57,18 +53,3 @@ def gradcam(activation: Tensor, gradient: Tensor, spatial_dims: int) -> Tensor:
     """
     grid = tuple(range(-spatial_dims, 0))
     return (gradient.mean(grid, keepdim=True) * activation).sum(-spatial_dims - 1)
-
-
-METHODS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {"hirescam": hirescam, "gradcam": gradcam}
-
-
-def get_method(name: str) -> Callable[[Tensor, Tensor, int], Tensor]:
-    """The method of that name.
-
-    Raises:
-        ValueError: if there is none; the message holds the nearest name and all of them.
-    """
-    if name not in METHODS:
-        msg = f"unknown attention method {name!r}: {did_you_mean(name, METHODS)}"
-        raise ValueError(msg)
-    return METHODS[name]

@@ -85,7 +85,7 @@ class AttentionSaver:
         affine_key: str = "affine",
         name: str | None = None,
     ) -> None:
-        _validate_choice("method", method, METHODS)
+        METHODS.get(method)
         _validate_choice("file_format", file_format, get_args(FileFormat))
         if layer is not None:
             find_module(unwrap(network), layer)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.loss import _Loss
 
 from ..errors import did_you_mean
 from ..metrics.presence import is_present
+from ..plugins import MASK_LOSS_FORMS
 
-__all__ = ["ClassAndMaskLoss", "MaskLoss", "mask_loss"]
+__all__ = [
+    "ClassAndMaskLoss",
+    "MaskLoss",
+    "absolute_mask_loss",
+    "l2_mask_loss",
+    "mask_loss",
+    "softplus_mask_loss",
+]
 
-FORMS = ("absolute", "softplus", "l2")
 ABSENT = ("forbidden", "outside", "ignored")
 REDUCTIONS = ("balanced", "mean", "sum")
 
@@ -108,13 +116,19 @@ class MaskLoss(_Loss):
         return mask_loss(attention, allowed, labels, **options, smoothing=self.smoothing)
 
 
+absolute_mask_loss = partial(MaskLoss, "absolute")
+softplus_mask_loss = partial(MaskLoss, "softplus")
+l2_mask_loss = partial(MaskLoss, "l2")
+
+
 class ClassAndMaskLoss(_Loss):
     """Classification loss plus weighted mask loss, in MONAI's form: one prediction and one target, both dictionaries.
 
     The class loss is binary cross-entropy on logits, mean over scans and labels, in float32.
 
     Args:
-        mask_loss: None for the class loss alone, which then asks for neither attention nor allowed cells.
+        mask_loss: called with attention, allowed cells and labels, as ``MaskLoss``; None for the class loss alone,
+            which then asks for neither attention nor allowed cells.
         weight: factor of the mask loss (lambda); a plain attribute, so that a trainer may ramp it up. 1/3 as published.
 
     Raises:
@@ -128,7 +142,7 @@ class ClassAndMaskLoss(_Loss):
         0.9242
     """
 
-    def __init__(self, mask_loss: MaskLoss | None = None, weight: float = 1 / 3) -> None:
+    def __init__(self, mask_loss: nn.Module | None = None, weight: float = 1 / 3) -> None:
         if weight < 0:
             msg = f"the mask loss's weight must be 0 or more, got {weight}"
             raise ValueError(msg)
@@ -188,7 +202,11 @@ def _penalty(a: Tensor, forbidden: Tensor, form: str, reduction: str, smoothing:
 
 
 def _validate_options(form: str, absent: str, reduction: str, smoothing: float) -> None:
-    for name, value, legal in (("form", form, FORMS), ("absent", absent, ABSENT), ("reduction", reduction, REDUCTIONS)):
+    for name, value, legal in (
+        ("form", form, MASK_LOSS_FORMS),
+        ("absent", absent, ABSENT),
+        ("reduction", reduction, REDUCTIONS),
+    ):
         if value not in legal:
             msg = f"unknown {name} {value!r} of the mask loss: {did_you_mean(str(value), legal)}"
             raise ValueError(msg)

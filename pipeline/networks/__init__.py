@@ -9,7 +9,6 @@ from .heatmap_baselines import FPN, PAN, CAMNetwork, DeepLabV3Plus, Li2018, UNet
 from .linear_networks import BodyCAM, DenseNet121v, ResNet34v
 from .masked_pooling import MaskedPooling, MaskedPoolingNetwork
 from .pylon import Pylon
-from .registry import Registry
 from .resnets import ResNet, ResNet18
 from .volumetric import BodyConv, Conv3DNet, CTNet
 from .weights import load_backbone_weights, load_network_weights
@@ -34,7 +33,6 @@ __all__ = [
     "MaskedPoolingNetwork",
     "NetworkContract",
     "Pylon",
-    "Registry",
     "ResNet",
     "ResNet18",
     "ResNet34v",

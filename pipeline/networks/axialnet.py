@@ -15,10 +15,10 @@ from ..attention.linear_head import LinearHead, contributions
 from ..contract import CallOrder, Layout
 from ..errors import did_you_mean
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
+from ..registry import Registry
 from .backbones import BACKBONES, load_backbone_weights
 from .decoders import PylonDecoder
 from .normalisation import batch_norms, kept_statistics
-from .registry import Registry
 
 __all__ = ["NETWORKS", "AxialNet"]
 

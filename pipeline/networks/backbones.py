@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..geometry import Layer
-from .registry import Registry
+from ..registry import Registry
 from .weights import load_backbone_weights
 
 __all__ = ["BACKBONES", "Backbone", "SmallBackbone", "Tap", "build_backbone", "load_backbone_weights"]

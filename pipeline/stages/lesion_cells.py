@@ -1,4 +1,4 @@
-"""Whether the masks hold what is known to be there: the share of every known lesion inside its label's allowed cells."""
+"""Whether the masks hold what is known to be there: the share of each known lesion inside its label's allowed cells."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ from ..data.records import ScanRecord, in_split
 from ..engines import loader, train_model, training_transforms
 from ..errors import ConfigError, OrganCamError
 from ..geometry import FeatureGrid
-from ..losses import ClassAndMaskLoss, MaskLoss
+from ..losses import ClassAndMaskLoss
 from ..networks.weights import IMAGENET
+from ..plugins import ATTENTION_LOSSES
 from ..runner import (
     StagePlan,
     StageSpec,
@@ -296,7 +297,7 @@ def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[Cl
     if mask_loss is None or weight is None:
         return ClassAndMaskLoss(), 0.0
     settings = MaskLossConfig.model_validate(mask_loss)
-    penalty = MaskLoss(settings.form, settings.absent, settings.reduction, settings.smoothing)
+    penalty = ATTENTION_LOSSES.build(settings.form, **settings.options())
     return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from organcam.attention import METHODS, get_method, gradcam, hirescam
+from organcam.attention import METHODS, gradcam, hirescam
 
 # Two features on three places.
 ACTIVATION = torch.tensor([[1.0, 2.0, 0.0], [4.0, 0.0, 3.0]])
@@ -17,7 +17,7 @@ def test_gradcam_averages_the_gradient_first():
 
 
 def test_nothing_is_clipped_or_scaled():
-    for method in METHODS.values():
+    for method in map(METHODS.get, METHODS.names()):
         assert method(ACTIVATION, GRADIENT, 1).min() < 0
         torch.testing.assert_close(method(ACTIVATION, 7 * GRADIENT, 1), 7 * method(ACTIVATION, GRADIENT, 1))
 
@@ -37,4 +37,4 @@ def test_leading_axes_broadcast():
 
 def test_unknown_method_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"unknown attention method 'hirescan': did you mean 'hirescam'\?"):
-        get_method("hirescan")
+        METHODS.get("hirescan")

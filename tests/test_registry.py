@@ -2,8 +2,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from organcam import registry
 from organcam.errors import ConfigError
-from organcam.networks import BACKBONES, NETWORKS, AxialNet, Registry, registry
+from organcam.networks import BACKBONES, NETWORKS, AxialNet
+from organcam.registry import Registry
 
 
 @pytest.fixture
@@ -41,3 +43,13 @@ def test_name_cannot_be_taken_twice(installed):
     installed.register("own")(dict)
     with pytest.raises(ValueError, match="'own' is registered already"):
         installed.register("own")
+
+
+def test_a_place_is_imported_when_it_is_first_asked_for():
+    shapes = Registry("shape", group="organcam.no_such_group", places={"cube": "math:sqrt", "gone": "no_such_module:x"})
+    assert shapes.names() == ("cube", "gone")
+    assert shapes.get("cube")(9.0) == 3.0
+    with pytest.raises(ValueError, match="registered already"):
+        shapes.register("cube")
+    with pytest.raises(ModuleNotFoundError):
+        shapes.get("gone")
