@@ -22,11 +22,9 @@ def require_enough_scans(run: Run) -> None:
     Raises:
         OrganCamError: if a greater share of the scans than ``data.max_failed`` has failed so far.
     """
-    from ..data.records import read_manifest  # noqa: PLC0415 - numpy and pandas, which parsing does without
-
     lost = [failure for failure in run.failures if failure.kind != "unpaired"]
     failed = {failure.id for failure in lost}
-    everyone = failed | {record.scan_id for record in read_manifest(run.root / "manifest.csv")}
+    everyone = failed | {record.scan_id for record in run.manifest()}
     most = run.workflow.data.max_failed
     if len(failed) > most * len(everyone):
         share = len(failed) / len(everyone)
