@@ -3,10 +3,12 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from organcam.check import check_workflow
 from organcam.config import ExplainConfig
 from organcam.errors import ConfigError
+from organcam.networks import NETWORKS
 from organcam.stages.readiness import refuse_unready
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import load_workflow, parse_workflow
@@ -58,7 +60,6 @@ def test_what_is_ready_passes(data):
         ({"labels": {"names": ["lung_nodul"]}}, "labels.names: unknown label"),
         ({"explain": {"splits": ["test"]}}, "explain.splits: test: evaluate needs valid (or all)"),
         ({"network": {"name": "axialnett"}}, "did you mean 'axialnet'"),
-        ({"network": {"name": "li2018"}}, "network: li2018 does not give its own attention"),
         ({"network": {**SMALL, "had": "none"}}, "did you mean 'head'"),
         ({"network": {**SMALL, "head": "non"}}, "unknown head 'non'"),
         ({"network": {**SMALL, "head_channels": [10**9] * 3}}, "network: "),
@@ -82,6 +83,14 @@ def test_what_is_ready_passes(data):
 )
 def test_what_would_fail_late_is_refused_first(data, sections, words):
     assert words in refused(workflow_of(data, **sections))
+
+
+def test_a_network_that_tells_nothing_of_itself_is_refused(data, monkeypatch):
+    def plain(num_labels: int, input_shape: tuple[int, int, int]) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(input_shape)), num_labels))
+
+    monkeypatch.setitem(NETWORKS._builders, "plain", plain)
+    assert "network: plain does not give its own attention" in refused(workflow_of(data, network={"name": "plain"}))
 
 
 @pytest.mark.parametrize(
