@@ -91,7 +91,6 @@ def write_attention(stream: IO[bytes], attention: ScanAttention) -> None:
     where = {} if grid is None else {"grid": np.asarray(json.dumps(grid.to_dict()))}
     np.savez(
         stream,
-        allow_pickle=False,
         **attention.maps,
         scores=attention.scores,
         labels=np.asarray(attention.labels, dtype=np.str_),

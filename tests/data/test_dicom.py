@@ -145,6 +145,15 @@ def test_a_second_patient_or_series_beside_is_refused_and_not_named(tmp_path):
         read_volume(tmp_path / "series")
 
 
+def test_a_last_slice_under_the_name_of_another_series_is_missed(tmp_path):
+    write_series(tmp_path)
+    (tmp_path / "a12.dcm").unlink()
+    tags = {"0020|0032": f"-10\\-20\\{11 * 2.0}"}
+    write_series(tmp_path, 1, uid="1.2.3.9", prefix="z", tags=tags)
+    with pytest.raises(DataError, match="z01.dcm continues the series of a01.dcm"):
+        read_volume(tmp_path)
+
+
 def test_two_scans_in_one_series_and_tilted_slices_are_refused(tmp_path):
     files = write_series(tmp_path / "twice")
     write_series(tmp_path / "twice", prefix="b", numbers=range(13, 25))

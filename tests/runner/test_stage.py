@@ -280,5 +280,5 @@ def test_progress_hears_of_every_unit(tmp_path):
 
 
 def test_actions_of_the_tests_are_all_used():
-    source = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [action for action in ACTIONS if f'"{action}"' not in source] == []

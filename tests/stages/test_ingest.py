@@ -27,6 +27,13 @@ def ingest(tmp_path: Path, stages=("ingest",), **data):
     return run_workflow(workflow, tmp_path / "out", stages=stages, executor="serial")
 
 
+def reports_of(tmp_path: Path, *names: str) -> str:
+    """A table with a report of every scan, without which a run that trains is refused at once."""
+    path = tmp_path / "reports.csv"
+    path.write_text("scan_id,report_text\n" + "".join(f"{name},Nodule in the right lung.\n" for name in names))
+    return str(path)
+
+
 def reasons(tmp_path: Path) -> dict[str, str]:
     return {failure.id: failure.reason for failure in read_failures(tmp_path / "out")}
 
@@ -102,7 +109,7 @@ def test_split_tables_that_do_not_work_stop_a_run_that_trains_and_no_other(tmp_p
     save(tmp_path / "in" / "b.nii.gz")
     (tmp_path / "s.csv").write_text("scan_id,split\n" + splits)
     with pytest.raises(OrganCamError, match=words):
-        ingest(tmp_path, ["ingest", "train"], splits=str(tmp_path / "s.csv"))
+        ingest(tmp_path, ["ingest", "train"], splits=str(tmp_path / "s.csv"), reports=reports_of(tmp_path, "a", "b"))
     outcome = ingest(tmp_path, splits=str(tmp_path / "s.csv"))
     assert outcome.exit_code == 0
     assert any(words in note for note in outcome.summaries[0].notes)
@@ -134,7 +141,7 @@ def test_one_rotten_scan_does_not_stop_a_run_that_needs_no_splits(tmp_path):
     assert "truncated" in reasons(tmp_path)["b"]
     (tmp_path / "out" / "failures.csv").unlink()
     with pytest.raises(OrganCamError, match=r"the split valid is empty .*, b: .*b\.nii\.gz: unreadable or truncated"):
-        ingest(tmp_path, ["ingest", "train"], splits=str(tmp_path / "s.csv"))
+        ingest(tmp_path, ["ingest", "train"], splits=str(tmp_path / "s.csv"), reports=reports_of(tmp_path, *"abc"))
     assert "truncated" in reasons(tmp_path)["b"]
 
 
@@ -165,16 +172,18 @@ def test_a_run_in_which_most_images_vanish_does_not_go_on_to_training(tmp_path):
     table.write_text("scan_id,image\n" + "".join(f"s{n},in/s{n}.nii.gz\n" for n in range(8)))
     for number in range(5):
         (tmp_path / "in" / f"s{number}.nii.gz").unlink()
+    reports = reports_of(tmp_path, *(f"s{n}" for n in range(8)))
     words = r"5 of 8 scans cannot be used \(62%, data.max_failed allows 50%\).*s0: no such file"
     with pytest.raises(OrganCamError, match=words):
-        ingest(tmp_path, ["ingest", "store", "train"], images=str(table))
+        ingest(tmp_path, ["ingest", "store", "train"], images=str(table), reports=reports)
     assert len(reasons(tmp_path)) == 5
     assert not (tmp_path / "out" / "volumes").exists()
     ingest(tmp_path, ["ingest", "store"], images=str(table))
     with pytest.raises(OrganCamError, match="allows 60%"):
-        ingest(tmp_path, ["train"], images=str(table), max_failed=0.6)
-    with pytest.raises(OrganCamError, match="labels_by_location|reports"):  # the next thing that is missing
-        ingest(tmp_path, ["train"], images=str(table), max_failed=0.7)
+        ingest(tmp_path, ["train"], images=str(table), reports=reports, max_failed=0.6)
+    with pytest.raises(OrganCamError) as caught:  # the next thing that is missing
+        ingest(tmp_path, ["train"], images=str(table), reports=reports, max_failed=0.7)
+    assert "max_failed" not in str(caught.value)
 
 
 def test_scans_that_can_hold_no_chest_are_noted(tmp_path):

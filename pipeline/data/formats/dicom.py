@@ -9,6 +9,7 @@ no count leave no trace in the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,8 +25,12 @@ from .itk import affine_of
 
 __all__ = ["dicom_files", "has_preamble", "read_geometry", "read_series"]
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # storage class; enhanced and legacy forms follow after a dot
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes without compression
+PIXEL_DATA, PIXEL_DATA_BIG = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"
+PIXEL_HEADER = 12
+NO_CT = re.compile(r"1\.2\.840\.10008\.(1\.3\.10|5\.1\.4\.1\.1\.(7|9|11|66|67|88|104|481)(\.[\d.]+)?)")
+"""Storage classes that lie beside a series: directories, screen shots, waveforms, presentation states, segmentations,
+reports, documents, radiotherapy. A file of any other that cannot be read may be a slice."""
 COUNTS = {
     "0020|1002": "ImagesInAcquisition",
     "0020|1209": "NumberOfSeriesRelatedInstances",
@@ -191,17 +196,16 @@ def _is_cut_slice(file: Path, endings: set[str]) -> bool:
         return False
     if not has_preamble(file):
         return file.stat().st_size == 0 or ending in {".dcm", ".ima"} or (ending in endings and ending != "")
-    storage = _storage_class(file)
-    return storage is None or storage == CT_IMAGE or storage.startswith(f"{CT_IMAGE}.")
+    return not NO_CT.fullmatch(_storage_class(file))
 
 
-def _storage_class(file: Path) -> str | None:
-    """The kind of object a DICOM file holds, by its meta header (always explicit little endian); None if cut off."""
+def _storage_class(file: Path) -> str:
+    """The kind of object a DICOM file holds, by its meta header (always explicit little endian); empty if cut off."""
     with file.open("rb") as stream:
         start = stream.read(1024)
     tag = start.find(b"\x02\x00\x02\x00UI")
-    if tag < 0 or len(start) < tag + 8:
-        return None
+    if tag < 0:
+        return ""
     length = int.from_bytes(start[tag + 6 : tag + 8], "little")
     return start[tag + 8 : tag + 8 + length].strip(b"\0 ").decode("ascii", "replace")
 
@@ -222,7 +226,27 @@ def _only_volume(path: Path, series: Sequence[list[_Slice]]) -> list[_Slice]:
         counts = " and ".join(f"{len(slices)} slices ({slices[0].file.name})" for slices in volumes)
         msg = f"{path}: holds {len(volumes)} series, {counts}; put each into a folder of its own"
         raise DataError(msg)
-    return volumes[0] if volumes else max(series, key=len)
+    chosen = volumes[0] if volumes else max(series, key=len)
+    for one in (slices[0] for slices in series if slices is not chosen):
+        if _continues(chosen, one):
+            msg = f"{path}: {one.file.name} continues the series of {chosen[0].file.name} and belongs to another"
+            raise DataError(msg)
+    return chosen
+
+
+def _continues(slices: Sequence[_Slice], one: _Slice) -> bool:
+    """Whether a slice of another series lies next to the ends of this one, on its grid: a header was damaged."""
+    same = one.size == slices[0].size and not one.is_localizer
+    if not same or not np.allclose(one.direction, slices[0].direction, atol=1e-3):
+        return False
+    if not np.allclose(one.spacing[:2], slices[0].spacing[:2], rtol=1e-3):
+        return False
+    across = (one.position - slices[0].position) - slices[0].normal * ((one.position - slices[0].position) @ one.normal)
+    places = sorted(map(_along_normal, slices))
+    step = (places[-1] - places[0]) / max(len(places) - 1, 1)
+    here = _along_normal(one)
+    beyond = max(places[0] - here, here - places[-1])
+    return bool(np.abs(across).max() < 1.0 and 0 < beyond < UNEVEN * step)
 
 
 def _check_sizes(path: Path, slices: Sequence[_Slice]) -> None:
@@ -232,9 +256,21 @@ def _check_sizes(path: Path, slices: Sequence[_Slice]) -> None:
             msg = f"{path}: the slices {first.file.name} and {one.file.name} differ in size or orientation"
             raise DataError(msg)
         pixels = one.size[0] * one.size[1] * one.frames * (one.number("0028|0100", int) or 16) // 8
-        if one.tags.get("0002|0010", NATIVE[0]) in NATIVE and one.file.stat().st_size < pixels:
+        if one.tags.get("0002|0010", NATIVE[0]) in NATIVE and _pixel_bytes(one.file, pixels) < pixels:
             msg = f"{path}: {one.file.name} is cut short: its pixels alone take {pixels:,} bytes"
             raise DataError(msg)
+
+
+def _pixel_bytes(file: Path, wanted: int) -> int:
+    """Bytes that follow the header of the pixels, which are the last of a file's elements that matter."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(max(size - wanted, 0) + 2 * PIXEL_HEADER)
+    tag = max(start.rfind(PIXEL_DATA), start.rfind(PIXEL_DATA_BIG))
+    if tag < 0:
+        return size
+    named = start[tag + 4 : tag + 6] in (b"OW", b"OB")  # an explicit type takes four bytes more
+    return size - tag - (PIXEL_HEADER if named else PIXEL_HEADER - 4)
 
 
 def _check_numbers(path: Path, slices: Sequence[_Slice]) -> None:
