@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from monai.networks import nets
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import did_you_mean
 from ..geometry import Layer
@@ -34,7 +34,7 @@ class ResNet(Backbone):
 
     MONAI's network in torchvision's layout (stem stride 2, shortcuts without bias, the stride of a bottleneck in its
     3 x 3 convolution), so that ``state_dict`` has torchvision's names and shapes and takes its ImageNet weights; with
-    ``spatial_dims=3`` and ``shortcut`` "A" for 10-layer to 34-layer networks as MedicalNet has it, those of MedicalNet.
+    ``spatial_dims=3`` those of MedicalNet, whose 18 and 34 layers have ``shortcut="A"`` ("medicalnet18").
     Cell k of every level is centred on voxel stride * k: with 420 voxels, 14 cells whose centres 0, 32, ..., 416 span
     the image symmetrically to 1.5 voxels. He et al., "Deep residual learning for image recognition" (2016).
 
@@ -47,6 +47,15 @@ class ResNet(Backbone):
     Raises:
         ValueError: for an unknown name or shortcut.
     """
+
+    conv1: nn.Module
+    bn1: nn.Module
+    act: nn.Module
+    maxpool: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def __init__(
         self, name: str = "resnet50", spatial_dims: int = 2, in_channels: int = 3, shortcut: str = "B"
@@ -122,3 +131,5 @@ class ResNet18(ResNet):
 for _name in RESNETS:
     if _name != "resnet18":
         BACKBONES.register(_name)(partial(ResNet, _name))
+BACKBONES.register("medicalnet18")(partial(ResNet, "resnet18", shortcut="A"))
+BACKBONES.register("medicalnet34")(partial(ResNet, "resnet34", shortcut="A"))

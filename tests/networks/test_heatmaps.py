@@ -72,6 +72,15 @@ def test_the_largest_cell_is_the_logit(name):
     torch.testing.assert_close(network(x), network.heatmap(x).flatten(2).amax(-1))
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_li2018_takes_the_highest_slab_and_is_not_drowned_by_their_number(spatial_dims):
+    network = make("li2018", cells=20, spatial_dims=spatial_dims)
+    heatmap = noise(2, 3, 20, 20, 20)
+    alone = torch.stack([network.pool(heatmap[:, :, plane]) for plane in range(20)])
+    assert torch.equal(network.pool(heatmap), alone.amax(0))
+    assert network.pool(torch.zeros(1, 1, 135, 20, 20)).item() == pytest.approx(4.002018, abs=1e-5)
+
+
 @pytest.mark.parametrize("name", POOLED)
 def test_closed_form_of_mean_pooling_sums_to_the_logit(name):
     network, x = make(name, pooling="mean"), noise(2, 2, 3, 32, 48)

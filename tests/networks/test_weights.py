@@ -113,8 +113,9 @@ def test_grey_image_gives_what_the_same_image_in_three_channels_gives(tmp_path):
 def test_medicalnet_file_is_loaded_into_a_volume_network(tmp_path, name, shortcut):
     source = ResNet(name, spatial_dims=3, in_channels=1, shortcut=shortcut)
     content = {"state_dict": {f"module.{key}": value for key, value in source.state_dict().items()}}
-    backbone = ResNet(name, spatial_dims=3, in_channels=1, shortcut=shortcut)
-    load_backbone_weights(backbone, _saved(tmp_path / "medicalnet.pth", content))
+    path = _saved(tmp_path / "medicalnet.pth", content)
+    known_as = "medicalnet18" if shortcut == "A" else name
+    backbone = build_backbone(known_as, spatial_dims=3, in_channels=1, weights=path)
     assert _equal(backbone, source.state_dict())
 
 

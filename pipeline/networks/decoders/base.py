@@ -26,7 +26,7 @@ class Decoder(nn.Module):
     """From a backbone's levels ``[N, channels, *cells]``, finest first, to one feature map; one to derive from.
 
     A cell of the result is taken to lie where the cell of the finest level that is added to it lies. What comes from
-    coarser levels is enlarged to that grid as the papers do it (corners on corners, or by repeating), by up to half a
+    coarser levels is enlarged to that grid as the papers do it (corners on corners, or by repeating), by up to one
     coarse cell beside the place where it was computed.
     """
 
