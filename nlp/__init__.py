@@ -1,6 +1,7 @@
 """Radiology reports to findings: what, where, present or not, and the words that say so. No torch."""
 
-from .language.vocabulary import Vocabulary, builtin_vocabularies, load_vocabulary, vocabulary_files
+from .language.vocabulary import Vocabulary, load_vocabulary
+from .language.vocabulary_file import builtin_vocabularies, vocabulary_files
 from .reports.findings import FINDING_COLUMNS, Conflict, Finding, ParsedReport
 from .reports.html import render_html
 from .reports.outputs import check_labels, write_outputs

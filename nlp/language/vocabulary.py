@@ -9,58 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, Abnormality, Location, abnormalities
 from organcam.catalogue import locations as known_locations
-from organcam.errors import ConfigError, did_you_mean
+from organcam.errors import ConfigError
 
-from .folders import ENGLISH, language_folder
-from .terms import expand_term
+from .folders import language_folder
 from .text import WordForms, load_word_forms
-from .yaml_data import check_keys, load_yaml, string_list
+from .vocabulary_file import find_vocabulary, read_vocabulary, term_list
+from .yaml_data import all_at_once, check_keys, nearest, string_list
 
-__all__ = ["Concept", "Place", "Vocabulary", "builtin_vocabularies", "load_vocabulary", "vocabulary_files"]
+__all__ = ["Concept", "Place", "Vocabulary", "load_vocabulary"]
 
-_TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
-_SECTIONS = ("concepts", "places", "sides", "levels", "families", "roles", "forbidden", "rollup")
 _ROLES = ("whole", "level", "near", "position")
-_CONCEPT = (
-    "labels",
-    "terms",
-    "drop_terms",
-    "home",
-    "within",
-    "when",
-    "otherwise",
-    "size_over_mm",
-    "short_axis",
-    "persistent",
-    "yields_to",
-    "elsewhere",
-    "mention",
-    "of_degree",
-    "note",
-)
-_PLACE = (
-    *(
-        "location",
-        "right",
-        "left",
-        "both",
-        "group",
-        "weak",
-        "of_context",
-        "part_of",
-        "mentioned",
-        "side_too",
-        "both_sides",
-    ),
-    *("apart", "alone"),
-    *("terms", "drop_terms", "note"),
-)
 
 
 @dataclass(frozen=True)
@@ -183,12 +146,6 @@ class Vocabulary:
         return tuple(found)
 
 
-def builtin_vocabularies() -> tuple[str, ...]:
-    """Names of the vocabularies that come with the package."""
-    folder = files("organcam.nlp") / "vocabularies"
-    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
-
-
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     """A vocabulary by its name or by the path of a YAML file.
 
@@ -198,7 +155,7 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     Raises:
         ConfigError: if it is unknown or the file breaks the schema; the message says where.
     """
-    path = _find(name_or_path)
+    path = find_vocabulary(name_or_path)
     try:
         stamp = path.stat().st_mtime_ns
     except OSError as error:
@@ -207,85 +164,14 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     return _load(path, stamp)
 
 
-def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
-    """The file of a vocabulary and those that it extends, in this order, and those of a language of one's own.
-
-    Raises:
-        ConfigError: as :func:`load_vocabulary`.
-    """
-    found = [_find(name_or_path)]
-    while found[-1] not in found[:-1]:
-        base = check_keys(load_yaml(found[-1]), _TOP + _SECTIONS, str(found[-1])).get("extends")
-        if not base:
-            break
-        found.append(_find(base, found[-1].parent))
-    language = load_vocabulary(name_or_path).language
-    if language.parent != ENGLISH.parent:  # a language of one's own
-        found += sorted(language.glob("*.yaml"))
-    return tuple(dict.fromkeys(found))
-
-
 @lru_cache(maxsize=8)
 def _load(path: Path, _stamp: int) -> Vocabulary:
-    content = _read(path, ())
-    return _compile(content, language_folder(str(content.get("language") or "en"), path.parent))
-
-
-def _find(name_or_path: str | Path, beside: Path | None = None) -> Path:
-    text = str(name_or_path)
-    if text.endswith((".yaml", ".yml")):
-        path = Path(text)
-        return path if path.is_absolute() or beside is None else beside / path
-    if text not in builtin_vocabularies():
-        msg = f"unknown vocabulary {text!r} (a file must end in .yaml); {did_you_mean(text, builtin_vocabularies())}"
-        raise ConfigError(msg)
-    return Path(str(files("organcam.nlp") / "vocabularies" / f"{text}.yaml"))
-
-
-def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    """The file as plain data with what it extends merged in."""
-    if path in chain:
-        msg = f"{path}: extends itself by way of {' -> '.join(p.name for p in chain)}"
-        raise ConfigError(msg)
-    content = dict(check_keys(load_yaml(path), _TOP + _SECTIONS, str(path)))
-    for section, allowed in (("concepts", _CONCEPT), ("places", _PLACE)):
-        entries = content.get(section) or {}
-        check_keys(entries, list(entries), f"{path}: {section}")
-        for name, entry in entries.items():
-            check_keys(entry, allowed, f"{path}: {section}.{name}")
-            for key in ("terms", "drop_terms"):
-                string_list(entry.get(key), f"{path}: {section}.{name}.{key}")
-    if content.get("extends"):
-        base = _read(_find(content["extends"], path.parent), (*chain, path))
-        content = _merge(base, content, path.parent)
-    content.pop("extends", None)
-    return content
-
-
-def _merge(base: dict[str, Any], child: dict[str, Any], beside: Path) -> dict[str, Any]:
-    """The child over the base: terms are added (less ``drop_terms``), every other key of an entry is replaced.
-
-    A term that the child gives to one entry is taken from every other entry of the base.
-    """
-    merged = {**base, **{key: value for key, value in child.items() if key not in _SECTIONS}}
-    entries = [e for section in ("concepts", "places") for e in (child.get(section) or {}).values()]
-    forms = load_word_forms(language_folder(str(merged.get("language") or "en"), beside))
-    moved = {forms.term(term) for entry in entries for term in term_list(entry.get("terms"), "terms")}
-    for section in _SECTIONS:
-        ours, theirs = base.get(section) or {}, child.get(section) or {}
-        if section in ("concepts", "places"):
-            both = {**ours}
-            for name, entry in both.items():
-                dropped = moved | {forms.term(t) for t in term_list(theirs.get(name, {}).get("drop_terms"), section)}
-                kept = [t for t in term_list(entry.get("terms"), section) if forms.term(t) not in dropped]
-                both[name] = {**entry, "terms": kept}
-            for name, entry in theirs.items():
-                old = both.get(name, {})
-                both[name] = {**old, **entry, "terms": [*old.get("terms", []), *string_list(entry.get("terms"), name)]}
-            merged[section] = both
-        else:
-            merged[section] = {**ours, **theirs}
-    return merged
+    content = read_vocabulary(path, ())
+    vocabulary = _compile(content, language_folder(str(content.get("language") or "en"), path.parent))
+    problems = _wrong_names(vocabulary)
+    if problems:
+        raise all_at_once(path, problems)
+    return vocabulary
 
 
 def _compile(content: Mapping[str, Any], language: Path) -> Vocabulary:
@@ -305,7 +191,7 @@ def _compile(content: Mapping[str, Any], language: Path) -> Vocabulary:
     roles = {group: role for role, names in given.items() for group in string_list(names, f"{where}: roles.{role}")}
     places = {key: _place(key, entry, roles) for key, entry in (content.get("places") or {}).items()}
     concepts = {key: _concept(key, entry, where) for key, entry in (content.get("concepts") or {}).items()}
-    vocabulary = Vocabulary(
+    return Vocabulary(
         name=name,
         language=language,
         labels=labels,
@@ -326,8 +212,6 @@ def _compile(content: Mapping[str, Any], language: Path) -> Vocabulary:
         },
         terms=_terms(content, where, forms),
     )
-    _check_references(vocabulary, where)
-    return vocabulary
 
 
 def _tables(
@@ -424,11 +308,6 @@ def _terms(content: Mapping[str, Any], where: str, forms: WordForms) -> tuple[tu
     return tuple((words, *owner) for words, owner in owners.items() if not _says_place_first(words, owner, owners))
 
 
-def term_list(value: object, where: str) -> tuple[str, ...]:
-    """A list of terms with their slots filled."""
-    return tuple(phrase for term in string_list(value, where) for phrase in expand_term(term, where))
-
-
 def _says_place_first(
     words: tuple[str, ...], owner: tuple[str, str], owners: Mapping[tuple[str, ...], tuple[str, str]]
 ) -> bool:
@@ -442,7 +321,8 @@ def _says_place_first(
     return longest > 0 and owners[words[:longest]][0] in ("place", "level") and owners.get(words[longest:]) == owner
 
 
-def _check_references(vocabulary: Vocabulary, where: str) -> None:
+def _wrong_names(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """Every name that stands for nothing, with its dotted key."""
     places, groups = vocabulary.places, {place.group for place in vocabulary.places.values()}
     legal_labels, legal_locations = {*vocabulary.labels, ""}, {*vocabulary.locations, ""}
     checks: list[tuple[str, str, set[str]]] = [
@@ -471,10 +351,11 @@ def _check_references(vocabulary: Vocabulary, where: str) -> None:
         checks += [(f"rollup.{location}", column, legal_locations) for column in (location, *parents)]
     for label, location in vocabulary.forbidden:
         checks += [(f"forbidden.{location}", label, legal_labels), ("forbidden", location, legal_locations)]
-    for key, word, legal in checks:
-        if word not in legal:
-            msg = f"{where}: {key}: unknown name {word!r}; {did_you_mean(word, legal - {''})}"
-            raise ConfigError(msg)
+    problems = [
+        (key, f"unknown name {word!r}; {nearest(word, legal - {''})}")
+        for key, word, legal in checks
+        if word not in legal
+    ]
     if not vocabulary.unplaced:
-        msg = f"{where}: needs `unplaced`, the one of its locations that findings without a place get"
-        raise ConfigError(msg)
+        problems.append(("", "needs `unplaced`, the one of its locations that findings without a place get"))
+    return problems

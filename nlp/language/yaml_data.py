@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from organcam.errors import ConfigError, did_you_mean
 from organcam.yaml_file import read_yaml
 
-__all__ = ["check_keys", "load_yaml", "string_list", "string_map"]
+__all__ = ["all_at_once", "check_keys", "load_yaml", "nearest", "string_list", "string_map"]
+
+_FEW = 12
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -69,3 +74,51 @@ def string_map(value: object, where: str) -> dict[str, str]:
         msg = f"{where}: must be a mapping of words to words (quote words such as no and on)"
         raise ConfigError(msg)
     return dict(value)
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """The tail of an error message: the nearest legal word, and all of them where they are few."""
+    choices = sorted(legal)
+    if len(choices) <= _FEW:
+        return did_you_mean(word, choices)
+    near = get_close_matches(word, choices, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"it is none of the {len(choices)} legal names"
+
+
+def all_at_once(path: Path, problems: Sequence[tuple[str, str]]) -> ConfigError:
+    """All mistakes of a file as one error, each with its line.
+
+    Args:
+        path: the file.
+        problems: pairs of the dotted key and what is wrong there.
+    """
+    lines = _lines(path)
+    told = []
+    for key, what in problems:
+        known = next((lines[k] for k in _outwards(key) if k in lines), 0)
+        at = f"{path}, line {known}" if known else str(path)
+        told.append(f"{at}: {key}: {what}" if key else f"{at}: {what}")
+    return ConfigError("\n".join(told))
+
+
+def _outwards(key: str) -> list[str]:
+    """A dotted key and those that it lies in."""
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _lines(path: Path) -> dict[str, int]:
+    """The line of every dotted key of a file that is valid YAML."""
+    found: dict[str, int] = {}
+
+    def walk(node: yaml.Node, above: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                dotted = f"{above}{key.value}"
+                found[dotted] = key.start_mark.line + 1
+                walk(value, f"{dotted}.")
+
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if root is not None:
+        walk(root, "")
+    return found

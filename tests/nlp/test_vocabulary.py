@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from organcam.catalogue import abnormalities, locations
 from organcam.errors import ConfigError
-from organcam.nlp import ReportParser, builtin_vocabularies, load_vocabulary
+from organcam.nlp import ReportParser, builtin_vocabularies, load_vocabulary, vocabulary_files
 from organcam.nlp.language.folders import language_folder
 
 
@@ -131,3 +133,63 @@ def test_every_term_is_found_and_every_term_can_be_negated(name):
         assert found >= set(parser.vocabulary.concepts[owner].labels), term
         for text in (f"No {term} was detected.", f"{term} was not observed.", f"No evidence of {term}."):
             assert {f.status for f in parser.parse(text).findings} <= {"absent"}, text
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_with_their_lines(tmp_path):
+    path = write(
+        tmp_path,
+        "name: x\nlabels: [a]\nlocations: [here]\nunplaced: here\nconcepts:\n"
+        "  c: {labels: [a], term: [w]}\n  d: {labels: [a], terms: [no]}\nplaces:\n  p: {locaton: here}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_vocabulary(path)
+    lines = str(caught.value).split("\n")
+    assert [line.removeprefix(f"{path}, ").split(";")[0] for line in lines] == [
+        "line 6: concepts.c.term: unknown key 'term'",
+        "line 7: concepts.d.terms: must be a list of words or phrases, got [False] (quote words such as no and on)",
+        "line 9: places.p.locaton: unknown key 'locaton'",
+    ]
+
+
+def test_all_names_that_stand_for_nothing_are_told_at_once(tmp_path):
+    path = write(
+        tmp_path,
+        "name: x\nlabels: [alpha]\nlocations: [here]\nunplaced: here\nconcepts:\n"
+        "  c: {labels: [alhpa], terms: [w]}\nplaces:\n  p: {location: hre, terms: [v]}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_vocabulary(path)
+    first, *others = str(caught.value).split("\n")
+    assert first.startswith(f"{path}, line 6: concepts.c.labels: unknown name 'alhpa'; did you mean 'alpha'?")
+    assert all("line 8: places.p: unknown name 'hre'; did you mean 'here'?" in line for line in others)
+
+
+@pytest.mark.parametrize("term", ["a (b", "a|", "(a|b) " * 9 + "c"])
+def test_slots_that_are_none(tmp_path, term):
+    text = f"name: x\nlabels: [l]\nlocations: [h]\nunplaced: h\nconcepts: {{c: {{labels: [l], terms: ['{term}']}}}}\n"
+    with pytest.raises(ConfigError, match=r"is no slot|stands for"):
+        load_vocabulary(write(tmp_path, text))
+
+
+def test_slots_stand_for_every_order(tmp_path):
+    text = (
+        "name: x\nlabels: [l]\nlocations: [h]\nunplaced: h\n"
+        "concepts: {c: {labels: [l], terms: ['thick|thin (red|blue) line']}}\n"
+    )
+    words = {" ".join(words) for words, _, _ in load_vocabulary(write(tmp_path, text)).terms}
+    assert words == {f"{a} {b}line" for a in ("thick", "thin") for b in ("", "red ", "blue ")}
+
+
+def test_a_language_of_ones_own_is_a_folder(tmp_path):
+    folder = tmp_path / "pidgin"
+    shutil.copytree(language_folder("en"), folder)
+    cues = folder / "cues.yaml"
+    cues.write_text(cues.read_text().replace('terms: ["no", not,', "terms: [nope, not,"))
+    path = write(
+        tmp_path,
+        "name: x\nlanguage: pidgin\nlabels: [a]\nlocations: [h]\nunplaced: h\n"
+        "concepts: {c: {labels: [a], terms: [blob]}}\n",
+    )
+    parser = ReportParser(path)
+    assert [f.status for f in parser.parse("Nope blob. A blob.").findings] == ["absent", "present"]
+    assert set(vocabulary_files(path)) == {path, *folder.glob("*.yaml")}

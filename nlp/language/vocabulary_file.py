@@ -1,0 +1,170 @@
+"""Vocabulary files: where they are, what they extend, and whether their keys are those of the format.
+
+The format is described in ``docs/how-to/new-vocabulary.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from organcam.errors import ConfigError, did_you_mean
+
+from .folders import ENGLISH, language_folder
+from .terms import expand_term
+from .text import load_word_forms
+from .yaml_data import all_at_once, check_keys, load_yaml, string_list
+
+__all__ = ["builtin_vocabularies", "find_vocabulary", "read_vocabulary", "term_list", "vocabulary_files"]
+
+TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
+SECTIONS = ("concepts", "places", "sides", "levels", "families", "roles", "forbidden", "rollup")
+_CONCEPT = (
+    "labels",
+    "terms",
+    "drop_terms",
+    "home",
+    "within",
+    "when",
+    "otherwise",
+    "size_over_mm",
+    "short_axis",
+    "persistent",
+    "yields_to",
+    "elsewhere",
+    "mention",
+    "of_degree",
+    "note",
+)
+_PLACE = (
+    *(
+        "location",
+        "right",
+        "left",
+        "both",
+        "group",
+        "weak",
+        "of_context",
+        "part_of",
+        "mentioned",
+        "side_too",
+        "both_sides",
+    ),
+    *("apart", "alone"),
+    *("terms", "drop_terms", "note"),
+)
+
+
+def builtin_vocabularies() -> tuple[str, ...]:
+    """Names of the vocabularies that come with the package."""
+    folder = files("organcam.nlp") / "vocabularies"
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
+    """The file of a vocabulary and those that it extends, in this order, and those of a language of one's own.
+
+    Raises:
+        ConfigError: as :func:`load_vocabulary`.
+    """
+    found = [find_vocabulary(name_or_path)]
+    while found[-1] not in found[:-1]:
+        base = check_keys(load_yaml(found[-1]), TOP + SECTIONS, str(found[-1])).get("extends")
+        if not base:
+            break
+        found.append(find_vocabulary(base, found[-1].parent))
+    language = language_folder(str(read_vocabulary(found[0]).get("language") or "en"), found[0].parent)
+    if language.parent != ENGLISH.parent:  # a language of one's own
+        found += sorted(language.glob("*.yaml"))
+    return tuple(dict.fromkeys(found))
+
+
+def find_vocabulary(name_or_path: str | Path, beside: Path | None = None) -> Path:
+    """The file of a vocabulary by its name or path; a relative path counts from ``beside`` where that is given.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        path = Path(text)
+        return path if path.is_absolute() or beside is None else beside / path
+    if text not in builtin_vocabularies():
+        msg = f"unknown vocabulary {text!r} (a file must end in .yaml); {did_you_mean(text, builtin_vocabularies())}"
+        raise ConfigError(msg)
+    return Path(str(files("organcam.nlp") / "vocabularies" / f"{text}.yaml"))
+
+
+def read_vocabulary(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file as plain data with what it extends merged in."""
+    if path in chain:
+        msg = f"{path}: extends itself by way of {' -> '.join(p.name for p in chain)}"
+        raise ConfigError(msg)
+    content = load_yaml(path)
+    problems = list(_wrong_keys(content))
+    if problems:
+        raise all_at_once(path, problems)
+    if content.get("extends"):
+        base = read_vocabulary(find_vocabulary(content["extends"], path.parent), (*chain, path))
+        content = _merge(base, content, path.parent)
+    content.pop("extends", None)
+    return content
+
+
+def _wrong_keys(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every key and list of terms that the format does not allow, with its dotted key."""
+    yield from _wrong(content, TOP + SECTIONS, "")
+    for section, allowed in (("concepts", _CONCEPT), ("places", _PLACE)):
+        entries = content.get(section) or {}
+        if not isinstance(entries, Mapping):
+            yield section, f"must be a mapping, got {type(entries).__name__}"
+            continue
+        for name, entry in entries.items():
+            yield from _wrong(entry, allowed, f"{section}.{name}")
+            for key in ("terms", "drop_terms") if isinstance(entry, Mapping) else ():
+                try:
+                    term_list(entry.get(key), "")
+                except ConfigError as error:
+                    yield f"{section}.{name}.{key}", str(error).removeprefix(": ")
+
+
+def _wrong(entry: object, allowed: Sequence[str], where: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(entry, Mapping):
+        yield where, f"must be a mapping, got {type(entry).__name__}"
+        return
+    for key in entry:
+        if key not in allowed:
+            yield f"{where}.{key}".removeprefix("."), f"unknown key {key!r}; {did_you_mean(str(key), allowed)}"
+
+
+def _merge(base: dict[str, Any], child: dict[str, Any], beside: Path) -> dict[str, Any]:
+    """The child over the base: terms are added (less ``drop_terms``), every other key of an entry is replaced.
+
+    A term that the child gives to one entry is taken from every other entry of the base.
+    """
+    merged = {**base, **{key: value for key, value in child.items() if key not in SECTIONS}}
+    entries = [e for section in ("concepts", "places") for e in (child.get(section) or {}).values()]
+    forms = load_word_forms(language_folder(str(merged.get("language") or "en"), beside))
+    moved = {forms.term(term) for entry in entries for term in term_list(entry.get("terms"), "terms")}
+    for section in SECTIONS:
+        ours, theirs = base.get(section) or {}, child.get(section) or {}
+        if section in ("concepts", "places"):
+            both = {**ours}
+            for name, entry in both.items():
+                dropped = moved | {forms.term(t) for t in term_list(theirs.get(name, {}).get("drop_terms"), section)}
+                kept = [t for t in term_list(entry.get("terms"), section) if forms.term(t) not in dropped]
+                both[name] = {**entry, "terms": kept}
+            for name, entry in theirs.items():
+                old = both.get(name, {})
+                both[name] = {**old, **entry, "terms": [*old.get("terms", []), *string_list(entry.get("terms"), name)]}
+            merged[section] = both
+        else:
+            merged[section] = {**ours, **theirs}
+    return merged
+
+
+def term_list(value: object, where: str) -> tuple[str, ...]:
+    """A list of terms with their slots filled."""
+    return tuple(phrase for term in string_list(value, where) for phrase in expand_term(term, where))
