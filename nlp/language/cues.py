@@ -30,7 +30,7 @@ _WORDS = (
     *("denials", "titles", "relatives", "normal", "series", "image", "reference_leads", "no_typos", "of_adjectives"),
     *("emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching", "not_there", "distances", "also"),
     *("existential", "nothing", "negations", "pronouns", "prior", "past_tense", "now", "contrasts", "limits", "times"),
-    *("up_to", "clause_and", "with"),
+    *("up_to", "clause_and", "with", "degrees", "back_references"),
 )
 
 
@@ -73,6 +73,7 @@ class CueTable:
     trie: Trie
     words: Mapping[str, frozenset[str]]
     anaphora: Trie
+    back_references: Trie
     references: ReferenceFinder
 
     def of(self, joined: str) -> tuple[Cue, ...]:
@@ -100,11 +101,12 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
                 names[words] = (
                     f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name
                 )
-    trie, anaphora = Trie(), Trie()
+    trie, anaphora, back_references = Trie(), Trie(), Trie()
     trie.update((words, "cue", joined) for words, joined in names.items())
     given = check_keys(content.get("words") or {}, _WORDS, f"{where}: words")
     lists = {key: string_list(value, f"{where}: words.{key}") for key, value in given.items()}
     anaphora.update((forms.term(term), "anaphora", "") for term in lists.get("anaphora", ()))
+    back_references.update((forms.term(term), "anaphora", "") for term in lists.get("back_references", ()))
     sets = {key: frozenset(w for v in lists.get(key, ()) for w in forms.term(v)) for key in _WORDS}
     # unions that every sentence needs, made once
     signs = {",", ";", "/", "&", "+"}
@@ -122,6 +124,7 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
         trie=trie,
         words=sets,
         anaphora=anaphora,
+        back_references=back_references,
         references=ReferenceFinder(*(lists.get(key, ()) for key in ("series", "image", "reference_leads"))),
     )
 

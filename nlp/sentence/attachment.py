@@ -92,6 +92,18 @@ def _attach_clause(
     return result
 
 
+def _placed_before(finding: Hit, own: list[Phrase], phrases: Sequence[Phrase]) -> list[Phrase]:
+    """A bare side with the place named before the finding, if that is on this side too ("in the upper lobes of both
+    lungs emphysema is seen, more on the right")."""
+    sides = {side for phrase in own for member in phrase.members for side in member.sides}
+    for phrase in reversed([p for p in phrases if p.last <= finding.first]):
+        known = {side for member in phrase.members if member.place for side in member.sides}
+        if known and sides <= known:
+            return [phrase, *own]
+        return own
+    return own
+
+
 def _emphasised(words: Sequence[str], phrase: Phrase, lists: Mapping[str, frozenset[str]]) -> bool:
     """Whether a place is only where there is most of what the sentence has placed already."""
     return not lists["emphasis"].isdisjoint(words[max(0, phrase.first - 4) : phrase.first])
@@ -114,6 +126,8 @@ def _choose(
 ) -> tuple[list[Phrase], str]:
     """The phrases of one finding of a clause, by the first rule that gives any."""
     finding, own = findings[number], after[number]
+    if own and not any(member.place for phrase in own for member in phrase.members):
+        own = _placed_before(finding, own, phrases)
     if own:
         return own + [p for p in before[number] if p not in own] if before[number] else own, "after"
     if before[number]:

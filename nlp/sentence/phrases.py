@@ -104,7 +104,7 @@ def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: 
     sides: tuple[str, ...] = ()  # said before the places, which later ones share ("right upper and lower lobes")
     lone = (-1, -1)  # tokens of a side that no place has followed so far
     for group in _groups(tokens, run, lists["place_joins"]):
-        own, at, postposed = _sides_of(group)
+        own, at, postposed = _sides_of(group, places)
         named = [hit for hit in group if hit.kind != "side"]
         if not named:
             if members and not waiting:
@@ -158,14 +158,15 @@ def _groups(tokens: Tokens, run: Sequence[Hit], joins: frozenset[str]) -> list[l
     return groups
 
 
-def _sides_of(group: Sequence[Hit]) -> tuple[tuple[str, ...], tuple[int, int], bool]:
+def _sides_of(group: Sequence[Hit], places: Mapping[str, Place]) -> tuple[tuple[str, ...], tuple[int, int], bool]:
     """The sides of a group, their tokens, and whether they stand after its first place ("lobe of the left lung")."""
     sides: tuple[str, ...] = ()
     at = (-1, -1)
     postposed = False
     for number, hit in enumerate(group):
-        if hit.kind == "side":
-            sides = tuple(dict.fromkeys((*sides, *_SIDES[hit.name])))
+        both = hit.kind == "place" and number > 0 and places[hit.name].both and places[hit.name].role == "whole"
+        if hit.kind == "side" or both:  # "of the left lung", "of both lungs"
+            sides = tuple(dict.fromkeys((*sides, *_SIDES["both" if both else hit.name])))
             if at[0] == -1:
                 at, postposed = (hit.first, hit.last), number > 0
     return sides, at, postposed
@@ -210,6 +211,9 @@ def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
         organs = [m for m in members if not places[m.place].of_context and not _in_levels(places[m.place])]
         if any(places[m.place].role != "position" for m in organs):
             return [m for m in organs if places[m.place].role != "position"]
+        lobe = any(not places[m.place].location for m in members)  # the lung's lobes are named by level
+        if lobe and all(places[m.place].weak or places[m.place].role != "level" for m in members):
+            members = [m for m in members if places[m.place].role != "level"]
     whole = {name for m in members for name in places[m.place].part_of}
     members = [m for m in members if m.place not in whole]
     roles = [places[m.place].role for m in members]

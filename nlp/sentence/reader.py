@@ -193,6 +193,12 @@ class SentenceReader:
             return _NOTHING
         if len(hits) > 1:
             hits = self._separate(words, hits)
+        degrees = self._cues.words["degrees"]
+        if not degrees.isdisjoint(words):  # "more prominent on the right" finds nothing
+            concepts = self._vocabulary.concepts
+            hits = [
+                h for h in hits if h.kind != "finding" or concepts[h.name].labels or words[h.first - 1] not in degrees
+            ]
         sizes = self._sizes_in.find(words) if self._has_unit.search(sentence) else []
         findings = self._chooser.choose(words, hits, sizes)
         if not findings:
@@ -310,6 +316,8 @@ class SentenceReader:
 
     def _refers(self, words: Sequence[str]) -> bool:
         anaphora = self._cues.anaphora
+        if self._cues.back_references.scan(words):
+            return True
         if not anaphora.starts(words[0]):
             return False
         hits = anaphora.scan(words[:3])
