@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..language.trie import Hit
 
-__all__ = ["split_clauses"]
+__all__ = ["joined_clauses", "split_clauses"]
 
 
 def split_clauses(
@@ -55,6 +55,20 @@ def split_clauses(
             start, has_verb, negated = index, False, False
     bounds.append((start, size))
     return bounds
+
+
+def joined_clauses(clauses: Sequence[tuple[int, int]], hits: Sequence[Hit]) -> list[tuple[int, int]]:
+    """Clauses with those that name no finding and no place joined to the one before.
+
+    They go on to speak of it: "..., and there was mild regression".
+    """
+    joined: list[tuple[int, int]] = []
+    for first, last in clauses:
+        if joined and not any(first <= hit.first < last for hit in hits):
+            joined[-1] = (joined[-1][0], last)
+        else:
+            joined.append((first, last))
+    return joined
 
 
 def _may_split(words: Sequence[str], lists: Mapping[str, frozenset[str]]) -> bool:

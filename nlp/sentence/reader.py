@@ -14,7 +14,7 @@ from ..language.trie import Hit, Trie
 from ..language.vocabulary import Concept, Vocabulary
 from .attachment import attach_phrases
 from .choosing import FindingChooser
-from .clauses import split_clauses
+from .clauses import joined_clauses, split_clauses
 from .headings import heading_end, under_heading
 from .locations import LocationRules, Spot
 from .measurements import NOT_MEASURED, Measured, Size, SizeFinder, sizes_of
@@ -204,7 +204,7 @@ class SentenceReader:
         if not findings:
             return _NOTHING
         cue_hits = self._cue_hits(words, hits)
-        clauses = split_clauses(words, hits, self._cues.words)
+        clauses = joined_clauses(split_clauses(words, hits, self._cues.words), [*hits, *findings])
         phrases: list[Phrase] = []
         if len(hits) > len(findings) or sizes or any(hit.kind == "place" for hit in hits):
             phrases = self._phrases.find(tokens, hits)

@@ -100,10 +100,12 @@ def _governs(
 ) -> bool:
     """Whether a cue of the clause says something of a finding."""
     if hit.first >= finding.last:
-        return cue.backward and not (
-            (cue.last and any(finding.last <= other.first < hit.first for other in findings))
-            or _stopped(hit, finding, cue_hits, table, words)
-        )
+        between = any(finding.last <= other.first < hit.first for other in findings)
+        if not cue.backward or (cue.last and between):
+            return False
+        if not cue.status and not between:
+            return True  # a change, of which "and there was" does not end what it is about
+        return not _stopped(hit, finding, cue_hits, table, words)
     blocked = table.words["between_place_and_finding"] if cue.next else ()
     return leads and cue.forward and not (cue.next and any(w in blocked for w in words[hit.last : finding.first]))
 
