@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,6 +134,17 @@ def test_written_maps_and_organs_lie_on_the_scan(finished):
             assert image.shape == source.shape
             np.testing.assert_allclose(image.affine, source.affine, atol=1e-4)
             assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_metric_of_the_how_to_page_measures_a_finished_run(finished):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "new-metric.md").read_text("utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    table = names["lit_shares"](finished, "masked")
+    assert len(table) == len(pd.read_csv(finished / "evaluation" / "pairs.csv").query("model == 'masked'")) / 2
+    assert table["lit_share"].between(0, 1).all()
+    assert table["lit_share"].nunique() > 1
 
 
 def test_a_second_run_does_nothing_and_a_changed_setting_what_depends_on_it(finished):
