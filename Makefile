@@ -62,7 +62,7 @@ bench: $(VENV)/.installed-bench
 mutants: $(VENV)/.installed-bench build/wheel
 	rm -rf build/mutants && mkdir -p build/mutants
 	cp -r build/wheel/organcam tests pyproject.toml build/mutants
-	cd build/mutants && PYTHONPATH=mutants OMP_NUM_THREADS=1 ../../$(BIN)/mutmut run
+	cd build/mutants && OMP_NUM_THREADS=1 ../../$(BIN)/mutmut run
 	cd build/mutants && ../../$(BIN)/mutmut results
 
 lint: $(VENV)/.installed-dev

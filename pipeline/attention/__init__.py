@@ -4,12 +4,14 @@ from ..modules import unwrap
 from ..plugins import METHODS
 from .export import ScanAttention, map_on_volume, read_attention, scan_attention, write_attention, write_map
 from .linear_head import LinearHead, closed_form_maps, contributions
+from .listener import AttentionListener
 from .maps import AttentionMaps, attention_by_method, attention_maps
 from .methods import gradcam, hirescam
 from .resample import to_input_grid
 
 __all__ = [
     "METHODS",
+    "AttentionListener",
     "AttentionMaps",
     "LinearHead",
     "ScanAttention",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["logits_of", "merge_calls", "run_from_layer", "run_whole"]
+__all__ = ["kept_calls", "logits_of", "merge_calls", "run_from_layer", "run_whole"]
 
 
 def run_from_layer(network: nn.Module, x: Tensor, layer: nn.Module) -> tuple[Tensor, list[Tensor]]:
@@ -31,12 +31,13 @@ def run_whole(network: nn.Module, x: Tensor, layer: nn.Module) -> tuple[Tensor, 
 
 
 def _run(network: nn.Module, x: Tensor, layer: nn.Module, cut: bool) -> tuple[Tensor, list[Tensor]]:
-    with _kept(layer, cut) as calls:
+    with kept_calls(layer, cut) as calls:
         return logits_of(network(x)), calls
 
 
 @contextmanager
-def _kept(layer: nn.Module, cut: bool) -> Iterator[list[Tensor]]:
+def kept_calls(layer: nn.Module, cut: bool) -> Iterator[list[Tensor]]:
+    """What the layer gives meanwhile, call by call; with ``cut`` the graph begins there."""
     calls: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:

@@ -102,7 +102,7 @@ def attention_by_method(
         METHODS.get(method)
     core, contract = unwrap(network), contract_of(network)
     x = _validate_inputs(inputs)
-    name, module = _choose_layer(core, contract, layer)
+    name, module = choose_layer(core, contract, layer)
     explain = partial(_explain, core, contract, methods=methods, targets=targets, layer=(name, module))
     if create_graph:
         found = explain(x, closed=layer is None, create_graph=True)
@@ -139,17 +139,61 @@ def _explain(
             logits, values = part.logits(), {method: closed_form_maps(part, method) for method in methods}
     else:
         everything, calls = (run_whole if create_graph else run_from_layer)(core, x, module)
-        _validate_run(everything, calls, x, name)
-        chosen = parse_targets(targets, everything.shape[1])
-        merge = partial(merge_calls, input_shape=x.shape, order=contract.call_order, name=name)
-        values = maps_by_gradients(everything, calls, merge, chosen, methods, layer=name, create_graph=create_graph)
-        logits = everything[:, list(chosen)]
-        logits = logits if create_graph else logits.detach()
+        return _of_run(core, contract, x, everything, calls, methods, targets, name, create_graph)
     grid = _grid(core, name, x, values)
-    return {
-        method: AttentionMaps(maps, logits, method, chosen, name, grid, head is not None)
-        for method, maps in values.items()
-    }
+    return {method: AttentionMaps(maps, logits, method, chosen, name, grid, True) for method, maps in values.items()}
+
+
+def maps_of_run(
+    network: nn.Module,
+    inputs: Tensor,
+    logits: Tensor,
+    calls: Sequence[Tensor],
+    *,
+    methods: Sequence[str],
+    targets: Targets,
+    layer: str,
+) -> dict[str, AttentionMaps]:
+    """``attention_by_method`` of a forward pass that has been run already.
+
+    Args:
+        network: unwrapped.
+        inputs: that it was given.
+        logits: that it gave, with a graph from the calls.
+        calls: what the layer gave.
+        methods: names.
+        targets: see ``attention_maps``.
+        layer: name of the layer.
+
+    Raises:
+        ValueError: as there.
+    """
+    x = _validate_inputs(inputs).detach()
+    found = _of_run(network, contract_of(network), x, logits, calls, methods, targets, layer, False)
+    for maps in found.values():
+        _validate_results(maps)
+    return found
+
+
+def _of_run(
+    core: nn.Module,
+    contract: NetworkContract | UndeclaredNetwork,
+    x: Tensor,
+    logits: Tensor,
+    calls: Sequence[Tensor],
+    methods: Sequence[str],
+    targets: Targets,
+    layer: str,
+    create_graph: bool,
+) -> dict[str, AttentionMaps]:
+    _validate_run(logits, calls, x, layer)
+    chosen = parse_targets(targets, logits.shape[1])
+    merge = partial(merge_calls, input_shape=x.shape, order=contract.call_order, name=layer)
+    values = maps_by_gradients(logits, calls, merge, chosen, methods, layer=layer, create_graph=create_graph)
+    part = logits[:, list(chosen)]
+    part = part if create_graph else part.detach()
+    grid = _grid(core, layer, x, values)
+    return {method: AttentionMaps(maps, part, method, chosen, layer, grid, False) for method, maps in values.items()}
 
 
 def _grid(core: nn.Module, name: str, x: Tensor, values: Mapping[str, Tensor]) -> FeatureGrid | None:
@@ -160,9 +204,10 @@ def _grid(core: nn.Module, name: str, x: Tensor, values: Mapping[str, Tensor]) -
     return grid if all(grid.shape == tuple(maps.shape[2:]) for maps in values.values()) else None
 
 
-def _choose_layer(
+def choose_layer(
     core: nn.Module, contract: NetworkContract | UndeclaredNetwork, layer: str | nn.Module | None
 ) -> tuple[str, nn.Module]:
+    """Name and module of the layer to explain: the given one, else the network's own."""
     if layer is not None:
         return find_module(core, layer)
     if not contract.attention_layer:

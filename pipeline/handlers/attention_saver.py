@@ -10,11 +10,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from ..attention import (
     METHODS,
+    AttentionListener,
+    AttentionMaps,
     ScanAttention,
     attention_maps,
     scan_attention,
@@ -24,7 +30,6 @@ from ..attention import (
 from ..contract import grid_of_layer
 from ..errors import DataError, did_you_mean
 from ..geometry import FeatureGrid
-from ..modules import find_module, unwrap
 from ..runner.atomic import atomic_path
 from ..runner.identifiers import safe_id
 from .engine_items import engine_items, find_entry, plain
@@ -42,8 +47,9 @@ class AttentionSaver:
     ``organcam.attention.read_attention``); NIfTI files hold one output each, interpolated between the true centres of
     the layer's cells to the network's input, with its affine.
 
-    The network's training flags, gradients and random state are left as they were. With several processes each rank
-    writes its own scans.
+    Where the evaluator is MONAI's and runs the network once and in full precision, its own forward pass is explained;
+    otherwise the network runs again for each scan. Its training flags, gradients and random state are left as they
+    were. With several processes each rank writes its own scans.
 
     Example, for the ``handlers`` of a bundle's evaluator::
 
@@ -87,8 +93,6 @@ class AttentionSaver:
     ) -> None:
         METHODS.get(method)
         _validate_choice("file_format", file_format, get_args(FileFormat))
-        if layer is not None:
-            find_module(unwrap(network), layer)
         if file_format == "nifti" and targets is None:
             msg = "name the targets to write as NIfTI: each is a full-size volume"
             raise ValueError(msg)
@@ -105,6 +109,8 @@ class AttentionSaver:
         self.logger = logging.getLogger(name)
         self._name = name
         self._written: dict[str, str] = {}
+        self._listener = AttentionListener(network, method=method, targets=self.targets, layer=layer)
+        self._of_batch: AttentionMaps | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator (of every rank, so to the validation handlers, not the training ones)."""
@@ -113,10 +119,35 @@ class AttentionSaver:
         if not engine.has_event_handler(self, Events.ITERATION_COMPLETED):
             engine.add_event_handler(Events.EPOCH_STARTED, self.reset)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+            if isinstance(engine, Evaluator):  # its own forward pass will do
+                engine.add_event_handler(Events.ITERATION_STARTED, self._listen)
+                engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._explain)
+                engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
     def reset(self, engine: Engine) -> None:  # noqa: ARG002
         """Forget which ids have been written; a new run replaces the files of the last."""
         self._written.clear()
+
+    def _listen(self, engine: Evaluator) -> None:
+        self._of_batch = None
+        if not engine.amp:  # maps are made in the network's own precision
+            self._listener.start()
+
+    def _explain(self, engine: Evaluator) -> None:
+        """Maps of the evaluator's own forward pass; where it is no plain one, the network runs again for each scan."""
+        self._listener.stop()
+        output = engine.state.output
+        try:
+            if not engine.amp:
+                self._of_batch = self._listener.maps(output[CommonKeys.IMAGE], output[CommonKeys.PRED])
+        except (ValueError, TypeError) as error:
+            self.logger.debug("the evaluator's own forward pass cannot be explained: %s", error)
+        finally:
+            output[CommonKeys.PRED] = tree_map_only(Tensor, Tensor.detach, output[CommonKeys.PRED])
+
+    def _give_up(self, engine: Engine, error: Exception) -> None:  # noqa: ARG002
+        self._listener.stop()
+        raise error
 
     def __call__(self, engine: Engine) -> None:
         """Save the maps of every scan of the iteration.
@@ -125,13 +156,18 @@ class AttentionSaver:
             DataError: if two scans have the same id, or an id cannot be a file name.
             KeyError: if the image, the id or the affine is nowhere.
         """
-        for item in engine_items(engine.state, (self.image_key, self.id_key, self.affine_key)):
+        items = engine_items(engine.state, (self.image_key, self.id_key, self.affine_key))
+        done, self._of_batch = self._of_batch, None
+        for number, item in enumerate(items):
             image = find_entry(item, self.image_key, "the network's input")
             scan_id = self._scan_id(item, image)
             pixels = plain(image)[None]
-            maps = attention_maps(self.network, pixels, method=self.method, targets=self.targets, layer=self.layer)
-            names = [self._label_name(target) for target in maps.targets]
-            found = scan_attention({self.method: maps}, 0, names)
+            if done is not None and len(done.values) == len(items):
+                maps, place = done, number
+            else:
+                maps = attention_maps(self.network, pixels, method=self.method, targets=self.targets, layer=self.layer)
+                place = 0
+            found = scan_attention({self.method: maps}, place, [self._label_name(target) for target in maps.targets])
             if self.file_format == "npz":
                 self._save_npz(scan_id, found)
             else:

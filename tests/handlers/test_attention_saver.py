@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
@@ -194,3 +195,52 @@ def test_nifti_without_affine_says_so(tmp_path):
 def test_bad_argument_is_refused_before_the_run(tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
         AttentionSaver(axialnet(), tmp_path, **options)
+
+
+@pytest.mark.parametrize(("amp", "runs"), [(False, 2), (True, 5)])
+def test_the_evaluators_own_forward_pass_is_explained(tmp_path, amp, runs):
+    network, seen, graphs = axialnet(), [], []
+    count = network.backbone.register_forward_hook(lambda *_: seen.append(1))
+    saver = AttentionSaver(network, tmp_path, method="gradcam")
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset(slab_scans()), batch_size=2),
+        network=network,
+        prepare_batch=lambda batch, *_, **__: (batch["image"], None),
+        val_handlers=[saver],
+        amp=amp,
+    )
+    evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: graphs.extend(item["pred"].requires_grad for item in e.state.output)
+    )
+    evaluator.run()
+    count.remove()
+    assert len(seen) == runs  # two batches; in mixed precision once more for each of the three scans
+    assert graphs == [False] * 3
+    assert not any(module._forward_hooks for module in network.modules())
+    for item in slab_scans():
+        expected = attention_maps(network, item["image"][None], method="gradcam")
+        found = read_attention(tmp_path / f"{item['scan_id']}.npz")
+        np.testing.assert_allclose(found.maps["gradcam"], expected.values[0], atol=1e-6)
+
+
+def test_a_network_that_runs_window_by_window_is_run_again(tmp_path):
+    torch.manual_seed(0)
+    network = DenseNet(2, 1, 2, init_features=4, growth_rate=4, block_config=(1,)).eval()
+
+    def twice(inputs, network, *_, **__):
+        return network(inputs) + network(inputs.flip(-1))
+
+    items = [{"image": torch.rand(1, 16, 16), "scan_id": "slice1"}]
+    evaluate(network, items, AttentionSaver(network, tmp_path, layer="features"), inferer=twice)
+    found = read_attention(tmp_path / "slice1.npz")
+    expected = attention_maps(network, items[0]["image"][None], layer="features")
+    np.testing.assert_allclose(found.maps["hirescam"], expected.values[0], atol=1e-6)
+
+
+def test_hooks_are_gone_after_a_failure(tmp_path):
+    network = axialnet()
+    broken = [{**slab_scans()[0], "image": torch.zeros(2, 3, 8, 8)}]
+    with pytest.raises(ValueError, match="expected input"):
+        evaluate(network, broken, AttentionSaver(network, tmp_path))
+    assert not any(module._forward_hooks for module in network.modules())
