@@ -52,7 +52,10 @@ def contents(out: Path) -> dict[str, bytes]:
             continue
         if path.suffix == ".json":
             document = json.loads(path.read_text())
-            for key in ("seconds", *(("key", "inputs") if name.startswith("scans/") else ())):  # depend on the clock
+            for key in (
+                "seconds",
+                *(("key", "inputs") if name.startswith(("scans/", "evaluation/")) else ()),
+            ):  # depend on the clock
                 document.pop(key, None) if isinstance(document, dict) else None
             found[name] = json.dumps(document).replace(str(out), "OUT").encode()
         elif name == "organs/quality.csv":

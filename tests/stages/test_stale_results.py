@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from organcam.errors import OrganCamError
+from organcam.networks import NETWORKS, AxialNet
 from organcam.networks.backbones import SmallBackbone
 from organcam.runner import read_failures
 from organcam.stages.attention_files import read_attention
@@ -66,11 +68,19 @@ def flip(path: Path) -> bytes:
     return data
 
 
-def unfit(out: Path) -> Path:
-    """A file of first weights that only the training looks into, and cannot read."""
-    path = out.parent / "unfit.pt"
-    path.write_text("no tensors")
-    return path
+@pytest.fixture
+def broken_network(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a network that can be built and cannot be trained."""
+
+    class Broken(AxialNet):
+        def forward(self, x: torch.Tensor, attention: bool = False) -> Any:
+            if self.training:
+                msg = "the device went away"
+                raise RuntimeError(msg)
+            return super().forward(x, attention)
+
+    monkeypatch.setitem(NETWORKS._builders, "broken", Broken)
+    return "broken"
 
 
 def logits_of_weights(out: Path, model: str, scan_id: str) -> np.ndarray:
@@ -97,10 +107,10 @@ def test_no_figure_is_of_the_old_model(finished: Path) -> None:
     assert not after.merge(before, on=["model", "split", "scan_id", labels[0]]).shape[0]
 
 
-def test_a_failed_training_leaves_no_model_and_no_figure_of_it(finished: Path) -> None:
-    found = run(finished, "train.epochs=2", f"models.masked.network.weights={unfit(finished)}", stages=None)
+def test_a_failed_training_leaves_no_model_and_no_figure_of_it(finished: Path, broken_network: str) -> None:
+    found = run(finished, "train.epochs=2", f"models.masked.network.name={broken_network}", stages=None)
     assert sorted(failure.id for failure in found["train"].failures) == ["masked-weight-10", "masked-weight-5"]
-    assert "unfit.pt' cannot be read" in found["train"].failures[0].reason
+    assert "the device went away" in found["train"].failures[0].reason
     assert any("models.masked: training failed" in note for note in found["train"].notes)
     assert not list((finished / "models" / "masked").glob("*"))
     assert not list((finished / "attention" / "masked").glob("*"))
@@ -115,8 +125,8 @@ def test_a_failed_training_leaves_no_model_and_no_figure_of_it(finished: Path) -
     assert list(json.loads((finished / "evaluation" / "summary.json").read_text())["models"]) == ["baseline", "masked"]
 
 
-def test_if_every_training_fails_nothing_of_the_old_one_is_left(finished: Path) -> None:
-    found = run(finished, "train.epochs=2", f"network.weights={unfit(finished)}", stages=None)
+def test_if_every_training_fails_nothing_of_the_old_one_is_left(finished: Path, broken_network: str) -> None:
+    found = run(finished, "train.epochs=2", f"network.name={broken_network}", stages=None)
     assert len(found["train"].failures) == 3
     assert not found["explain"].failures
     assert not list(finished.glob("evaluation/*.csv"))
