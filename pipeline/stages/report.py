@@ -48,9 +48,10 @@ from .lesions import COLUMNS as LESION_COLUMNS
 from .lesions import joined, read_masks
 from .parse import plan_parse
 from .regions import plan_regions
-from .run import NotReadyError, PlanMaker, Run, StageSummary
+from .run import PlanMaker, Run, StageSummary
 from .segment import plan_segment
 from .store import plan_store
+from .surveys import NotReadyError
 from .targets import load_targets
 from .train import plan_choice
 

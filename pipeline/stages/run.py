@@ -33,15 +33,13 @@ from ..runner import (
     retire,
     retire_others,
     run_stage,
-    unit_state,
 )
+from .surveys import Survey, named, require_made, survey, was_or_were
 
 if TYPE_CHECKING:
     from ..data.records import ScanRecord
 
-__all__ = ["Ids", "NotReadyError", "PlanMaker", "Run", "StageSummary", "Survey", "summarise"]
-
-SHOWN = 3
+__all__ = ["Ids", "PlanMaker", "Run", "StageSummary", "summarise"]
 
 Ids = tuple[str, ...]
 PlanMaker = Callable[..., StagePlan]
@@ -59,34 +57,6 @@ class StageSummary:
     skipped: int
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-class NotReadyError(OrganCamError):
-    """An earlier stage has to run first.
-
-    Args:
-        message: which one, and why.
-        stale: whether it has run, with other settings or on other files.
-    """
-
-    def __init__(self, message: str, *, stale: bool) -> None:
-        super().__init__(message)
-        self.stale = stale
-
-
-@dataclass(frozen=True)
-class Survey:
-    """How the files of a plan stand.
-
-    Attributes:
-        current: id to sidecar of what the stage would make now, in the order of the plan.
-        unfit: id to ``missing`` or ``stale`` (made with other settings or from other files) of the rest.
-        damaged: id to sidecar of units whose outputs are gone or cut.
-    """
-
-    current: Mapping[str, dict[str, Any]]
-    unfit: Mapping[str, str]
-    damaged: Mapping[str, dict[str, Any]]
 
 
 @dataclass
@@ -146,8 +116,9 @@ class Run:
             stage: its name; None for the stage that runs.
         """
         earlier = STAGES[: STAGES.index(stage)] if stage else STAGES
-        failed = {failure.id for failure in self.failures if failure.kind != "unpaired" and failure.stage in earlier}
-        return [record for record in self.manifest() if record.scan_id not in failed | self.lost.keys()]
+        out = {failure.id for failure in self.failures if failure.kind != "unpaired" and failure.stage in earlier}
+        out |= self.lost.keys()
+        return [record for record in self.manifest() if record.scan_id not in out]
 
     def chosen(self, stage: str, ids: Collection[str] | None) -> list[ScanRecord]:
         """The records of the scans that a plan of a stage is about: those asked for, or all of this shard."""
@@ -177,7 +148,7 @@ class Run:
         scans = self.sidecars([record.scan_id for record in records], "scans")
         absent = [record.scan_id for record in records if record.scan_id not in scans]
         if absent:
-            msg = f"{_named(absent, 'scan')} of manifest.csv {_was(absent)} never read: run the ingest stage"
+            msg = f"{named(absent, 'scan')} of manifest.csv {was_or_were(absent)} never read: run the ingest stage"
             raise OrganCamError(msg)
         contents, most = (
             {name: scan["details"]["content"] for name, scan in scans.items()},
@@ -204,10 +175,8 @@ class Run:
 
     def survey(self, maker: PlanMaker, *arguments: Any) -> Survey:
         """How the files of a plan stand, each sidecar read once a stage."""
-        survey: Survey = self.once(
-            ("survey", maker, arguments), lambda: _survey(self.plan(maker, *arguments), self.lost)
-        )
-        return survey
+        found: Survey = self.once(("survey", maker, arguments), lambda: survey(self.plan(maker, *arguments), self.lost))
+        return found
 
     def current(self, maker: PlanMaker, *arguments: Any) -> Mapping[str, dict[str, Any]]:
         """Id to sidecar of what an earlier stage made, all of it as the workflow of now would make it.
@@ -221,21 +190,13 @@ class Run:
         Raises:
             NotReadyError: naming what is missing or stale, and the stage to run.
         """
-        plan = self.plan(maker, *arguments)
-        survey = self.survey(maker, *arguments)
+        plan, found = self.plan(maker, *arguments), self.survey(maker, *arguments)
         failed = {failure.id for failure in self.failures if failure.stage == plan.spec.name}
-        for state in ("missing", "stale"):
-            names = [name for name, found in survey.unfit.items() if found == state and name not in failed]
-            if names:
-                why = "" if state == "missing" else " (made with other settings, or from other files)"
-                msg = (
-                    f"{plan.what}: {_named(names, 'of them')} {_is(names)} {state}{why}: run the {plan.spec.name} stage"
-                )
-                raise NotReadyError(msg, stale=state == "stale")
-        if survey.damaged:
-            self._mend({maker: {arguments: list(survey.damaged)}})
+        require_made(plan, found, failed)
+        if found.damaged:
+            self._mend({maker: {arguments: list(found.damaged)}})
             return self.current(maker, *arguments)
-        return survey.current
+        return found.current
 
     def make(self, maker: PlanMaker, *arguments: Any) -> StageResult:
         """Do the units of a plan that are not done, keep their failures, and remove what nobody asks for any more.
@@ -305,7 +266,7 @@ class Run:
         if only is None:
             gone = retire_others(plan.spec.folder, plan.spec.name, plan.keep | {unit.id for unit in plan.units})
             if gone:
-                logger.info("%s: %s removed, which nobody asks for any more", plan.spec.name, _named(gone, "unit"))
+                logger.info("%s: %s removed, which nobody asks for any more", plan.spec.name, named(gone, "unit"))
         else:
             plan = plan.only(only)
         try:
@@ -344,8 +305,8 @@ class Run:
         for path in map(Path, paths):
             found = None
             for maker, arguments in self._makers.get(path.parent, []):
-                survey = self.survey(maker, *arguments)
-                sidecars = {**survey.current, **survey.damaged}
+                stand = self.survey(maker, *arguments)
+                sidecars = {**stand.current, **stand.damaged}
                 found = next((name for name, made in sidecars.items() if path.name in made["outputs"]), None)
                 if found is not None:
                     units = owners.setdefault(maker, {}).setdefault(arguments, [])
@@ -367,7 +328,7 @@ class Run:
                 result = self._make(maker, arguments, ids)
                 made = [name for name in ids if name in result.done]
                 if made:
-                    note = f"{place}: damaged files of {_named(made, 'unit')} were made again"
+                    note = f"{place}: damaged files of {named(made, 'unit')} were made again"
                     self.notes.append(note)
                     logger.warning("%s", note)
                 scans = self.all_ids()
@@ -378,38 +339,6 @@ class Run:
                         raise OrganCamError(msg)
                     self.lost[failure.id] = reason
         self._known.clear()
-
-
-def _survey(plan: StagePlan, lost: Collection[str]) -> Survey:
-    current: dict[str, dict[str, Any]] = {}
-    unfit: dict[str, str] = {}
-    damaged: dict[str, dict[str, Any]] = {}
-    for unit in plan.units:
-        state, sidecar = unit_state(plan.spec, unit)
-        if unit.id in lost:
-            continue
-        if state == "current" and sidecar is not None:
-            current[unit.id] = sidecar
-        elif state == "damaged" and sidecar is not None:
-            damaged[unit.id] = sidecar
-        else:
-            unfit[unit.id] = state
-    return Survey(current, unfit, damaged)
-
-
-def _named(names: Sequence[str], what: str) -> str:
-    """``12 scans (a, b, c ...)``."""
-    more = " ..." if len(names) > SHOWN else ""
-    plural = what if len(names) == 1 or " " in what else f"{what}s"
-    return f"{len(names)} {plural} ({', '.join(names[:SHOWN])}{more})"
-
-
-def _is(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
-def _was(names: Sequence[str]) -> str:
-    return "was" if len(names) == 1 else "were"
 
 
 def summarise(stage: str, *results: StageResult, notes: Iterable[str] = ()) -> StageSummary:
