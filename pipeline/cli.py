@@ -6,6 +6,8 @@ torch and MONAI are imported inside commands only, so that ``organcam --help`` a
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -139,10 +141,11 @@ def segment(
     wanted = _with_section(
         "segment", {**chosen, **({"png": True} if png else {}), **({"parts": True} if parts else {})}
     )
-    if scans:
-        workflow = _workflow({"data": _images(scans)}, settings, wanted)
-        _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet)
-    _run(_workflow_of(out, None, settings, wanted), out, ["segment"], workers, executor, shard, quiet)
+    with _shown_after(lambda: _print_organs(out), quiet):
+        if scans:
+            workflow = _workflow({"data": _images(scans)}, settings, wanted)
+            _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet)
+        _run(_workflow_of(out, None, settings, wanted), out, ["segment"], workers, executor, shard, quiet)
 
 
 @app.command()
@@ -155,6 +158,9 @@ def regions(
         list[str] | None, typer.Option(help="Draw the cells of this label over every scan; repeatable.")
     ] = None,
     label_table: Annotated[Path | None, typer.Option(help="YAML of labels of your own and their organs.")] = None,
+    lesions: Annotated[
+        bool, typer.Option("--lesions", help="Also print how much of the known lesions lies in allowed cells.")
+    ] = False,
     workflow: Annotated[
         str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
     ] = None,
@@ -168,10 +174,17 @@ def regions(
     wanted = _with_section("regions", {"pictures": label} if label else {})
     if label_table is not None:
         wanted["labels"] = {"table": str(label_table)}
-    if not scans:
-        _run(_workflow_of(out, workflow, settings, wanted), out, ["regions"], workers, executor, shard, quiet)
-    checked = _workflow({"data": _images(scans)}, settings, wanted)
-    _run(checked, out, ["ingest", "segment", "store", "regions"], workers, executor, shard, quiet)
+    checked = (
+        _workflow({"data": _images(scans)}, settings, wanted)
+        if scans
+        else _workflow_of(out, workflow, settings, wanted)
+    )
+    if lesions and checked.data.lesions is None:
+        msg = "--lesions: the workflow names no table of known lesions (data.lesions)"
+        raise ConfigError(msg)
+    stages = ["ingest", "segment", "store", "regions"] if scans else ["regions"]
+    with _shown_after(lambda: _print_lesions(checked, out) if lesions else None, quiet=False):
+        _run(checked, out, stages, workers, executor, shard, quiet)
 
 
 @app.command()
@@ -363,6 +376,36 @@ def _workflow_of(out: Path, workflow: str | None, settings: list[str], wanted: d
         raise ConfigError(msg)
     own = [f"{part}.{key}={json.dumps(value)}" for part, keys in (wanted or {}).items() for key, value in keys.items()]
     return load_workflow(source, [*own, *settings])
+
+
+@contextmanager
+def _shown_after(show: Callable[[], None], quiet: bool) -> Iterator[None]:
+    """Show something once the stages inside have come to their end, with failures or without."""
+    try:
+        yield
+    except typer.Exit as end:
+        if end.exit_code in (0, 3) and not quiet:
+            show()
+        raise
+
+
+def _print_organs(out: Path) -> None:
+    from .stages.segment import organs_in_words  # noqa: PLC0415
+
+    for line in organs_in_words(out):
+        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_lesions(workflow: Any, out: Path) -> None:
+    from .stages.lesion_cells import lesions_in_cells  # noqa: PLC0415
+
+    table = lesions_in_cells(workflow, out)
+    if table.empty:
+        out_console.print("no scan with known lesions has regions", highlight=False)
+    for row in table.itertuples():
+        among = f"{row.scans} {'scan' if row.scans == 1 else 'scans'}, least {row.worst:.1%} in {row.worst_scan}"
+        line = f"{row.label:<32} {row.mean:6.1%} of the lesions in allowed cells ({among})"
+        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(

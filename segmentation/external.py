@@ -16,7 +16,7 @@ from .grid import to_frame
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, ORGANS, RIGHT_LUNG, Flag, LabelArray, OrganSegmentation, Quality
 from .validate import check_geometry
 
-__all__ = ["LABEL_TABLES", "check_value_table", "external_organs", "read_value_table"]
+__all__ = ["LABEL_TABLES", "STRUCTURES", "check_value_table", "external_organs", "read_value_table"]
 
 LABEL_TABLES: dict[str, dict[str, tuple[int, ...]]] = {
     "organcam": {"right_lung": (1,), "left_lung": (2,), "heart_mediastinum": (3,)},
@@ -31,6 +31,21 @@ LABEL_TABLES: dict[str, dict[str, tuple[int, ...]]] = {
     },
 }
 """Values of known tools for each organ."""
+
+STRUCTURES: dict[str, tuple[str, ...]] = {
+    "right_lung": ("lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right"),
+    "left_lung": ("lung_upper_lobe_left", "lung_lower_lobe_left"),
+    "heart_mediastinum": (
+        *("esophagus", "heart", "aorta", "pulmonary_vein", "brachiocephalic_trunk", "atrial_appendage_left"),
+        *("subclavian_artery_right", "subclavian_artery_left", "common_carotid_artery_right"),
+        *("common_carotid_artery_left", "brachiocephalic_vein_left", "brachiocephalic_vein_right"),
+        *("superior_vena_cava", "inferior_vena_cava"),
+        # Version 1 and the task "heartchambers".
+        *("heart_myocardium", "heart_atrium_left", "heart_ventricle_left", "heart_atrium_right"),
+        *("heart_ventricle_right", "pulmonary_artery"),
+    ),
+}
+"""Names of TotalSegmentator's files, one a structure, for each organ."""
 
 MIN_LUNG_ML, MAX_LUNG_ML = 150.0, 7000.0
 
@@ -163,7 +178,7 @@ def _check_grid(
 def _plausibility(labels: LabelArray, affine: npt.ArrayLike, has_heart: bool) -> Quality:
     frame, spacing = to_frame(labels, affine)
     ml = np.bincount(labels.ravel(), minlength=4) * float(np.prod(spacing)) / 1000.0
-    measures = dict(zip(("right_lung_ml", "left_lung_ml", "heart_ml"), map(float, ml[1:4]), strict=True))
+    measures = dict(zip(("right_lung_ml", "left_lung_ml", "heart_mediastinum_ml"), map(float, ml[1:4]), strict=True))
     flags = []
     for side, label in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)):
         if ml[label] < MIN_LUNG_ML:

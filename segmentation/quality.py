@@ -82,7 +82,7 @@ def measure(seen: Evidence) -> dict[str, float]:
     area = lung.sum(axis=(1, 2)) * pixel
     cut = float((seen.cut & lung).sum()) * voxel
     out = {
-        "heart_ml": count[HEART_MEDIASTINUM],
+        "heart_mediastinum_ml": count[HEART_MEDIASTINUM],
         "total_ml": count[RIGHT_LUNG] + count[LEFT_LUNG],
         "ratio": _ratio(count[RIGHT_LUNG], count[LEFT_LUNG]),
         "height_mm": (seen.thorax.bottom - seen.thorax.top + 1) * spacing[0],
@@ -241,5 +241,5 @@ def _medial_difference(lungs: LabelArray, thorax: Thorax, where: BoolArray) -> f
 def not_a_chest(air_ml: float) -> Quality:
     """The quality of a scan without any lung."""
     sentence = f"No lung was found ({air_ml:.0f} ml of air inside the body): not a chest, or both lungs without air."
-    measures = {"right_lung_ml": 0.0, "left_lung_ml": 0.0, "heart_ml": 0.0, "air_ml": air_ml}
+    measures = {"right_lung_ml": 0.0, "left_lung_ml": 0.0, "heart_mediastinum_ml": 0.0, "air_ml": air_ml}
     return Quality((Flag("not_a_chest", air_ml, 150.0, sentence),), measures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from .anatomy.hilum import without_hilum
 from .anatomy.lungs import find_lungs
 from .anatomy.mediastinum import find_mediastinum
 from .anatomy.midline import find_midline
-from .anatomy.parts import find_parts
+from .anatomy.parts import PARTS, find_parts
 from .anatomy.pleura import DENSE_HU, add_leftovers, fill_missing_side, pleural_lungs
 from .anatomy.rough import rough_labels
 from .anatomy.thorax import Thorax, measure_thorax
@@ -135,7 +136,11 @@ def _segment_grid(
     full = [turned_back(_uncrop(x, box, volume.shape)) for x in (labels, closed, aerated)]
     to_native(full[0], full[1], full[2], grid, frame, redraw=bool(angle) or not grid.is_native)
     if finer is not None:
-        inside = turned_back(_uncrop(find_parts(part, labels, airways, thorax), box, volume.shape))
+        found = find_parts(part, labels, airways, thorax)
+        ml = np.bincount(found.ravel(), minlength=len(PARTS) + 1)[1:] * grid.voxel_ml
+        named = {f"{name}_ml": float(value) for name, value in zip(PARTS, ml, strict=True)}
+        quality = replace(quality, measures={**quality.measures, **named})
+        inside = turned_back(_uncrop(found, box, volume.shape))
         finer[...] = inside[np.ix_(*(grid.lookup(axis) for axis in range(3)))]
     return quality, _landmarks(thorax, airways, box), False
 
@@ -157,7 +162,7 @@ def _segment_reference(
     organs = reference_organs(reference_lungs(native))
     frame[...] = organs.labels
     ml = np.bincount(organs.labels.ravel(), minlength=4) * float(np.prod(spacing)) / 1000.0
-    measures = dict(zip(("right_lung_ml", "left_lung_ml", "heart_ml"), map(float, ml[1:]), strict=True))
+    measures = dict(zip(("right_lung_ml", "left_lung_ml", "heart_mediastinum_ml"), map(float, ml[1:]), strict=True))
     sentence = "The published rule took a lung for missing (border beyond column 130 or before 300): the mask is empty."
     flags = (Flag("reference_bad", float(organs.extrema[4]), 130.0, sentence),) if organs.bad else ()
     return OrganSegmentation(out, Quality(flags, measures), {"extrema": organs.extrema})

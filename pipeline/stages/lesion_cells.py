@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..config import Workflow
 from ..data.network_input import grid_key
+from ..data.records import read_manifest
 from ..data.region_store import has_regions, read_regions
 from ..errors import ConfigError
+from ..runner import read_sidecar
 from .lesions import Lesions
-from .run import Run
 
 __all__ = ["lesions_in_cells"]
 
 
-def lesions_in_cells(run: Run) -> pd.DataFrame:
+def lesions_in_cells(workflow: Workflow, root: Path) -> pd.DataFrame:
     """Share of the known lesions' volume that lies in the cells where their label's evidence may lie.
 
     The cells are those of the place that the table of lesions states, so that a report plays no part: what is missing
     is the masks' fault, or the grid's.
+
+    Args:
+        workflow: of the run.
+        root: the run directory, with its volumes and regions.
 
     Returns:
         One row a label and grid: ``label, grid, scans, mean, worst, worst_scan``; shares from 0 to 1, over the scans
@@ -34,16 +41,17 @@ def lesions_in_cells(run: Run) -> pd.DataFrame:
     from ..transforms import expand_regions  # noqa: PLC0415
     from .grids import grids_of_models  # noqa: PLC0415
 
-    if run.workflow.data.lesions is None:
+    if workflow.data.lesions is None:
         msg = "--lesions: the workflow names no table of known lesions (data.lesions)"
         raise ConfigError(msg)
-    lesions = Lesions(run.workflow.data.lesions)
-    grids = {grid_key(grid): grid for grid in grids_of_models(run.workflow).values()}
-    names = [record.scan_id for record in run.records() if record.scan_id in lesions]
-    volumes = run.sidecars(names, "volumes")
+    lesions = Lesions(workflow.data.lesions)
+    grids = {grid_key(grid): grid for grid in grids_of_models(workflow).values()}
+    names = [record.scan_id for record in read_manifest(root / "manifest.csv") if record.scan_id in lesions]
+    stored = ((name, read_sidecar(root / "volumes", name)) for name in names)
+    volumes = {name: sidecar for name, sidecar in stored if sidecar is not None}
     found: list[dict[str, Any]] = []
     for name in names:
-        path = run.root / "regions" / f"{name}.npz"
+        path = root / "regions" / f"{name}.npz"
         for key, grid in grids.items():
             if name not in volumes or not has_regions(path, key):
                 continue

@@ -21,11 +21,11 @@ from ..runner import StagePlan, StageSpec, Unit, WorkContext, write_csv_atomic
 from .external_masks import MaskFolder, mask_stamp, organs_from_mask
 from .run import Ids, Run, StageSummary, summarise
 
-__all__ = ["plan_segment", "run_segment"]
+__all__ = ["organs_in_words", "plan_segment", "run_segment"]
 
-VERSION = 2
+VERSION = 3
 
-MAIN_MEASURES = ("right_lung_ml", "left_lung_ml", "heart_ml", "ratio", "height_mm")
+MAIN_MEASURES = ("right_lung_ml", "left_lung_ml", "heart_mediastinum_ml", "ratio", "height_mm")
 """The columns of ``quality.csv`` that come first; a scan without lungs has no ratio and no height."""
 
 
@@ -66,7 +66,8 @@ def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
             write_nifti(path, organs.parts, volume.affine)
     if parameters["png"]:
         with context.output(f"{context.id}_organs.png") as path:
-            save_montage(path, montage(volume.array, organs.labels, affine=volume.affine), context.id)
+            picture = montage(volume.array, organs.labels, affine=volume.affine)
+            save_montage(path, picture, context.id, words=organs.quality.in_words())
     return {"quality": organs.quality.to_dict(), "rough": organs.rough}
 
 
@@ -96,6 +97,34 @@ def _with_mask(unit: Unit, masks: MaskFolder) -> Unit:
     else:
         stamp, found = mask_stamp(path), {"mask": str(path)}
     return replace(unit, inputs={**unit.inputs, "mask": stamp}, payload={**unit.payload, **found})
+
+
+def organs_in_words(root: Path, most: int = 20) -> list[str]:
+    """Volumes and flags of the first scans of ``organs/quality.csv`` as lines, and where the masks are.
+
+    Args:
+        root: the run directory.
+        most: scans that get lines of their own.
+    """
+    path = root / "organs" / "quality.csv"
+    if not path.is_file() or path.stat().st_size < 2:
+        return []
+    table = pd.read_csv(path, dtype={"scan_id": str})
+    named = {
+        "right_lung_ml": "right lung",
+        "left_lung_ml": "left lung",
+        "heart_mediastinum_ml": "heart and mediastinum",
+    }
+    lines = []
+    for row in table.head(most).to_dict("records"):
+        volumes = ", ".join(f"{name} {row[key]:.0f} ml" for key, name in named.items() if pd.notna(row.get(key)))
+        lines.append(f"{row['scan_id']}: {volumes}{'' if row['ok'] else '; NOT TO BE USED AS IT IS'}")
+        if isinstance(row["explanation"], str):
+            lines.append(f"    {row['explanation']}")
+    if len(table) > most:
+        lines.append(f"... and {len(table) - most} more scans")
+    flagged = int((~table["ok"].astype(bool)).sum())
+    return [*lines, f"masks: {root / 'organs'}; {flagged} of {len(table)} flagged as bad, all in {path}"]
 
 
 def _quality_row(scan_id: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,19 @@ __all__ = ["COLOURS", "draw_contours", "grey_tile", "montage", "save_montage", "
 COLOURS = {1: (235, 70, 60), 2: (60, 200, 80), 3: (250, 210, 50)}
 """RGB of right lung, left lung, heart and mediastinum."""
 
-WINDOW_HU = (-1000.0, 300.0)
-TILE_MM = 380.0
+LUNG_HU, MEDIASTINUM_HU = (-1000.0, 300.0), (-160.0, 240.0)
+"""Ends of the two windows, the usual ones of a lung (-350, width 1300) and of soft tissue (40, width 400)."""
+
+TILE_MM, BAR_MM = 380.0, 50.0
+INK = (235, 235, 235)
+
+LINE_PIXELS, LETTER_PIXELS = 18, 8
+"""Of a line of words under a montage."""
+
+SIDES = {0: ("R", "L"), 1: ("R", "L"), 2: ("A", "P")}
+"""What the left and the right edge of a tile show, by the axis that it is cut across."""
+
+PLANES = ("axial", "coronal", "sagittal")
 
 
 def montage(
@@ -32,6 +44,9 @@ def montage(
     pixel_mm: float = 1.6,
 ) -> npt.NDArray[np.uint8]:
     """RGB picture: ``axial`` axial slices over the organs, then three coronal and three sagittal ones.
+
+    Each slice is shown in the lung's window and beside it in that of the mediastinum, with its number, the sides and a
+    bar of 50 mm. Slices are counted from 1 at the head, the front and the patient's right.
 
     Args:
         volume_hu: HU, any orientation.
@@ -64,28 +79,48 @@ def montage(
     for axis, k in cuts:
         plane, organ = np.take(frame, k, axis=axis), np.take(organs, k, axis=axis)
         sides = [mm[a] for a in range(3) if a != axis]
-        tiles.append(_tile(plane, organ, sides, pixel_mm))
+        for window in (LUNG_HU, MEDIASTINUM_HU):
+            tile = _tile(plane, organ, sides, pixel_mm, window)
+            tiles.append(_written(tile, axis, f"{PLANES[axis]} {k + 1} of {frame.shape[axis]}", pixel_mm))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     return np.concatenate(rows, axis=0)
 
 
 def save_montage(
-    path: str | Path, picture: npt.NDArray[np.uint8], title: str = "", more: Mapping[str, Sequence[int]] | None = None
+    path: str | Path,
+    picture: npt.NDArray[np.uint8],
+    title: str = "",
+    more: Mapping[str, Sequence[int]] | None = None,
+    words: Sequence[str] = (),
 ) -> None:
-    """Write a montage as PNG with a title and the colours' names; ``more`` adds names with their RGB."""
+    """Write a montage as PNG with a title and the colours' names.
+
+    Args:
+        path: of the PNG.
+        picture: uint8 [rows, columns, 3].
+        title: above it.
+        more: further names with their RGB.
+        words: lines below it, such as volumes and flags (`Quality.in_words`).
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, needed for pictures only
     from matplotlib.patches import Patch  # noqa: PLC0415
 
     height, width = picture.shape[:2]
-    figure = Figure(figsize=(width / 100, (height + 46) / 100), dpi=100)
-    axes = figure.add_axes((0, 0, 1, height / (height + 46)))
+    lines = [part for line in words for part in wrap(line, max(20, width // LETTER_PIXELS))]
+    below = len(lines) * LINE_PIXELS + (12 if lines else 0)
+    whole = height + 46 + below
+    figure = Figure(figsize=(width / 100, whole / 100), dpi=100)
+    axes = figure.add_axes((0, below / whole, 1, height / whole))
     axes.imshow(picture)
     axes.axis("off")
-    named = {name.replace("_", " "): COLOURS[value] for value, name in enumerate(ORGANS, start=1)} | dict(more or {})
+    organs = [name.replace("heart_", "heart_and_").replace("_", " ") for name in ORGANS]
+    named = {name: COLOURS[value] for value, name in enumerate(organs, start=1)} | dict(more or {})
     handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in named.items()]
     figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False)
-    figure.text(0.01, 1 - 26 / (height + 46), title)
+    figure.text(0.01, 1 - 26 / whole, title)
+    for row, line in enumerate(lines, start=1):
+        figure.text(0.01, (below - row * LINE_PIXELS) / whole, line, fontsize=10)
     figure.savefig(path)
 
 
@@ -94,13 +129,33 @@ def spread(extent: slice, count: int) -> list[int]:
     return np.linspace(extent.start, extent.stop - 1, count).round().astype(int).tolist()
 
 
+def _written(tile: npt.NDArray[np.uint8], axis: int, name: str, pixel_mm: float) -> npt.NDArray[np.uint8]:
+    """The tile with its name, its sides and a bar of 50 mm."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415  needed for pictures only
+
+    image = Image.fromarray(tile)
+    draw = ImageDraw.Draw(image)
+    size = image.width
+    draw.text((4, 2), name, fill=INK)
+    for letter, anchor, x in zip(SIDES[axis], ("lm", "rm"), (4, size - 4), strict=True):
+        draw.text((x, size // 2), letter, fill=INK, anchor=anchor)
+    bar = round(BAR_MM / pixel_mm)
+    draw.line((size - 6 - bar, size - 6, size - 6, size - 6), fill=INK, width=2)
+    draw.text((size - 6, size - 9), f"{BAR_MM:.0f} mm", fill=INK, anchor="rb")
+    return np.asarray(image)
+
+
 def _tile(
-    plane: npt.NDArray[np.generic], organ: LabelArray, sides: Sequence[float], pixel_mm: float
+    plane: npt.NDArray[np.generic],
+    organ: LabelArray,
+    sides: Sequence[float],
+    pixel_mm: float,
+    window: tuple[float, float],
 ) -> npt.NDArray[np.uint8]:
     """One slice as a square RGB tile with contours, nearest pixels, centred."""
     size = int(TILE_MM / pixel_mm)
     places = [tile_places(n, mm, size, pixel_mm) for n, mm in zip(plane.shape, sides, strict=True)]
-    rgb = grey_tile(plane, places)
+    rgb = grey_tile(plane, places, window)
     draw_contours(rgb, organ, places)
     return rgb
 
@@ -110,9 +165,13 @@ def tile_places(n: int, mm: float, size: int, pixel_mm: float) -> npt.NDArray[np
     return np.asarray((np.arange(size) - size / 2) * pixel_mm / mm + n / 2)
 
 
-def grey_tile(plane: npt.NDArray[np.generic], places: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.uint8]:
-    """A slice in the lung window as RGB, black beyond its border."""
-    low, high = WINDOW_HU
+def grey_tile(
+    plane: npt.NDArray[np.generic],
+    places: Sequence[npt.NDArray[np.float64]],
+    window: tuple[float, float] = LUNG_HU,
+) -> npt.NDArray[np.uint8]:
+    """A slice in a window as RGB, black beyond its border."""
+    low, high = window
     values, inside = _nearest(plane, places)
     grey = (np.clip(values.astype(np.float32), low, high) - low) / (high - low) * 255
     return np.repeat(np.where(inside, grey, 0)[:, :, None], 3, axis=2).astype(np.uint8)

@@ -51,3 +51,12 @@ def test_a_real_chest_is_flagged_when_mirrored(shared_data):
     flip[0, 3] = volume.shape[0] - 1
     assert "left_right_flip" not in segment_organs(volume, affine=affine).quality.names
     assert "left_right_flip" in segment_organs(volume, affine=affine @ flip).quality.names
+
+
+def test_the_heart_itself_has_a_column_of_its_own_beside_heart_and_mediastinum(phantom, parts):
+    measures = parts.quality.measures
+    voxel_ml = abs(np.linalg.det(phantom.affine[:3, :3])) / 1000.0
+    for value, name in enumerate(PARTS, start=1):
+        assert measures[f"{name}_ml"] == pytest.approx((parts.parts == value).sum() * voxel_ml, rel=0.02)
+    assert 0 < measures["heart_ml"] < measures["heart_mediastinum_ml"]
+    assert "heart_ml" not in segment_organs(phantom.hu, affine=phantom.affine).quality.measures

@@ -11,7 +11,7 @@ from organcam.data.volume import Volume
 from organcam.errors import ConfigError, DataError
 from organcam.runner import Unit
 from organcam.segmentation.external import LABEL_TABLES
-from organcam.stages.external_masks import MaskFolder, organs_from_mask
+from organcam.stages.external_masks import MaskFolder, mask_stamp, organs_from_mask
 from organcam.stages.segment import _with_mask
 
 
@@ -83,3 +83,48 @@ def test_masks_of_another_grid_or_table_are_refused(scan, tmp_path):
     other = save(tmp_path / "other.nii.gz", scan.organs, scan.affine)
     with pytest.raises(DataError, match="right label table"):
         organs_from_mask(volume, other, LABEL_TABLES["totalsegmentator"])
+
+
+def save_structures(folder, scan, names):
+    """Each lung cut into its lobes' files, the heart in one, as TotalSegmentator writes them."""
+    folder.mkdir(parents=True)
+    for name, mask in names.items():
+        save(folder / f"{name}.nii.gz", mask.astype(np.uint8), scan.affine)
+
+
+def lobes(scan):
+    upper = np.arange(scan.organs.shape[0])[:, None, None] < scan.organs.shape[0] // 2
+    right, left = scan.organs == 1, scan.organs == 2
+    return {
+        "lung_upper_lobe_right": right & upper,
+        "lung_lower_lobe_right": right & ~upper,
+        "lung_upper_lobe_left": left & upper,
+        "lung_lower_lobe_left": left & ~upper,
+    }
+
+
+@pytest.mark.parametrize("inner", ["", "segmentations"])
+def test_a_folder_of_one_file_a_structure_is_one_mask(scan, tmp_path, inner):
+    others = {"heart": scan.organs == 3, "liver": np.ones(scan.organs.shape)}
+    save_structures(tmp_path / "a" / inner, scan, lobes(scan) | others)
+    found = MaskFolder(tmp_path).find("a")
+    organs = organs_from_mask(Volume(scan.hu, scan.affine), found, LABEL_TABLES["totalsegmentator"])
+    assert np.array_equal(organs.labels, scan.organs)
+    stamp = mask_stamp(found)
+    (found / "heart.nii.gz").write_bytes(b"1")
+    assert mask_stamp(found) != stamp
+
+
+def test_structures_without_a_heart_leave_it_to_organcam_and_without_a_lung_are_refused(scan, tmp_path):
+    save_structures(tmp_path / "a", scan, lobes(scan))
+    organs = organs_from_mask(Volume(scan.hu, scan.affine), tmp_path / "a", LABEL_TABLES["totalsegmentator"])
+    assert "heart_from_organcam" in organs.quality.names
+    save_structures(tmp_path / "b", scan, {"lung_upper_lobe_left": scan.organs == 2})
+    with pytest.raises(DataError, match="no file of the right lung; expected lung_upper_lobe_right"):
+        organs_from_mask(Volume(scan.hu, scan.affine), tmp_path / "b", LABEL_TABLES["totalsegmentator"])
+
+
+def test_a_scans_folder_with_one_label_map(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "multilabel.nii.gz").touch()
+    assert MaskFolder(tmp_path).find("a").name == "multilabel.nii.gz"

@@ -83,3 +83,43 @@ def _only_regions(out):
     with np.load(out / "regions" / "a.npz") as archive:
         (key,) = (name for name in archive.files if not name.endswith(".shape"))
     return read_regions(out / "regions" / "a.npz", key), key
+
+
+def test_share_of_known_lesions_in_allowed_cells_is_that_of_the_voxels(scan_file, tmp_path):
+    """A cuboid in the true right lung, stated there and in the left lung: all of it is allowed, and none of it."""
+    settings = PhantomSettings(scans={"test": 1}, interventions=0, confounders=())
+    scan = render_scan(settings, plan_dataset(settings)[0])
+    core = np.argwhere(scan.organs == 1)
+    middle = core[np.argmin(((core - np.median(core, axis=0)) ** 2).sum(axis=1))]
+    mask = np.zeros(scan.hu.shape, np.uint8)
+    mask[tuple(slice(n - 1, n + 2) for n in middle)] = 1
+    nib.save(nib.Nifti1Image(mask, scan.affine), tmp_path / "mask.nii.gz")
+    table = tmp_path / "lesions.csv"
+    table.write_text(
+        "scan_id,value,abnormality,location,mask\na,1,nodule,right_lower,mask.nii.gz\na,1,cyst,left_lower,mask.nii.gz\n"
+    )
+    done = regions(scan_file, "--out", tmp_path / "run", "--lesions", "--set", f"data.lesions={table}")
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["lung_nodule"].startswith("100.0%")
+    assert lines["lung_cyst"].startswith("0.0%")
+
+
+def test_lesions_that_the_workflow_does_not_name_are_asked_for(scan_file, tmp_path):
+    done = regions(scan_file, "--out", tmp_path / "run", "--lesions")
+    assert done.returncode == 2
+    assert "data.lesions" in done.stderr
+    assert not (tmp_path / "run" / "organs").exists()
+
+
+def test_regions_after_segment_alone_say_which_stage_is_missing(scan_file, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "organcam", "segment", str(scan_file), "--out", str(out), "--executor", "serial"]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert first.returncode == 0, first.stderr
+    assert "a: right lung" in first.stdout
+    assert "heart and mediastinum" in first.stdout
+    assert str(out / "organs" / "quality.csv") in first.stdout.replace("\n", "")
+    second = regions("--out", out)
+    assert second.returncode == 1
+    assert "run the store stage" in second.stderr
