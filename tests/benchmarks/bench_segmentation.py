@@ -1,6 +1,6 @@
-"""Quality, damage and speed tables of the segmentation; run by hand, prints, asserts nothing.
+"""Quality and speed tables of the segmentation; run by hand, prints, asserts nothing.
 
-python tests/benchmarks/bench_segmentation.py quality|damage|speed|phantom|failures|thickness [--data shared/data]
+python tests/benchmarks/bench_segmentation.py quality|speed|phantom|failures|thickness [--data shared/data]
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import json
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -161,107 +160,6 @@ def failures(_: Path, count: int = 2) -> None:
     print("failures.png")
 
 
-def damages(volume: Array, labels: Array) -> dict[str, Callable[[], tuple[Array, Array]]]:
-    """Named ways of spoiling a scan: each gives the volume and the labels to expect (0 where nothing is expected)."""
-    rng = np.random.default_rng(0)
-    depth, height, width = volume.shape
-    lungs = np.isin(labels, (1, 2))
-    slices = np.flatnonzero(lungs.any(axis=(1, 2)))
-    rows = np.flatnonzero(lungs.any(axis=(0, 2)))
-    columns = np.flatnonzero(lungs.any(axis=(0, 1)))
-
-    def cut(axis: int, low: int, high: int) -> tuple[Array, Array]:
-        part = [slice(None)] * 3
-        part[axis] = slice(low, high)
-        return volume[tuple(part)].copy(), labels[tuple(part)].copy()
-
-    def replaced(where: Array, hu: float) -> tuple[Array, Array]:
-        out = volume.astype(np.float32)
-        out[where] = hu + rng.normal(0, 12, int(where.sum()))
-        return out.astype(np.int16), labels
-
-    def dependent(label: int, share: float) -> Array:
-        where = np.zeros_like(lungs)
-        for k in slices:
-            own = labels[k] == label
-            ranks = np.cumsum(own.sum(axis=1))
-            if ranks[-1]:
-                where[k] = own & (np.arange(height) >= np.searchsorted(ranks, (1 - share) * ranks[-1]))[:, None]
-        return where
-
-    def patch() -> Array:
-        right = labels == 1
-        middle = slices[len(slices) // 2]
-        row, column = rows[int(0.7 * len(rows))], np.flatnonzero(right[middle].any(axis=0))[0]
-        z, y, x = np.ogrid[:depth, :height, :width]
-        size = 0.16 * len(columns)
-        distance = ((z - middle) / (0.12 * len(slices))) ** 2 + ((y - row) / size) ** 2 + ((x - column) / size) ** 2
-        return right & (distance < 1)
-
-    def circle() -> tuple[Array, Array]:
-        y, x = np.ogrid[:height, :width]
-        radius = 0.40 * len(columns)
-        middle = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-        scale = len(rows) / len(columns)
-        out = volume.copy()
-        outside = ((y - middle[0]) / max(scale, 0.7)) ** 2 + (x - middle[1]) ** 2 > radius**2
-        out[:, outside] = -1024
-        return out, np.where(outside, 0, labels)
-
-    def metal() -> tuple[Array, Array]:
-        out = volume.astype(np.float32)
-        k, y, x = slices[len(slices) // 2], (rows[0] + rows[-1]) // 2, (columns[0] + columns[-1]) // 2
-        out[k, y - 1 : y + 2, x - 1 : x + 2] = 3000
-        angles = np.arctan2(np.arange(height)[:, None] - y, np.arange(width)[None] - x)
-        out[k] += 150 * np.sin(24 * angles)
-        return np.clip(out, -1024, 3071).astype(np.int16), labels
-
-    def turned(degrees: float) -> tuple[Array, Array]:
-        outside = int(volume[0, 0, 0])
-        turn = partial(ndi.rotate, angle=degrees, axes=(1, 2), reshape=False)
-        return turn(volume, order=1, cval=outside), turn(labels, order=0)
-
-    span = slices[-1] - slices[0]
-    return {
-        "as it is": lambda: (volume, labels),
-        "noise sd 120": lambda: ((volume + rng.normal(0, 120, volume.shape)).astype(np.int16), labels),
-        "metal": metal,
-        "padding -3024": lambda: (np.where(volume <= -1000, -3024, volume).astype(np.int16), labels),
-        "every second slice": lambda: (volume[::2], labels[::2]),
-        "top 30 % cut": lambda: cut(0, int(slices[0] + 0.3 * span), depth),
-        "bottom 30 % cut": lambda: cut(0, 0, int(slices[-1] - 0.3 * span)),
-        "right side cut": lambda: cut(2, int(columns[0] + 0.15 * len(columns)), width),
-        "left side cut": lambda: cut(2, 0, int(columns[-1] - 0.15 * len(columns))),
-        "front cut": lambda: cut(1, int(rows[0] + 0.2 * len(rows)), height),
-        "back cut": lambda: cut(1, 0, int(rows[-1] - 0.2 * len(rows))),
-        "circular field of view": circle,
-        "turned 10 degrees": lambda: turned(10),
-        "turned 20 degrees": lambda: turned(20),
-        "head-foot flip": lambda: (volume[::-1], labels[::-1]),
-        "left-right flip": lambda: (volume[:, :, ::-1], np.array([0, 2, 1, 3])[labels[:, :, ::-1]]),
-        "front-back flip": lambda: (volume[:, ::-1], labels[:, ::-1]),
-        "white-out left": lambda: replaced(labels == 2, 20),
-        "white-out right": lambda: replaced(labels == 1, 20),
-        "effusion right 30 %": lambda: replaced(dependent(1, 0.3), 12),
-        "effusion left 30 %": lambda: replaced(dependent(2, 0.3), 12),
-        "consolidation at pleura": lambda: replaced(patch(), 40),
-        "no lungs": lambda: replaced(lungs, 40),
-    }
-
-
-def damage(data: Path) -> None:
-    """What each kind of damage does to the masks and which flags it raises."""
-    for name, volume, spacing in scans(data):
-        labels = segment_organs(volume, spacing=spacing).labels
-        print(f"{name}: Dice of right lung, left lung, heart against the undamaged scan; flags")
-        for what, spoil in damages(volume, labels).items():
-            spoiled, expected = spoil()
-            step = (2 * spacing[0], *spacing[1:]) if what == "every second slice" else spacing
-            result = segment_organs(spoiled, spacing=step)
-            scores = "  ".join(f"{dice(result.labels == k, expected == k):.3f}" for k in (1, 2, 3))
-            print(f"  {what:25s} {scores}  {', '.join(result.quality.names)}")
-
-
 def thin(volume: Array, spacing: tuple[float, float, float], shape: tuple[int, int, int], mm: float) -> Array:
     """A thin-slice version of a scan around its middle, with noise."""
     middle = [n / 2 for n in volume.shape]
@@ -308,10 +206,10 @@ def thickness(data: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", choices=("quality", "damage", "speed", "phantom", "failures", "thickness"))
+    parser.add_argument("table", choices=("quality", "speed", "phantom", "failures", "thickness"))
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared/data")
     arguments = parser.parse_args()
-    tables = {f.__name__: f for f in (quality, damage, speed, phantom, failures, thickness)}
+    tables = {f.__name__: f for f in (quality, speed, phantom, failures, thickness)}
     if tables[arguments.table] not in (phantom, failures) and not arguments.data.is_dir():
         print(f"{arguments.table} is left out: it needs real scans, and {arguments.data} is not there (--data)")
     else:

@@ -6,7 +6,8 @@ Frame: (z, y, x) in mm, z = 0 at the lung apices and growing downwards, y growin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ class Habitus:
         table: gap of the table's curve at x = 100.
         lobes: the six lobes as (side, lobe) in the order in which focal findings take them: no two share one, so that
             none hides in another, and adding one moves no other.
+        aorta_aside: how much further to the left than usual the descending aorta lies.
+        eventration: height of a bulge in the front of the right dome.
     """
 
     height: float
@@ -65,6 +68,8 @@ class Habitus:
     stomach: float
     table: float
     lobes: tuple[tuple[int, int], ...]
+    aorta_aside: float = 0.0
+    eventration: float = 0.0
 
     # Surfaces of the chest
 
@@ -124,6 +129,9 @@ class Habitus:
         """Level z of the diaphragm's upper surface, ``[1, H, W]``: two domes and the tendon between them."""
         right = self._dome(y, x, -0.52 * self.width, self.dome_right)
         left = self._dome(y, x, 0.54 * self.width, self.dome_left)
+        if self.eventration:
+            away = ((x + 0.52 * self.width) / 32) ** 2 + ((y + 0.35 * self.depth) / 34) ** 2
+            right = right - self.eventration * np.exp(-(away**2))
         tendon = self.height - 0.62 * min(self.dome_right, self.dome_left)
         blend = np.clip(np.abs(x) / 34, 0, 1)
         blend = blend * blend * (3 - 2 * blend)
@@ -168,8 +176,32 @@ class Habitus:
         return self.depth + 9 + self.muscle + self.fat + 4
 
 
-def draw_habitus(rng: np.random.Generator, arms_down: float) -> Habitus:
-    """A random adult; ranges from the usual measures of adult chests in CT."""
+def draw_habitus(rng: np.random.Generator, arms_down: float, variants: Sequence[str] = ()) -> Habitus:
+    """A random adult; ranges from the usual measures of adult chests in CT.
+
+    Args:
+        rng: the person's own stream; the variants take nothing from it, so that they change nothing else.
+        arms_down: share of the people with the arms beside the body.
+        variants: of ``VARIANTS`` of the settings: a dome 35 mm higher, a bulge of 35 mm in the right one, the descending aorta 18 mm
+            further to the left, blood of 320 HU.
+    """
+    return _varied(_usual_habitus(rng, arms_down), variants)
+
+
+def _varied(habitus: Habitus, variants: Sequence[str]) -> Habitus:
+    changes: dict[str, dict[str, float]] = {
+        "raised_right_dome": {"dome_right": habitus.dome_right + 35},
+        "raised_left_dome": {"dome_left": habitus.dome_left + 35},
+        "eventration": {"eventration": 35.0},
+        "lateral_aorta": {"aorta_aside": 18.0},
+        "contrast": {"blood": 320.0},
+    }
+    for variant in variants:
+        habitus = replace(habitus, **changes[variant])  # type: ignore[arg-type]
+    return habitus
+
+
+def _usual_habitus(rng: np.random.Generator, arms_down: float) -> Habitus:
     size = rng.normal(0, 1)
     fat = float(np.clip(rng.gamma(4.0, 2.6), 3, 22))
 

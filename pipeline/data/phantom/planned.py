@@ -16,7 +16,7 @@ def planned_cells(settings: PhantomSettings, spec: ScanSpec) -> list[tuple[str, 
 
     The report of the rendered scan is silent about a lesion that came out smaller than a voxel; here it counts.
     """
-    habitus = draw_habitus(generator(settings, spec.base, "habitus"), settings.arms_down)
+    habitus = draw_habitus(generator(settings, spec.base, "habitus"), settings.arms_down, settings.variants)
     return [
         (abnormality, location)
         for finding in spec.findings

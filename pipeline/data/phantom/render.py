@@ -125,7 +125,7 @@ def _grid(settings: PhantomSettings, habitus: Habitus) -> Grid:
 
 def _draw_scene(settings: PhantomSettings, spec: ScanSpec) -> _Scene:
     """All that is random except noise and words, each from its own stream: nothing moves when a finding is added."""
-    habitus = draw_habitus(generator(settings, spec.base, "habitus"), settings.arms_down)
+    habitus = draw_habitus(generator(settings, spec.base, "habitus"), settings.arms_down, settings.variants)
     generations = 5 if settings.voxel_mm[2] > 2.5 else 7
     trees = draw_trees(generator(settings, spec.base, "vessels"), habitus, generations)
     lesions: list[tuple[int, Lesion]] = []

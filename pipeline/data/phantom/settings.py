@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ...errors import ConfigError, did_you_mean
 
-__all__ = ["CONFOUNDER_KINDS", "DEFAULT_PREVALENCE", "SPLITS", "Confounder", "PhantomSettings"]
+__all__ = ["CONFOUNDER_KINDS", "DEFAULT_PREVALENCE", "SPLITS", "VARIANTS", "Confounder", "PhantomSettings"]
 
 MOST_SCANS = 100_000
+
+VARIANTS = ("raised_right_dome", "raised_left_dome", "eventration", "lateral_aorta", "contrast")
+"""In what every person of a data set can differ from the usual adult."""
 
 SPLITS = ("train", "valid", "test", "shifted")
 
@@ -80,6 +83,8 @@ class PhantomSettings:
         nodule_mm: smallest and largest diameter of a nodule. Below about 14 mm a nodule is lost on the default grid.
         noise_hu: smallest and largest standard deviation of the noise in soft tissue.
         arms_down: share of the scans with the arms beside the body.
+        variants: in what every person differs from the usual adult: ``raised_right_dome``, ``raised_left_dome``,
+            ``eventration``, ``lateral_aorta``, ``contrast``.
 
     Raises:
         ConfigError: for a value outside its range or an unknown name, with the nearest legal one.
@@ -99,6 +104,7 @@ class PhantomSettings:
     nodule_mm: tuple[float, float] = (14.0, 29.0)
     noise_hu: tuple[float, float] = (8.0, 22.0)
     arms_down: float = 0.15
+    variants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; sequences of a YAML file become tuples once, here
@@ -112,6 +118,7 @@ class PhantomSettings:
         set_field(self, "confounders", tuple(_confounder(c) for c in self.confounders))
         set_field(self, "nodule_mm", _range("nodule_mm", self.nodule_mm))
         set_field(self, "noise_hu", _range("noise_hu", self.noise_hu))
+        set_field(self, "variants", tuple(_variants(self.variants)))
         _validate(self)
 
     @classmethod
@@ -157,6 +164,12 @@ def _validate(settings: PhantomSettings) -> None:
     if problems:
         msg = "phantom: " + "; ".join(problems)
         raise ConfigError(msg)
+
+
+def _variants(values: Any) -> Iterator[str]:
+    for value in [values] if isinstance(values, str) else values:
+        _look_up("variant", value, VARIANTS)
+        yield value
 
 
 def _look_up(what: str, word: str, legal: Any) -> None:

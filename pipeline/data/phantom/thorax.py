@@ -154,6 +154,8 @@ def great_vessels(habitus: Habitus) -> dict[str, list[tuple[Point, float]]]:
     h, spine = habitus.height, habitus.spine_y
     arch = 0.25 * h
 
+    aside = habitus.aorta_aside
+
     def front_of_spine(t: float) -> float:
         return float(spine(np.float32(t * h))) - 17
 
@@ -169,8 +171,8 @@ def great_vessels(habitus: Habitus) -> dict[str, list[tuple[Point, float]]]:
         "aorta": [
             ((0.545 * h, -20, -2), 15.5), ((0.44 * h, -28, -12), 16), ((0.32 * h, -24, -12), 15),
             ((arch + 4, -12, -4), 14), ((arch, 6, 10), 13.5), ((arch + 6, 24, 19), 13),
-            ((0.34 * h, front_of_spine(0.34), 24), 12.5), ((0.6 * h, front_of_spine(0.6) - 3, 21), 12),
-            ((0.9 * h, front_of_spine(0.9) - 8, 11), 11.5), ((1.3 * h, front_of_spine(1.3) - 10, 8), 11),
+            ((0.34 * h, front_of_spine(0.34), 24 + aside), 12.5), ((0.6 * h, front_of_spine(0.6) - 3, 21 + aside), 12),
+            ((0.9 * h, front_of_spine(0.9) - 8, 11 + aside / 2), 11.5), ((1.3 * h, front_of_spine(1.3) - 10, 8), 11),
         ],
         "brachiocephalic": [((arch - 4, -12, -4), 6.5), ((0.05 * h, -10, -16), 6), ((-0.2 * h, -4, -26), 4)],
         "left_carotid": [((arch - 6, 0, 5), 4), ((-0.2 * h, -4, 24), 3.6)],

@@ -1,0 +1,63 @@
+"""People who differ from the usual adult: each variant changes what it says, and nothing else moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
+from organcam.errors import ConfigError
+from organcam.segmentation import segment_organs
+
+USUAL = {"shape": (40, 96, 96), "scans": {"test": 1}, "interventions": 0, "confounders": (), "prevalence": {}}
+
+
+def rendered(*variants):
+    """One healthy scan."""
+    from dataclasses import replace
+
+    settings = PhantomSettings(seed=5, variants=variants, **USUAL)
+    return render_scan(settings, replace(plan_dataset(settings)[0], findings=()))
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return rendered()
+
+
+def lung_ml(scan, side):
+    return float((scan.organs == side).sum())
+
+
+@pytest.mark.parametrize(("variant", "side"), [("raised_right_dome", 1), ("raised_left_dome", 2), ("eventration", 1)])
+def test_a_higher_dome_takes_room_from_its_own_lung_only(usual, variant, side):
+    scan = rendered(variant)
+    assert lung_ml(scan, side) < 0.985 * lung_ml(usual, side)
+    assert lung_ml(scan, 3 - side) == pytest.approx(lung_ml(usual, 3 - side), rel=0.02)
+
+
+def test_a_lateral_aorta_takes_room_from_the_left_lung(usual):
+    scan = rendered("lateral_aorta")
+    assert lung_ml(scan, 2) < lung_ml(usual, 2)
+    assert lung_ml(scan, 1) == lung_ml(usual, 1)
+
+
+def test_contrast_moves_no_organ_and_makes_blood_dense(usual):
+    scan = rendered("contrast")
+    np.testing.assert_array_equal(scan.organs, usual.organs)
+    heart = scan.organs == 3
+    assert np.percentile(scan.hu[heart], 95) > np.percentile(usual.hu[heart], 95) + 100
+
+
+@pytest.mark.parametrize("variant", ["raised_right_dome", "raised_left_dome", "contrast"])
+def test_segmentation_follows_the_variant(variant):
+    scan = rendered(variant)
+    labels = segment_organs(scan.hu, affine=scan.affine).labels
+    for side in (1, 2):
+        found, true = labels == side, scan.organs == side
+        assert 2.0 * (found & true).sum() / (found.sum() + true.sum()) > 0.975
+
+
+def test_an_unknown_variant_is_refused_with_the_nearest_one():
+    with pytest.raises(ConfigError, match="did you mean 'contrast'"):
+        PhantomSettings(variants=("contrasts",))
