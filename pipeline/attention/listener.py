@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..contract import contract_of
 from ..modules import unwrap
+from ..plugins import METHODS
 from .capture import kept_calls, logits_of
 from .maps import AttentionMaps, choose_layer, maps_of_run
-from .methods import get_method
 from .targets import Targets
 
 __all__ = ["AttentionListener"]
@@ -41,7 +41,7 @@ class AttentionListener:
         targets: Targets = None,
         layer: str | nn.Module | None = None,
     ) -> None:
-        get_method(method)
+        METHODS.get(method)
         self._core = unwrap(network)
         self._name, self._layer = choose_layer(self._core, contract_of(network), layer)
         self._method, self._targets = method, targets
