@@ -229,19 +229,13 @@ class InputConfig(Section):
     """What a network sees.
 
     Attributes:
-        shape: slices, rows and columns after centred padding with air or cropping; three slices make a slab.
+        shape: slices, rows and columns after centred padding with air or cropping; networks that take slabs of three
+            slices need a multiple of 3.
         window_hu: range scaled to [0, 1] before 0.449 is taken off.
     """
 
     shape: tuple[Voxels, Voxels, Voxels] = (405, 420, 420)
     window_hu: Annotated[tuple[float, float], AfterValidator(_rising)] = (-1000.0, 800.0)
-
-    @model_validator(mode="after")
-    def _check_slabs(self) -> InputConfig:
-        if self.shape[0] % 3:
-            msg = f"the number of slices must be a multiple of 3, the slices of a slab, got {self.shape[0]}"
-            raise ValueError(msg)
-        return self
 
 
 class RegionsConfig(Section):
@@ -555,8 +549,13 @@ class Workflow(Section):
         return self.train.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
     def network_of(self, model: str) -> dict[str, Any]:
-        """The network name and options of one model: the workflow's, with the model's own over them."""
-        return {**self.network, **self.models[model].network}
+        """The network name and options of one model: the workflow's, with the model's own over them.
+
+        Options belong to a network: a model with another one takes none of the workflow's.
+        """
+        own, shared = self.models[model].network, self.network
+        name = shared.get("name", "axialnet")
+        return {**(shared if own.get("name", name) == name else {}), **own}
 
     def stages(self) -> tuple[str, ...]:
         """The stages this file runs, in order."""

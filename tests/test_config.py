@@ -48,7 +48,6 @@ def test_every_mistake_is_reported_at_once_with_path_and_nearest_key():
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({"input": {"shape": [10, 96, 96]}}, "multiple of 3"),
         ({"explain": {"splits": ["vald"]}}, "did you mean 'valid'"),
         ({"models": {"a/b": {}}}, "becomes a folder"),
         ({"train": {"device": "gpu"}}, "train.device"),

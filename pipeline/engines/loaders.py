@@ -12,6 +12,7 @@ from monai.data import CacheDataset, DataLoader, Dataset, DistributedSampler
 from monai.transforms import Compose, Transform
 
 from ..config import InputConfig, TrainConfig
+from ..contract import Layout
 from ..transforms import (
     HUWindow,
     HUWindowd,
@@ -26,19 +27,16 @@ from .device import choose_device
 
 __all__ = ["Layout", "ScanDataset", "image_transforms", "loader", "prepare_batch", "training_transforms"]
 
-Layout = Literal["slabs", "volume"]
-"""What a network takes: slabs of three slices ``[B, S, 3, H, W]``, or the volume ``[B, 1, D, H, W]``."""
-
 BYTES_PER_VOXEL = 2  # int16 HU; the window is applied to the batch
 
 
-def image_transforms(settings: InputConfig, layout: Layout = "slabs") -> list[Transform]:
+def image_transforms(settings: InputConfig, layout: Layout) -> list[Transform]:
     """Stored volume to network input: ``[S, 3, H, W]`` or ``[1, D, H, W]``, windowed float32."""
     window = HUWindowd("image", lower=settings.window_hu[0], upper=settings.window_hu[1])
     return [*_stored_transforms(settings, layout), window]
 
 
-def training_transforms(settings: InputConfig, grid: str, augment: bool, layout: Layout = "slabs") -> Compose:
+def training_transforms(settings: InputConfig, grid: str, augment: bool, layout: Layout) -> Compose:
     """A scan item to what `prepare_batch` takes.
 
     The image stays int16 HU with its window beside it: a cache holds twice as many scans, half as much goes to the

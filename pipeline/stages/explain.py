@@ -19,6 +19,7 @@ from torch import nn
 
 from ..attention import attention_by_method, map_on_volume, scan_attention, write_attention
 from ..config import InputConfig
+from ..contract import contract_of
 from ..data.network_input import input_affine
 from ..data.records import in_split
 from ..data.volume import Volume
@@ -112,7 +113,8 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     """Maps and scores of one scan from one model."""
     device = choose_device(payload["device"])
     model = load_model(Path(payload["model"]), str(device), payload["content"])
-    image = Compose(image_transforms(model.input))({"image": payload["stored"]})["image"][None].to(device)
+    transforms = image_transforms(model.input, contract_of(model.network).input_layout)
+    image = Compose(transforms)({"image": payload["stored"]})["image"][None].to(device)
     found = attention_by_method(model.network, image, methods=parameters["methods"])
     attention = scan_attention(found, 0, model.labels)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:

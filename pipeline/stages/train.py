@@ -19,6 +19,7 @@ import torch
 
 from ..candidates import Candidate, all_candidates, best_candidate
 from ..config import InputConfig, MaskLossConfig, TrainConfig
+from ..contract import contract_of
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
 from ..engines import loader, train_model, training_transforms
@@ -118,6 +119,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
                 shown,
                 grid_key(FeatureGrid.from_dict(payload["grid"])),
                 augment=settings.augment and split == "train",
+                layout=contract_of(network).input_layout,
             ),
             settings,
             voxels=shown.shape[0] * shown.shape[1] * shown.shape[2],

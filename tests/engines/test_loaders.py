@@ -86,7 +86,7 @@ def test_augmentation_is_new_in_each_epoch_and_for_each_scan(items):
 def test_images_stay_in_hu_until_the_batch_is_on_the_device(items):
     batch = next(iter(batches_of(items, TrainConfig(device="cpu", batch_size=8), shuffle=False)))
     assert batch["image"].dtype == torch.int16
-    explained = [Compose(image_transforms(InputConfig(shape=SHAPE)))(item)["image"] for item in items]
+    explained = [Compose(image_transforms(InputConfig(shape=SHAPE), "slabs"))(item)["image"] for item in items]
     assert torch.equal(prepare_batch(batch, CPU)[0], torch.stack(explained))
 
 

@@ -64,7 +64,7 @@ def attack(root: Path, executor: str, number: signal.Signals, after: float, expe
     return ending
 
 
-@pytest.mark.parametrize("attacks", [6, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("attacks", [6, pytest.param(300, marks=pytest.mark.slow)])
 def test_stopped_at_random_moments_it_resumes_to_the_same_files(tmp_path, attacks, capsys):
     expected = {f"{number:03d}.txt": f"{number**2}\n".encode() for number in range(COUNT)}
     chance, endings = random.Random(20261121), Counter()

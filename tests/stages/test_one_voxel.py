@@ -100,7 +100,7 @@ def test_it_stays_where_it_is_in_the_patient(name: str, corner: tuple[float, ...
     found = centre_of(np.clip(volume - float(BACKGROUND), 0, None), np.asarray(place["affine"]))
     assert np.linalg.norm(found - point) < 0.5  # linear interpolation keeps the centre of mass
 
-    seen = Compose(image_transforms(SHOWN))({"image": str(tmp_path / "volumes" / "s.b2nd")})["image"]
+    seen = Compose(image_transforms(SHOWN, "slabs"))({"image": str(tmp_path / "volumes" / "s.b2nd")})["image"]
     seen = seen.numpy().reshape(SHOWN.shape)
     at = input_affine(np.asarray(place["affine"]), tuple(place["shape"]), SHOWN.shape)
     assert np.linalg.norm(centre_of(np.clip(seen - 0.01, 0, None), at) - point) < 0.7

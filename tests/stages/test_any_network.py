@@ -1,0 +1,44 @@
+"""Networks of either layout go through a workflow, from their own options to maps on the scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from organcam.attention import read_attention
+from organcam.stages.workflow import run_workflow
+from organcam.workflow_file import load_workflow
+
+SETTINGS = (
+    "phantom.shape=[24,64,64]",
+    "phantom.scans={train: 4, valid: 3, test: 1, shifted: 1}",
+    "phantom.interventions=1",
+    "input.shape=[24,64,64]",
+    "labels.min_positives=1",
+    "train.epochs=1",
+    "models={slabs: {mask_loss: {weight: 5}}, volume: {network: NETWORK, mask_loss: {form: energy, weight: 1}}}",
+    "explain.splits=[valid]",
+    "explain.volumes=[predicted]",
+    "explain.top=1",
+)
+VOLUME = "{name: pylon, spatial_dims: 3, backbone: small, pooling: mean}"
+
+
+def test_a_volume_network_beside_one_of_slabs(tmp_path: Path):
+    settings = [setting.replace("NETWORK", VOLUME) for setting in SETTINGS]
+    stages = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain")
+    outcome = run_workflow(load_workflow("phantom", settings), tmp_path, executor="serial", stages=stages)
+    assert [failure for summary in outcome.summaries for failure in summary.failures] == []
+    for model in ("slabs", "volume"):
+        maps = sorted((tmp_path / "attention" / model).glob("*.npz"))
+        assert len(maps) == 3
+        found = read_attention(maps[0])
+        assert found.grid.input_shape == (24, 64, 64)
+        assert all(values.shape[1:] == found.grid.shape for values in found.maps.values())
+        [written] = (tmp_path / "attention" / model).glob(f"{maps[0].stem}_*.nii.gz")
+        image = nib.load(written)
+        scan = nib.load(tmp_path / "phantom" / "images" / f"{maps[0].stem}.nii.gz")
+        assert image.shape == scan.shape
+        np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
