@@ -123,3 +123,17 @@ def test_grids_of_images_have_two_axes():
     pixels = np.array([[0.5, 0, 7], [0, 0.25, 3], [0, 0, 1]])
     # cell (2, 3) is centred on pixel (5, 12.5)
     np.testing.assert_allclose(grid.affine(pixels) @ [2, 3, 1], [9.5, 6.125, 1])
+
+
+def test_counts_are_whole_numbers_and_an_offset_may_be_negative():
+    grid = FeatureGrid((np.int64(2), 3.0), (1, 2), (-1, -0.5), (4.0, 4), (8, 8))
+    assert str(grid.to_dict()) == str(
+        {
+            "shape": [2, 3],
+            "stride": [1.0, 2.0],
+            "offset": [-1.0, -0.5],
+            "receptive_field": [4, 4],
+            "input_shape": [8, 8],
+        }
+    )
+    assert grid.centres(1).tolist() == [-0.5, 1.5, 3.5]

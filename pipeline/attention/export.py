@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import nibabel as nib
@@ -88,14 +88,11 @@ def write_attention(stream: IO[bytes], attention: ScanAttention) -> None:
     if grid is not None and {size[1:] for size in sizes} != {grid.shape}:
         msg = f"maps {sorted(sizes)} do not have the grid's {grid.shape} cells"
         raise ValueError(msg)
-    where = {} if grid is None else {"grid": np.asarray(json.dumps(grid.to_dict()))}
-    np.savez(
-        stream,
-        **attention.maps,
-        scores=attention.scores,
-        labels=np.asarray(attention.labels, dtype=np.str_),
-        **where,
-    )
+    arrays: dict[str, Any] = {**attention.maps, "scores": attention.scores}
+    arrays["labels"] = np.asarray(attention.labels, dtype=np.str_)
+    if grid is not None:
+        arrays["grid"] = np.asarray(json.dumps(grid.to_dict()))
+    np.savez(stream, **arrays)
 
 
 def read_attention(source: str | Path | IO[bytes]) -> ScanAttention:

@@ -85,3 +85,19 @@ def test_unfit_parts_are_refused(arguments, words):
 def test_unknown_method():
     with pytest.raises(ValueError, match="no closed form for 'scorecam'"):
         closed_form_maps(LinearHead(FEATURES, WEIGHT, BIAS), "scorecam")
+
+
+def test_some_labels_keep_the_pooling_and_features():
+    head = LinearHead(FEATURES, torch.cat([WEIGHT, 2 * WEIGHT]), torch.tensor([0.5, 7.0]), "max")
+    one = head.select([1])
+    assert (one.pooling, one.bias.tolist()) == ("max", [7.0])
+    assert one.logits().tolist() == [[2 * 19 + 7]]
+    assert one.features is FEATURES
+
+
+@pytest.mark.parametrize(
+    ("features", "weight"), [((4,), (2, 4)), ((2, 4), (2,)), ((2, 4, 3), (2, 4, 2)), ((2, 4), (2, 5))]
+)
+def test_shapes_that_do_not_fit_are_told(features, weight):
+    with pytest.raises(ValueError, match=r"^a linear head needs features \[B, F, \*grid\], weight \[M, F, .* got \("):
+        LinearHead(torch.zeros(features), torch.zeros(weight), torch.zeros(2))
