@@ -46,6 +46,8 @@ class Concept:
         mention: it is told even where it stands for no label (lymph nodes that nothing calls enlarged).
         of_degree: a property of normal tissue (density, thickness): an increase of it is the finding and no change of
             one, and what is called normal is no finding.
+        lasting: it stays to be seen, so that "prior" or "previous" right before it is no history (granulomatous
+            disease, fractures).
     """
 
     name: str
@@ -61,6 +63,7 @@ class Concept:
     elsewhere: tuple[str, ...] = ()
     mention: bool = False
     of_degree: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -264,6 +267,7 @@ def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
         elsewhere=string_list(entry.get("elsewhere"), f"{at}.elsewhere"),
         mention=bool(entry.get("mention", False)),
         of_degree=bool(entry.get("of_degree", False)),
+        lasting=bool(entry.get("lasting", False)),
     )
 
 

@@ -36,6 +36,7 @@ _CONCEPT = (
     "elsewhere",
     "mention",
     "of_degree",
+    "lasting",
     "note",
 )
 _PLACE = (

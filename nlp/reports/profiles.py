@@ -140,7 +140,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
             raise ConfigError(msg) from error
     if text not in builtin_profiles():
         hint = did_you_mean(text, builtin_profiles())
-        msg = f"unknown label profile {text!r} (a file must end in .yaml); {hint}"
+        msg = f"unknown label profile {text!r}; {hint}, or a file that ends in .yaml"
         raise ConfigError(msg)
     return _load(Path(str(files("organcam.nlp") / "profiles" / f"{text}.yaml")), 0)
 

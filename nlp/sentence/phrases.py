@@ -208,12 +208,13 @@ def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
         # "lateral segment of the left lobe of the liver"
         members = [m for m in members if not (places[m.place].weak and places[m.place].role == "level")]
     if any(places[m.place].of_context for m in members):  # "the left lobe of the thyroid", "segment 7 of the liver"
-        organs = [m for m in members if not places[m.place].of_context and not _in_levels(places[m.place])]
-        if any(places[m.place].role != "position" for m in organs):
-            return [m for m in organs if places[m.place].role != "position"]
+        organs = [m for m in members if not places[m.place].of_context and not places[m.place].role]
+        if organs:
+            return organs
         lobe = any(not places[m.place].location for m in members)  # the lung's lobes are named by level
         if lobe and all(places[m.place].weak or places[m.place].role != "level" for m in members):
             members = [m for m in members if places[m.place].role != "level"]
+        members = [m for m in members if not places[m.place].of_context or places[m.place].role] or members
     whole = {name for m in members for name in places[m.place].part_of}
     members = [m for m in members if m.place not in whole]
     roles = [places[m.place].role for m in members]

@@ -368,6 +368,7 @@ class SentenceReader:
                 words,
                 persistent=concept.persistent,
                 mention=concept.mention,
+                lasting=concept.lasting,
             )
             if verdict.first >= 0:
                 cue = (spans[verdict.first][0], spans[verdict.last - 1][1])

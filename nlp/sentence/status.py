@@ -36,6 +36,7 @@ def judge(
     *,
     persistent: bool,
     mention: bool = False,
+    lasting: bool = False,
 ) -> Verdict:
     """Status and change of one finding.
 
@@ -48,6 +49,7 @@ def judge(
         words: the sentence's tokens.
         persistent: a past procedure or device still counts, so history says nothing.
         mention: it is a place that is told by itself; what is denied of it ("not enlarged lymph nodes") denies not it.
+        lasting: what was there before is there still ("prior granulomatous disease").
     """
     status, change, rule, first, last, rank = "present", "", "", -1, -1, 0.0
     start, end = clause
@@ -69,7 +71,11 @@ def judge(
                 continue
             if cue.change and not change:
                 change = cue.change
-            if not cue.status or cue.status == "stop" or (persistent and cue.status == "historical"):
+            if (
+                not cue.status
+                or cue.status == "stop"
+                or (cue.status == "historical" and (persistent or (lasting and cue.next)))
+            ):
                 continue
             if cue.stopped_by and not table.words[cue.stopped_by].isdisjoint(words[hit.last : begin]):
                 continue

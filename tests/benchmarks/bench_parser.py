@@ -24,6 +24,11 @@ from pathlib import Path
 from organcam.nlp import ParsedReport, ReportParser, cells, load_profile, parse_table
 
 HERE = Path(__file__).resolve().parent
+OTHER_SENTENCES = {
+    "chest_ct": "fresh_sentences.csv",
+    "chest_ct_de": "german_sentences.csv",
+    "abdomen_ct": "abdomen_sentences.csv",
+}
 HARD_SENTENCES = HERE.parent / "nlp" / "hard_sentences.csv"
 UNSEEN_SENTENCES = HERE.parent / "nlp" / "unseen_sentences.csv"
 
@@ -98,6 +103,49 @@ def unseen_sentences() -> None:
                 both, one = both + len(found & expected), one + len(found ^ expected)
     counts = ", ".join(f"{kind} {right[kind]} of {total[kind]} exact" for kind in total)
     print(f"sentences written before a run: {counts}; micro F1 of the 18 labels {f1(both, one, 0):.3f}")
+
+
+def other_sentences() -> None:
+    """Exact cells of the sentences on places, and of German and the abdomen."""
+    for vocabulary, name in OTHER_SENTENCES.items():
+        path = HERE.parent / "nlp" / name
+        parser = ReportParser(vocabulary)
+        with path.open(encoding="utf-8", newline="") as table:
+            rows = list(csv.DictReader(table))
+        read = ({"*".join(cell) for cell in cells(parser.parse(row["text"]))} for row in rows)
+        right = sum(found == set(row["present"].split()) for found, row in zip(read, rows, strict=True))
+        print(f"{name}: {right} of {len(rows)} with exactly the right cells")
+
+
+def ct_rate(folder: Path) -> None:
+    """The 18 labels on real chest-CT reports, by halves: rules were looked for in the development half alone."""
+    with (folder / "reports_and_labels.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    parser, profile = ReportParser(), load_profile("ct_rate")
+    labels = list(profile.rules)
+    found = {row["report_id"]: profile.labels(parser.parse(row["report_text"])) for row in rows}
+    for part in ("development", "check", "both"):
+        counts = {label: [0, 0, 0] for label in labels}
+        chosen = [row for row in rows if part in (half(row["report_id"]), "both")]
+        for row in chosen:
+            for label in labels:
+                said, true = found[row["report_id"]][label], int(row[label])
+                counts[label][0] += said & true
+                counts[label][1] += said > true
+                counts[label][2] += true > said
+        micro = f1(*(sum(count[n] for count in counts.values()) for n in range(3)))
+        macro = sum(f1(*count) for count in counts.values()) / len(labels)
+        print(f"CT-RATE {part}, {len(chosen)} reports, 18 labels: micro F1 {micro:.3f}, macro F1 {macro:.3f}")
+    print("  " + ", ".join(f"{label} {f1(*count):.3f}" for label, count in counts.items()))
+    texts = [row["report_text"] for row in rows]
+    print(f"  {len(texts)} reports of {sum(map(len, texts)) / len(texts):.0f} characters: {_rates(texts)}")
+
+
+def _rates(texts: Sequence[str]) -> str:
+    parser = ReportParser()
+    parser.parse(texts[0])
+    first = _rate(parser, texts)
+    return f"{first:.0f} per CPU s when every sentence is new, {_rate(parser, texts):.0f} once it has been read"
 
 
 def openi(folder: Path) -> None:
@@ -271,6 +319,9 @@ def main() -> None:
     print(f"Python {sys.version.split()[0]}")
     hard_sentences()
     unseen_sentences()
+    other_sentences()
+    if (given.shared / "data" / "ct_rate_dev").is_dir():
+        ct_rate(given.shared / "data" / "ct_rate_dev")
     if (given.shared / "data" / "openi_train").is_dir():
         openi(given.shared / "data" / "openi_train")
         real_speed(given.shared / "data" / "openi_train")
