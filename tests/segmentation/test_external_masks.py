@@ -74,7 +74,7 @@ def test_all_mistakes_of_a_table_are_told_together():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("[1", "not readable"), ("5", "expected organs"), ("{}", "expected organs")]
+    ("text", "words"), [("[1", "not valid YAML"), ("5", "expected organs"), ("{}", "expected organs")]
 )
 def test_a_file_that_is_no_table_of_values_is_refused(tmp_path, text, words):
     file = tmp_path / "values.yaml"
