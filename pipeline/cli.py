@@ -270,9 +270,9 @@ def phantom(
         stoppable(),
         interruptible(),
         make_executor("processes" if workers > 1 else "serial", workers) as pool,
-        make_progress(err_console, quiet=quiet) as shown,
+        make_progress(err_console, quiet=quiet) as bar,
     ):
-        render_dataset(Run(workflow, folder, pool, shown), workflow.phantom, folder)
+        render_dataset(Run(workflow, folder, pool, bar), workflow.phantom, folder)
     out_console.print(f"{folder / 'scans.csv'}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ __all__ = ["ATTENTION_LOSSES", "MASK_LOSS_FORMS", "METHODS"]
 METHODS: Registry[Any] = Registry(
     "attention method",
     group="organcam.attention_methods",
-    places={name: f"organcam.attention.methods:{name}" for name in ("hirescam", "gradcam")},
+    lazy={name: f"organcam.attention.methods:{name}" for name in ("hirescam", "gradcam")},
 )
 """``method(activation [..., F, *grid], gradient, spatial_dims) -> [..., *grid]``, raw and signed."""
 
@@ -24,7 +24,7 @@ MASK_LOSS_FORMS = ("absolute", "softplus", "l2")
 ATTENTION_LOSSES: Registry[Any] = Registry(
     "loss on attention",
     group="organcam.attention_losses",
-    places={
+    lazy={
         **{form: f"organcam.losses.mask_loss:{form}_mask_loss" for form in MASK_LOSS_FORMS},
         "energy": "organcam.losses.guidance:EnergyLoss",
         "l1": "organcam.losses.guidance:L1Loss",

@@ -20,7 +20,7 @@ class Registry(Generic[Built]):
     Args:
         kind: what is built, for messages ("network").
         group: entry-point group that installed packages add to; a name of our own wins over one of theirs.
-        places: name to ``module:attribute``, imported when it is first asked for: what a workflow may name is then
+        lazy: name to ``module:attribute``, imported when it is first asked for: what a workflow may name is then
             known without loading torch.
 
     Example:
@@ -31,10 +31,10 @@ class Registry(Generic[Built]):
         'six faces'
     """
 
-    def __init__(self, kind: str, group: str, places: Mapping[str, str] | None = None) -> None:
+    def __init__(self, kind: str, group: str, lazy: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.group = group
-        self._places = dict(places or {})
+        self._lazy = dict(lazy or {})
         self._builders: dict[str, Callable[..., Built]] = {}
 
     def register(self, name: str) -> Callable[[Callable[..., Built]], Callable[..., Built]]:
@@ -44,7 +44,7 @@ class Registry(Generic[Built]):
             ValueError: if the name is taken.
         """
 
-        if name in self._builders or name in self._places:
+        if name in self._builders or name in self._lazy:
             msg = f"{self.kind} {name!r} is registered already"
             raise ValueError(msg)
 
@@ -56,9 +56,7 @@ class Registry(Generic[Built]):
 
     def names(self) -> tuple[str, ...]:
         """All names, in alphabetical order."""
-        return tuple(
-            sorted({*self._builders, *self._places, *(point.name for point in entry_points(group=self.group))})
-        )
+        return tuple(sorted({*self._builders, *self._lazy, *(point.name for point in entry_points(group=self.group))}))
 
     def get(self, name: str) -> Callable[..., Built]:
         """The builder of that name.
@@ -66,8 +64,8 @@ class Registry(Generic[Built]):
         Raises:
             ConfigError: if there is none; the message holds the nearest name and all of them.
         """
-        if name in self._places and name not in self._builders:
-            module, _, attribute = self._places[name].partition(":")
+        if name in self._lazy and name not in self._builders:
+            module, _, attribute = self._lazy[name].partition(":")
             self._builders[name] = getattr(import_module(module), attribute)
         if name in self._builders:
             return self._builders[name]

@@ -46,7 +46,7 @@ def test_name_cannot_be_taken_twice(installed):
 
 
 def test_a_place_is_imported_when_it_is_first_asked_for():
-    shapes = Registry("shape", group="organcam.no_such_group", places={"cube": "math:sqrt", "gone": "no_such_module:x"})
+    shapes = Registry("shape", group="organcam.no_such_group", lazy={"cube": "math:sqrt", "gone": "no_such_module:x"})
     assert shapes.names() == ("cube", "gone")
     assert shapes.get("cube")(9.0) == 3.0
     with pytest.raises(ValueError, match="registered already"):

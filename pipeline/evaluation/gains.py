@@ -92,8 +92,8 @@ def gains_table(
         ``change`` is ``gained`` or ``lost`` where the interval of the difference leaves 0 out, else ``unclear``, and
         empty where nothing could be measured.
     """
-    places = {scan_id: row for row, scan_id in enumerate(others.scan_ids)}
-    pairs = [(row, places[scan_id]) for row, scan_id in enumerate(scores.scan_ids) if scan_id in places]
+    rows_of_others = {scan_id: row for row, scan_id in enumerate(others.scan_ids)}
+    pairs = [(row, rows_of_others[scan_id]) for row, scan_id in enumerate(scores.scan_ids) if scan_id in rows_of_others]
     here, there = [row for row, _ in pairs], [row for _, row in pairs]
     rows = []
     for column, label in enumerate(labels):

@@ -110,7 +110,7 @@ def plan_evaluate(run: Run) -> StagePlan:
         "files": fingerprint_value([maps, regions, masks]),
         "scans": fingerprint_value(splits),
         "targets": fingerprint_value(_facts(targets)),
-        "places": fingerprint_value({name: made["details"] for name, made in volumes.items()}),
+        "geometry": fingerprint_value({name: made["details"] for name, made in volumes.items()}),
         "known": fingerprint_value(_known_files(run)),
     }
     payload = {
@@ -120,7 +120,7 @@ def plan_evaluate(run: Run) -> StagePlan:
         "masks": masks,
         "splits": splits,
         "targets": targets,
-        "places": {name: made["details"] for name, made in volumes.items()},
+        "geometry": {name: made["details"] for name, made in volumes.items()},
         **{name: getattr(workflow.data, name) for name in ("lesions", "organs", "interventions")},
     }
     return StagePlan(spec, (Unit("evaluation", inputs, payload),), "evaluation", in_process=True)
@@ -173,7 +173,7 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
         payload["maps"],
         payload["regions"],
         payload["targets"],
-        payload["places"],
+        payload["geometry"],
         Lesions(payload["lesions"]) if payload["lesions"] else None,
         parameters["fidelity"],
         parameters["pointing_tolerance"],

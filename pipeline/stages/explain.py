@@ -89,18 +89,18 @@ def plan_explain(run: Run, model: str, ids: Ids | None = None) -> StagePlan:
     units = []
     for name in names:
         stored = run.root / "volumes" / f"{name}.b2nd"
-        place, labels = volumes[name]["details"], list(present.get(name, ()))
+        geometry, labels = volumes[name]["details"], list(present.get(name, ()))
         inputs = {
             "model": content,
             "volume": output_hash(volumes[name], stored.name),
-            "place": fingerprint_value(place),
+            "geometry": fingerprint_value(geometry),
             "present": ",".join(labels),
         }
         payload = {
             "model": str(path),
             "content": content,
             "stored": str(stored),
-            "place": place,
+            "geometry": geometry,
             "present": labels,
             "device": run.workflow.training_of(model).device,
         }
@@ -124,7 +124,7 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
         chosen = _chosen_labels(parameters, payload["present"], model.labels, attention.scores)
         for label in chosen:
             cells = attention.maps[parameters["volume_method"]][model.labels.index(label)]
-            volume = map_on_scan(cells, attention.grid, payload["place"])
+            volume = map_on_scan(cells, attention.grid, payload["geometry"])
             with context.output(f"{context.id}_{label}.nii.gz") as path:
                 write_nifti(path, volume.array, volume.affine)
             written.append(label)
@@ -161,12 +161,12 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
     except Exception as error:
         msg = f"{path}: not a readable model ({type(error).__name__})"
         raise OrganCamError(msg) from None
-    shown = InputConfig.model_validate(state["input"])
+    input_config = InputConfig.model_validate(state["input"])
     options = {key: value for key, value in state["network"].items() if key != "weights"}  # no start needed any more
-    network = build_model(options, shown, len(state["labels"]))
+    network = build_model(options, input_config, len(state["labels"]))
     network.load_state_dict(state["weights"])
     network.to(device).eval()
-    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), shown)
+    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config)
 
 
 def _present_labels(run: Run) -> dict[str, tuple[str, ...]]:

@@ -22,12 +22,12 @@ OWN = ("num_labels", "input_shape")
 """Arguments of every network that follow from the labels and from the input section."""
 
 
-def build_model(options: Mapping[str, Any], shown: InputConfig, num_labels: int) -> nn.Module:
+def build_model(options: Mapping[str, Any], settings: InputConfig, num_labels: int) -> nn.Module:
     """A network with fresh weights.
 
     Args:
         options: the workflow's network section: a registered ``name`` (``axialnet``) and what its constructor takes.
-        shown: what the network sees.
+        settings: what the network sees.
         num_labels: number of outputs.
 
     Raises:
@@ -37,7 +37,7 @@ def build_model(options: Mapping[str, Any], shown: InputConfig, num_labels: int)
     name = str(arguments.pop("name"))
     _check_options(name, arguments)
     try:
-        return NETWORKS.build(name, num_labels=num_labels, input_shape=shown.shape, **arguments)
+        return NETWORKS.build(name, num_labels=num_labels, input_shape=settings.shape, **arguments)
     except ConfigError:
         raise
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError for want of memory

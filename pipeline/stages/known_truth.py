@@ -48,14 +48,14 @@ def _rows(table: pd.DataFrame) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _lesions(path: Path) -> Iterator[str]:
     known = [entry.name for entry in abnormalities()]
-    places = [entry.name for entry in locations()]
+    legal = [entry.name for entry in locations()]
     for line, row in _rows(read_table(path, LESION_COLUMNS, "data.lesions")):
         if not row["value"].isascii() or not row["value"].isdigit() or not 1 <= int(row["value"][:6]) < 2**16:
             yield f"line {line}: value '{row['value'][:20]}' is no whole number from 1 to 65535"
         if row["location"] and row["abnormality"] not in known:
             yield f"line {line}: unknown abnormality '{row['abnormality']}', {did_you_mean(row['abnormality'], known)}"
-        if row["location"] and row["location"] not in places:
-            yield f"line {line}: unknown location '{row['location']}', {did_you_mean(row['location'], places)}"
+        if row["location"] and row["location"] not in legal:
+            yield f"line {line}: unknown location '{row['location']}', {did_you_mean(row['location'], legal)}"
         yield from _missing(path, line, row["mask"])
 
 

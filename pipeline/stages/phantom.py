@@ -55,11 +55,11 @@ def render_one(context: WorkContext, payload: Mapping[str, Any], parameters: Map
 def phantom_data(root: Path, data: DataConfig) -> DataConfig:
     """The data section of a phantom workflow: what it leaves open points to the rendered data set."""
     folder = root / "phantom"
-    places = {
+    paths = {
         "images": folder / "scans.csv",
         "reports": folder / "reports.csv",
         "lesions": folder / "truth" / "lesions.csv",
         "organs": folder / "truth" / "organs.csv",
         "interventions": folder / "interventions.csv",
     }
-    return data.model_copy(update={key: path for key, path in places.items() if getattr(data, key) is None})
+    return data.model_copy(update={key: path for key, path in paths.items() if getattr(data, key) is None})

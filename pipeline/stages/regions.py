@@ -49,7 +49,7 @@ def plan_regions(run: Run, ids: Ids | None = None) -> StagePlan:
     records = run.chosen("regions", ids)
     names = tuple(record.scan_id for record in records)
     organs, volumes = run.current(plan_segment, names), run.current(plan_store, names)
-    shown = picture_places(run, settings.pictures, names)
+    pictures = picture_places(run, settings.pictures, names)
     units = []
     for record in records:
         name, mask = record.scan_id, run.root / "organs" / f"{record.scan_id}_organs.nii.gz"
@@ -57,14 +57,14 @@ def plan_regions(run: Run, ids: Ids | None = None) -> StagePlan:
         ok = bool(organs[name]["details"]["quality"]["ok"])
         content = output_hash(organs[name], mask.name)
         inputs = {"organs": content, "ok": str(ok), "stored": fingerprint_value(stored)}
-        if shown:
-            inputs |= {"pictures": fingerprint_value(shown[name]), "scan": organs[name]["inputs"]["scan"]}
+        if pictures:
+            inputs |= {"pictures": fingerprint_value(pictures[name]), "scan": organs[name]["inputs"]["scan"]}
         payload = {
             "organs": str(mask),
             "stored": stored,
             "ok": ok,
             "image": record.image,
-            "pictures": shown.get(name, {}),
+            "pictures": pictures.get(name, {}),
         }
         units.append(Unit(name, inputs, payload, {str(mask): content}))
     grids = {
@@ -139,11 +139,11 @@ def _draw(
 
     scan = read_volume(Path(payload["image"])).reoriented()
     for key, grid in grids.items():
-        places = torch.tensor([shown["places"] for shown in payload["pictures"].values()], dtype=torch.uint8)
+        places = torch.tensor([asked["places"] for asked in payload["pictures"].values()], dtype=torch.uint8)
         allowed = expand_regions(torch.from_numpy(regions[key]), places).numpy()
-        for cells, (label, shown) in zip(allowed, payload["pictures"].items(), strict=True):
+        for cells, (label, asked) in zip(allowed, payload["pictures"].items(), strict=True):
             ending = "" if len(grids) == 1 else f"_{key}"
             picture = cells_picture(scan.array, labels.array, grid, cells, labels.spacing)
             named = {"allowed cells": ALLOWED_RGB}
             with context.output(f"{context.id}_{label}{ending}.png") as path:
-                save_montage(path, picture, f"{context.id}: {label} ({shown['basis']})", named)
+                save_montage(path, picture, f"{context.id}: {label} ({asked['basis']})", named)

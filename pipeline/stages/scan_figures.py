@@ -36,7 +36,7 @@ class FigureReader:
         maps: model -> scan -> content hash of its attention file.
         regions: scan -> content hash of its regions file.
         targets: which labels are present where.
-        places: scan -> details of its stored volume.
+        geometry: scan -> details of its stored volume.
         lesions: known ones, if there are any.
         fidelity: of OrganIoU, see `EvaluateConfig`.
         tolerance: cells by which a peak may miss a lesion.
@@ -48,7 +48,7 @@ class FigureReader:
     maps: Mapping[str, Mapping[str, str]]
     regions: Mapping[str, str]
     targets: RegionTargets
-    places: Mapping[str, Mapping[str, Any]]
+    geometry: Mapping[str, Mapping[str, Any]]
     lesions: Lesions | None
     fidelity: str
     tolerance: int
@@ -143,7 +143,7 @@ class FigureReader:
         if self.lesions is None or scan_id not in self.lesions:
             return None
         try:
-            share = self.lesions.occupancy(scan_id, found.labels, found.grid, self.places[scan_id])
+            share = self.lesions.occupancy(scan_id, found.labels, found.grid, self.geometry[scan_id])
         except (OSError, ValueError) as error:
             self.problems[scan_id] = f"its known lesions cannot be used: {error}"
             return None

@@ -123,17 +123,17 @@ def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> d
     targets = None
     if run.workflow.data.reports is not None and (run.root / "labels" / "labels_by_location.csv").is_file():
         targets = load_targets(run, run.records("regions"))
-    shown: dict[str, dict[str, dict[str, Any]]] = {}
+    pictures: dict[str, dict[str, dict[str, Any]]] = {}
     for scan_id in scan_ids:
-        shown[scan_id] = {name: {"places": at, "basis": "wherever it could lie"} for name, at in possible.items()}
+        pictures[scan_id] = {name: {"places": at, "basis": "wherever it could lie"} for name, at in possible.items()}
         if targets is None or scan_id not in targets.rows:
             continue
         row = targets.rows[scan_id]
         for name in names:
             column = targets.names.index(name)
             if targets.present[row, column]:
-                shown[scan_id][name] = {"places": targets.places[row, column].tolist(), "basis": "as reported"}
-    return shown
+                pictures[scan_id][name] = {"places": targets.places[row, column].tolist(), "basis": "as reported"}
+    return pictures
 
 
 def training_labels(run: Run, targets: RegionTargets, records: Sequence[ScanRecord]) -> tuple[str, ...]:

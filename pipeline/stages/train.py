@@ -103,10 +103,10 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     """Train one candidate; its weights, training curve and figures on the validation split."""
     del parameters
     settings = TrainConfig.model_validate({**payload["train"], **payload["runtime"]})
-    shown = InputConfig.model_validate(payload["input"])
+    input_config = InputConfig.model_validate(payload["input"])
     checkpoints = _own_folder(context.folder / f"{context.id}.checkpoints", payload["made_for"])
     torch.manual_seed(payload["seed"])
-    network = build_model(payload["network"], shown, len(payload["labels"]))
+    network = build_model(payload["network"], input_config, len(payload["labels"]))
     loss, ramp = _loss(payload["mask_loss"], payload["weight"])
     batches = {
         split: loader(
@@ -116,13 +116,13 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
                 if item["split"] in (split, "all")
             ],
             training_transforms(
-                shown,
+                input_config,
                 grid_key(FeatureGrid.from_dict(payload["grid"])),
                 augment=settings.augment and split == "train",
                 layout=contract_of(network).input_layout,
             ),
             settings,
-            voxels=shown.shape[0] * shown.shape[1] * shown.shape[2],
+            voxels=input_config.shape[0] * input_config.shape[1] * input_config.shape[2],
             seed=payload["seed"],
             shuffle=split == "train",
         )
@@ -203,18 +203,18 @@ def _training_data(run: Run) -> TrainingData:
     data = TrainingData([], list(labels), {}, [])
     for record in usable:
         name, row = record.scan_id, targets.rows[record.scan_id]
-        image, places = run.root / "volumes" / f"{name}.b2nd", run.root / "regions" / f"{name}.npz"
+        image, bitmaps = run.root / "volumes" / f"{name}.b2nd", run.root / "regions" / f"{name}.npz"
         item = {
             "scan_id": name,
             "split": record.split,
             "label": chosen.present[row].tolist(),
             "places": chosen.places[row].tolist(),
             "image": str(image),
-            "regions": str(places),
+            "regions": str(bitmaps),
         }
         data.items.append(item)
         data.files[str(image)] = output_hash(volumes[name], image.name)
-        data.files[str(places)] = output_hash(regions[name], places.name)
+        data.files[str(bitmaps)] = output_hash(regions[name], bitmaps.name)
         data.contents.append((data.files[str(image)], regions[name]["details"]["grids"]))
     return data
 

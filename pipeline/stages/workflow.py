@@ -108,12 +108,12 @@ def run_workflow(
         interruptible(),
         RunDirectory(root, shard=shard, command=command) as directory,
         make_executor(executor, workers, **_memory_of(workflow)) as pool,
-        progress or SilentProgress() as shown,
+        progress or SilentProgress() as bar,
     ):
         document = yaml.safe_dump(workflow.document(), sort_keys=False, allow_unicode=True)
         write_text_atomic(root / "workflow.yaml", document)
         names = tuple(stages or workflow.stages())
-        run = Run(_with_phantom_data(workflow, root), root, pool, shown, shard, stages=names)
+        run = Run(_with_phantom_data(workflow, root), root, pool, bar, shard, stages=names)
         for name in names:
             if shard is not None and name not in PER_SCAN_STAGES:
                 logger.info("%s: needs all scans; left to a run without --shard", name)
