@@ -147,6 +147,8 @@ class Run:
         records = self.chosen(stage, ids)
         scans = self.sidecars([record.scan_id for record in records], "scans")
         absent = [record.scan_id for record in records if record.scan_id not in scans]
+        if self.shard is not None:  # the others' scans may not have been read yet, and are theirs
+            absent = [name for name in absent if self.shard.takes(name)]
         if absent:
             msg = f"{named(absent, 'scan')} of manifest.csv {was_or_were(absent)} never read: run the ingest stage"
             raise OrganCamError(msg)
@@ -157,6 +159,7 @@ class Run:
         return tuple(
             Unit(record.scan_id, {"scan": contents[record.scan_id]}, {"image": record.image, "max_voxels": most})
             for record in records
+            if record.scan_id in contents
         )
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:

@@ -33,7 +33,7 @@ def test_maps_of_other_shapes_and_scans_given_twice_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((4, 5, 7), np.uint8), np.eye(4)), tmp_path / "a_organs.nii.gz")
     (tmp_path / "t.csv").write_text("scan_id,organs\na,known.nii.gz\n")
     with pytest.raises(
-        DataError, match=r"known\.nii\.gz and the organs found differ in shape: 6 x 5 x 4 and 7 x 5 x 4"
+        DataError, match=r"known\.nii\.gz and the organs found in a differ in shape: 6 x 5 x 4 and 7 x 5 x 4"
     ):
         organ_scores(tmp_path / "t.csv", ["a"], tmp_path)
     (tmp_path / "t.csv").write_text("scan_id,organs\na,known.nii.gz\na,other.nii.gz\n")
