@@ -30,7 +30,7 @@ _WORDS = (
     *("denials", "titles", "relatives", "normal", "series", "image", "reference_leads", "no_typos", "of_adjectives"),
     *("emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching", "not_there", "distances", "also"),
     *("existential", "nothing", "negations", "pronouns", "prior", "past_tense", "now", "contrasts", "limits", "times"),
-    *("up_to", "clause_and", "with", "degrees", "back_references"),
+    *("up_to", "clause_and", "with", "degrees", "back_references", "examples"),
 )
 
 

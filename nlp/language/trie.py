@@ -41,6 +41,11 @@ class Trie:
         for words, kind, name in entries:
             self.add(words, kind, name, replace=False)
 
+    @property
+    def first_words(self) -> frozenset[str]:
+        """The words that terms begin with."""
+        return frozenset(self._root)
+
     def starts(self, word: str) -> bool:
         """Whether any term begins with a word."""
         return word in self._root

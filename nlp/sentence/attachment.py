@@ -163,6 +163,7 @@ def _after(
     for phrase in candidates:
         lead = words[max(finding.last, phrase.first - 3) : phrase.first]
         led = not lists["prepositions"].isdisjoint(lead)
+        led = led or (not chosen and not lists["examples"].isdisjoint(words[finding.last : phrase.first]))
         if (
             following is not None
             and not led

@@ -85,7 +85,8 @@ class SentenceReader:
     def __init__(self, vocabulary: Vocabulary, cues: CueTable, forms: WordForms, units: Mapping[str, float]) -> None:
         self._forms = forms
         self._sizes_in = SizeFinder(units, cues.words)
-        self._has_unit = re.compile("|".join(map(re.escape, units)) or "(?!)")
+        initials = "".join(sorted({unit[0] for unit in units})) or "\\0"
+        self._has_unit = re.compile(rf"[0-9]\W*[{re.escape(initials)}]")  # a quick look for "5 mm", however spelled
         self._vocabulary = vocabulary
         self._cues = cues
         self._trie = Trie()
@@ -100,6 +101,7 @@ class SentenceReader:
         self.numbered = sorted({a for words, _, _ in vocabulary.terms for a, b in pairwise(words) if b.isdigit()})
         self._known = self.known_words()
         self._right = set(self._known)
+        self._back = cues.back_references.first_words
         self._speller = Speller((w for words, _, _ in vocabulary.terms for w in words), cues.words["no_typos"])
         self._chooser = FindingChooser(vocabulary, cues.words)
 
@@ -316,7 +318,7 @@ class SentenceReader:
 
     def _refers(self, words: Sequence[str]) -> bool:
         anaphora = self._cues.anaphora
-        if self._cues.back_references.scan(words):
+        if not self._back.isdisjoint(words) and self._cues.back_references.scan(words):
             return True
         if not anaphora.starts(words[0]):
             return False
