@@ -75,8 +75,11 @@ class Quality:
 
     def in_words(self) -> tuple[str, ...]:
         """Volumes, then a sentence for every flag: what a person reads under a picture or on a terminal."""
-        named = (("right lung", "right_lung_ml"), ("left lung", "left_lung_ml"))
-        named = (*named, ("heart and mediastinum", "heart_mediastinum_ml"))
+        named = (
+            ("right lung", "right_lung_ml"),
+            ("left lung", "left_lung_ml"),
+            ("heart and mediastinum", "heart_mediastinum_ml"),
+        )
         volumes = ", ".join(f"{name} {self.measures[key]:.0f} ml" for name, key in named if key in self.measures)
         return (volumes, *(f"{'BAD' if flag.severity == 'bad' else 'note'}: {flag.sentence}" for flag in self.flags))
 

@@ -70,6 +70,6 @@ def lesions_in_cells(workflow: Workflow, root: Path) -> pd.DataFrame:
 def _by_label(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (label, grid), part in table.groupby(["label", "grid"]):
-        worst = part.loc[part["share"].idxmin()]
+        worst = part.sort_values("share").iloc[0]
         rows.append((label, grid, len(part), float(np.mean(part["share"])), worst["share"], worst["scan_id"]))
     return pd.DataFrame(rows, columns=["label", "grid", "scans", "mean", "worst", "worst_scan"])

@@ -112,7 +112,7 @@ def test_it_stays_where_it_is_in_the_patient(name: str, corner: tuple[float, ...
         "volume_method": "hirescam",
         "top": 1,
     }
-    asked = {"model": str(model), "content": "", "present": [], "device": "cpu", "place": place}
+    asked = {"model": str(model), "content": "", "present": [], "device": "cpu", "geometry": place}
     done(
         "explain",
         tmp_path / "attention",
