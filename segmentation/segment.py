@@ -22,7 +22,7 @@ from .anatomy.lungs import find_lungs
 from .anatomy.mediastinum import find_mediastinum
 from .anatomy.midline import find_midline
 from .anatomy.parts import PARTS, find_parts
-from .anatomy.pleura import DENSE_HU, add_leftovers, fill_missing_side, pleural_lungs
+from .anatomy.pleura import DENSE_HU, add_leftovers, fill_missing_side, hemithoraces, pleural_lungs
 from .anatomy.rough import rough_labels
 from .anatomy.thorax import Thorax, measure_thorax
 from .anatomy.turned import LEAST_TURN_DEGREES, MOST_TURN_DEGREES, trunk_angle, turn
@@ -187,9 +187,10 @@ def _organs(
     volume: npt.NDArray[np.float32], closed: LabelArray, body: BoolArray, thorax: Thorax, airway: BoolArray
 ) -> tuple[LabelArray, dict[int, Floor]]:
     """Pleural lungs and mediastinum from the closed lungs, and where each side ends below."""
-    zone = central_zone(thorax, closed.shape)
+    models, floors = hemithoraces(volume, closed, thorax)
+    zone = central_zone(thorax, closed.shape, wet=LEFT_LUNG in floors and not floors[LEFT_LUNG].dry)
     zone = with_bulges(zone, (volume > DENSE_HU) & body & (closed == 0), closed, thorax)
-    labels, models, floors = pleural_lungs(volume, closed, body, thorax, zone, airway)
+    labels = pleural_lungs(volume, closed, body, thorax, zone, airway, models, floors)
     guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
     labels = np.where(labels == 0, guess, labels)
     labels[find_mediastinum(volume, labels, closed, body | airway, thorax, zone)] = HEART_MEDIASTINUM

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+from organcam.segmentation import segment_organs
 from organcam.segmentation.anatomy.chest_wall import PleuralModel
 from organcam.segmentation.anatomy.diaphragm import Floor, dry_share
 from organcam.segmentation.anatomy.fluid import fluid_at_floor
 from organcam.segmentation.anatomy.midline import find_midline
-from organcam.segmentation.anatomy.pleura import _no_larger_than
+from organcam.segmentation.anatomy.pleura import _not_far_larger_than
 from organcam.segmentation.anatomy.thorax import Thorax
 
 SPACING = (2.0, 2.0, 2.0)
@@ -83,10 +85,22 @@ def test_an_aorta_full_of_contrast_does_not_move_the_midline():
 
 def test_a_little_disease_does_not_bring_in_much_beside_the_mediastinum():
     disease, add = np.zeros((3, 9, 9), dtype=bool), np.zeros((3, 9, 9), dtype=bool)
-    disease[1, 1, 1:3] = True
-    add[1, 1, 3:8] = True  # five beside two
+    disease[1, 1, 1] = True
+    add[1, 1, 2:8] = True  # six beside one
     disease[1, 6, 1:6] = True
     add[1, 6, 6:8] = True  # two beside five
-    kept = _no_larger_than(add, disease)
+    kept = _not_far_larger_than(add, disease)
     assert not kept[1, 1].any()
     np.testing.assert_array_equal(kept[1, 6], add[1, 6])
+
+
+@pytest.mark.parametrize(("name", "limit_ml"), [("lidc_idri_0001", 40.0), ("cmb_crc", 40.0)])
+def test_no_liver_or_spleen_is_lung_in_clear_chests_with_contrast(shared_data, name, limit_ml):
+    """136 and 92 ml of them were, taken for disease beside the mediastinum and behind a cut base."""
+    path = shared_data / "ct_dev" / f"{name}.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"needs {name}")
+    image = nib.load(path)
+    measures = segment_organs(np.asanyarray(image.dataobj), affine=image.affine).quality.measures
+    assert measures["right_dense_ml"] + measures["left_dense_ml"] < limit_ml
+    assert measures["right_recess_air"] > 0.7

@@ -182,8 +182,8 @@ def draw_habitus(rng: np.random.Generator, arms_down: float, variants: Sequence[
     Args:
         rng: the person's own stream; the variants take nothing from it, so that they change nothing else.
         arms_down: share of the people with the arms beside the body.
-        variants: of ``VARIANTS`` of the settings: a dome 35 mm higher, a bulge of 35 mm in the right one, the
-            descending aorta 18 mm further to the left, blood of 320 HU.
+        variants: of the settings' ``VARIANTS``: a dome 35 mm higher, a bulge of 35 mm in the right one, the descending
+            aorta 18 mm further to the left, blood of 320 HU.
     """
     return _varied(_usual_habitus(rng, arms_down), variants)
 
