@@ -13,6 +13,7 @@ from importlib.resources import files
 import numpy as np
 
 from .anatomy.airways import Airways
+from .anatomy.diaphragm import Floor
 from .anatomy.thorax import Thorax
 from .morphology import component_sizes, components, open_mask
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, FloatArray, LabelArray, Quality
@@ -67,8 +68,7 @@ class Evidence:
     padded: bool
     starts_at_top: bool
     ends_at_bottom: bool
-    recess_air: dict[int, float]
-    """Share of each lung's posterior recess that air fills; NaN where it could not be seen."""
+    floors: dict[int, Floor]
 
 
 def measure(seen: Evidence) -> dict[str, float]:
@@ -98,9 +98,12 @@ def measure(seen: Evidence) -> dict[str, float]:
         out[f"{side}_lung_ml"] = count[label]
         out[f"{side}_aerated_ml"] = min(aerated[label], count[label])
         out[f"{side}_dense_ml"] = max(0.0, count[label] - aerated[label])
-        air = seen.recess_air.get(label, float("nan"))
-        out |= {} if np.isnan(air) else {f"{side}_recess_air": air}
+        if label in seen.floors and not np.isnan(seen.floors[label].dry_share):
+            out[f"{side}_recess_air"] = seen.floors[label].dry_share
         out[f"{side}_dense_share"] = out[f"{side}_dense_ml"] / max(count[label], 1e-6)
+    if len(seen.floors) == 2:
+        higher = (seen.floors[RIGHT_LUNG].dome - seen.floors[LEFT_LUNG].dome) * spacing[0] / seen.thorax.scale
+        out |= {} if np.isnan(higher) else {"left_dome_higher_mm": higher}
     out.update(_orientation(seen, lung))
     return {name: float(value) for name, value in out.items()}
 

@@ -130,8 +130,7 @@ def _segment_grid(
     closed = without_hilum(part, closed, aerated, trunk, thorax)
     labels, floors = _organs(part, closed, trunk, thorax, wall)
     ends = (box[0].start == 0, box[0].stop == volume.shape[0])
-    recess = {label: floor.dry_share for label, floor in floors.items()}
-    seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends, recess)
+    seen = Evidence(part, labels, closed, cut[box], airways, thorax, is_padded(volume), *ends, floors)
     quality = assess(measure(seen) | geometry)
     full = [turned_back(_uncrop(x, box, volume.shape)) for x in (labels, closed, aerated)]
     to_native(full[0], full[1], full[2], grid, frame, redraw=bool(angle) or not grid.is_native)

@@ -86,7 +86,7 @@ def diaphragm_floors(lungs: LabelArray, models: dict[int, PleuralModel], thorax:
     for label, model in models.items():
         share, (dome, lateral, own) = shares[label], seen[label]
         if dry[label]:
-            floors[label] = Floor(lowest[label], True, shown[label])
+            floors[label] = Floor(lowest[label], True, shown[label], dome)
             continue
         behind = min(base - dome, MOST_FALL_MM / dz)
         trusted = example is None and own >= max(usual, TRUSTED_FALL * min(behind, FULL_FALL_MM * thorax.scale / dz))
@@ -100,7 +100,7 @@ def diaphragm_floors(lungs: LabelArray, models: dict[int, PleuralModel], thorax:
         footprint = lowest[label] >= 0
         telling = footprint | ((share <= 1.0) & (model.angles < BESIDE_SPINE)[model.ray])
         short = _cut_short(missing, footprint, telling, thorax, 2.0 if trusted else 1.0)
-        floors[label] = Floor(np.where(short, level + 0.5, lowest[label]), False, shown[label])
+        floors[label] = Floor(np.where(short, level + 0.5, lowest[label]), False, shown[label], dome)
     return floors
 
 
@@ -112,11 +112,13 @@ class Floor:
         level: lowest slice for every (row, column), [H, W]; -1 where there is none.
         dry: whether air fills the posterior recess, so that the diaphragm is where the lung ends.
         dry_share: share of the recess that air fills, NaN where it could not be seen.
+        dome: slice of the top of the dome beside the heart, NaN where it could not be seen.
     """
 
     level: npt.NDArray[np.float64]
     dry: bool
     dry_share: float
+    dome: float = float("nan")
 
 
 def dry_share(model: PleuralModel, dome: float, step_mm: float) -> float:

@@ -58,6 +58,12 @@ def test_segmentation_follows_the_variant(variant):
         assert 2.0 * (found & true).sum() / (found.sum() + true.sum()) > 0.975
 
 
+def test_a_dome_far_above_the_other_is_noted(usual):
+    raised = rendered("raised_left_dome")
+    assert "left_dome_high" in segment_organs(raised.hu, affine=raised.affine).quality.names
+    assert not {"left_dome_high", "right_dome_high"} & set(segment_organs(usual.hu, affine=usual.affine).quality.names)
+
+
 def test_an_unknown_variant_is_refused_with_the_nearest_one():
     with pytest.raises(ConfigError, match="did you mean 'contrast'"):
         PhantomSettings(variants=("contrasts",))
