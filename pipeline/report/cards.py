@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..evaluation import LEARNED_AUROC
 from .results import Results
 
-__all__ = ["TOLD_WELL", "model_cards"]
-
-TOLD_WELL = 0.8
-"""AUROC from which a label counts as told well on the cards."""
+__all__ = ["model_cards"]
 
 
 def model_cards(results: Results, models: Sequence[Mapping[str, Any]], split: str) -> list[dict[str, Any]]:
@@ -40,7 +38,7 @@ def _told(table: pd.DataFrame | None, model: str, split: str) -> dict[str, int] 
     if table is None:
         return None
     areas = table.loc[(table["model"] == model) & (table["split"] == split), "auroc"].dropna()
-    return {"well": int((areas >= TOLD_WELL).sum()), "of": len(areas)} if len(areas) else None
+    return {"well": int((areas >= LEARNED_AUROC).sum()), "of": len(areas)} if len(areas) else None
 
 
 def _compared(results: Results, row: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -19,16 +19,18 @@ SVG = "image/svg+xml"
 def organ_iou_chart(
     summaries: Mapping[str, Any], methods: Sequence[str], names: Mapping[str, str], split: str
 ) -> dict[str, str] | None:
-    """OrganIoU by model and method."""
+    """OrganIoU by model and method, over the labels that all models have learned if there are any."""
+    learned = all(figures.get("organ_iou_learned") for figures in summaries.values())
+    shown = "organ_iou_learned" if learned else "organ_iou"
     series = {
-        names.get(method, method): [figures.get("organ_iou", {}).get(method) for figures in summaries.values()]
+        names.get(method, method): [figures.get(shown, {}).get(method) for figures in summaries.values()]
         for method in methods
     }
     if not series:
         return None
     panel = BarPanel("", series)
     return {
-        "title": f"OrganIoU by model and method, {split} split",
+        "title": f"OrganIoU by model and method, {split} split{', learned labels' if learned else ''}",
         "image": data_uri(bar_chart([panel], list(summaries), "OrganIoU", (0.0, 1.0)), SVG),
         "text": _spoken([panel], list(summaries)),
     }

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..config import SPLITS, Workflow
-from .cards import TOLD_WELL, model_cards
+from ..evaluation import LEARNED_AUROC
+from .cards import model_cards
 from .charts import auroc_chart, intervention_chart, organ_iou_chart, training_chart
 from .results import Results
 from .wording import confounder_sentences, describe_mask_loss, shift_sentences, training_caution
@@ -115,12 +116,11 @@ def _models(workflow: Workflow, results: Results) -> dict[str, Any]:
         return {"missing": "No model was evaluated: without reports nothing is trained or scored."}
     split, methods = headline_split(results), _methods(results)
     first = next(iter(summaries))
-    reference = _get(summaries[first], "organ_iou", "gradcam")
+    learned = len((results.summary or {}).get("learned", ()))
     rows = []
     for model, figures in summaries.items():
         shifted = figures.get("splits", {}).get("shifted", {})
         settings = workflow.models[model].mask_loss if model in workflow.models else None
-        hirescam = _get(figures, "organ_iou", "hirescam")
         rows.append(
             {
                 "model": model,
@@ -128,8 +128,9 @@ def _models(workflow: Workflow, results: Results) -> dict[str, Any]:
                 "mask_loss": describe_mask_loss(
                     settings.model_dump(mode="json") if settings else None, _chosen_weight(results, model)
                 ),
+                "learned": [_get(figures, "organ_iou_learned", method) for method in methods],
+                "ratio": [_get(figures, "organ_iou_ratio", method) for method in methods],
                 "organ_iou": [_get(figures, "organ_iou", method) for method in methods],
-                "gain": hirescam / reference if hirescam is not None and reference else None,
                 "auroc": figures.get("auroc_median"),
                 "auroc_shifted": shifted.get("auroc_median"),
                 "average_precision": figures.get("average_precision_median"),
@@ -142,10 +143,10 @@ def _models(workflow: Workflow, results: Results) -> dict[str, Any]:
         "methods": [METHOD_NAMES.get(method, method) for method in methods],
         "rows": rows,
         "cards": model_cards(results, rows, split),
-        "told_well": TOLD_WELL,
+        "told_well": LEARNED_AUROC,
+        "learned": learned,
         "first": first,
         "has_shifted": any(row["auroc_shifted"] is not None for row in rows),
-        "gain_shown": any(row["gain"] is not None for row in rows),
         "has_pointing": any(value is not None for row in rows for value in row["pointing"]),
         "sentences": shift_sentences(both) if split == "test" else [],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -119,9 +120,14 @@ def test_figures_equal_those_of_the_tables(reported_run: Run) -> None:
             overlap[by, name, m, method] for m in ("baseline", "masked") for method in ("gradcam", "hirescam")
         ]
         assert (int(count), cells) == (7, [f"{value:.3f}" for value in want_values])
+    summary = json.loads((folder / "summary.json").read_text())["models"]
     for cells in page.tables["models-table"][2:]:
         model = "masked" if cells[0].startswith("masked") else "baseline"
-        assert cells[1:3] == [f"{overlap['overall', 'overall', model, m]:.3f}" for m in ("gradcam", "hirescam")]
+        for position, method in ((1, "gradcam"), (3, "hirescam")):  # learned labels first
+            assert cells[position] == f"{summary[model]['organ_iou_learned'][method]:.3f}"
+            assert cells[position + 1] == f"{summary[model]['organ_iou_ratio'][method]:.2f}"
+        assert cells[5:7] == [f"{overlap['overall', 'overall', model, m]:.3f}" for m in ("gradcam", "hirescam")]
+    assert "over the 2 labels that every model has learned (AUROC of 0.8 or more)" in page.text
 
 
 def test_interventions_stand_beside_organ_iou(reported_run: Run) -> None:
