@@ -32,8 +32,10 @@ $(VENV)/.installed-docs: $(BIN)/python pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/organcam run phantom --out runs/demo --workers 2
 
+# JOBS processes with one thread each; a file stays in one process, so that its finished run is made once.
+JOBS ?= 2
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow" -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n $(JOBS) --dist loadfile
 
 # The suite's core under the lowest versions of all dependencies, in a second environment.
 LOWEST := .venv-lowest

@@ -14,7 +14,16 @@ import yaml
 
 from .errors import ConfigError
 
-__all__ = ["DEEPEST", "LARGEST_BYTES", "MOST_NODES", "parse_yaml", "problems_error", "read_text", "read_yaml"]
+__all__ = [
+    "DEEPEST",
+    "LARGEST_BYTES",
+    "MOST_NODES",
+    "compose_yaml",
+    "parse_yaml",
+    "problems_error",
+    "read_text",
+    "read_yaml",
+]
 
 LARGEST_BYTES = 8 << 20
 DEEPEST = 50
@@ -132,6 +141,11 @@ def _place(mark: Any, context: Any, text: str) -> str:
     if not mark:
         return ""
     return f", line {mark.line + 1}, column {mark.column + 1}" if mark.line < lines else f", line {max(lines, 1)}"
+
+
+def compose_yaml(path: str | Path) -> yaml.Node | None:
+    """The nodes of a file that `read_yaml` has read, which know their lines."""
+    return yaml.compose(read_text(path, str(path)), Loader=_Base)
 
 
 def problems_error(source: str, problems: Sequence[str]) -> ConfigError:

@@ -48,7 +48,7 @@ def test_mistakes_of_ours_keep_their_traceback():
 
 def organcam(*arguments, **options):
     command = [sys.executable, "-m", "organcam", *map(str, arguments)]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
+    return subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", check=False, **options)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
@@ -72,7 +72,10 @@ def test_a_reader_that_goes_away_is_no_error():
 @pytest.mark.skipif(os.name != "posix", reason="closes a standard stream the POSIX way")
 def test_a_closed_standard_output_is_no_traceback():
     done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m organcam describe stages >&-'], capture_output=True, text=True, check=False
+        ["sh", "-c", f'"{sys.executable}" -m organcam describe stages >&-'],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert "Traceback" not in done.stderr
 

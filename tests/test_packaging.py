@@ -81,7 +81,7 @@ def test_no_module_imports_the_folders_by_their_own_names():
 def test_light_parts_stay_light(module, absent):
     """Workers of per-scan stages start with what they need; torch alone costs more than a second."""
     code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -137,7 +137,9 @@ def imported_parts(path: Path) -> set[str]:
 
 
 def test_version_is_told():
-    done = subprocess.run([sys.executable, "-m", "organcam", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "organcam", "--version"], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.strip() == f"organcam {__version__}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from organcam.errors import ConfigError, did_you_mean
-from organcam.yaml_file import read_yaml
+from organcam.yaml_file import compose_yaml, read_yaml
 
 __all__ = ["all_at_once", "check_keys", "load_yaml", "nearest", "string_list", "string_map"]
 
@@ -111,14 +111,12 @@ def _lines(path: Path) -> dict[str, int]:
     """The line of every dotted key of a file that is valid YAML."""
     found: dict[str, int] = {}
 
-    def walk(node: yaml.Node, above: str) -> None:
+    def walk(node: yaml.Node | None, above: str) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 dotted = f"{above}{key.value}"
                 found[dotted] = key.start_mark.line + 1
                 walk(value, f"{dotted}.")
 
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    if root is not None:
-        walk(root, "")
+    walk(compose_yaml(path), "")
     return found

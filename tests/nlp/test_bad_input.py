@@ -9,12 +9,16 @@ import sys
 import pytest
 
 from organcam.errors import ConfigError, DataError
-from organcam.nlp import ReportParser, find_columns, parse_table, vocabulary_files, write_outputs
+from organcam.nlp import ReportParser, find_columns, load_vocabulary, parse_table, vocabulary_files, write_outputs
 
 
 def organcam(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "organcam", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
+        [sys.executable, "-m", "organcam", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=cwd,
+        check=False,
     )
 
 
@@ -150,3 +154,11 @@ def test_one_text_that_cannot_be_read_is_told_as_in_a_table(tmp_path, text, code
 def test_one_text_without_findings_says_so(tmp_path):
     done = organcam("parse", "--text", "Comparison with the examination of last year.", cwd=tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, "no findings")
+
+
+def test_a_vocabulary_with_tabs_is_told_its_mistakes(tmp_path):
+    """libyaml takes a tab where the pure Python reader does not; the lines come from the reader that read the file."""
+    path = tmp_path / "tabs.yaml"
+    path.write_text("name:\ttabs\nlanguage: en\nlabels: [tear]\t\nunknown: 1\n")
+    with pytest.raises(ConfigError, match="line 4: unknown"):
+        load_vocabulary(path)

@@ -102,11 +102,11 @@ def test_the_command_writes_the_page_and_reads_the_verdicts(tmp_path):
     (tmp_path / "r.csv").write_text("scan_id,report_text\na,Nodule in the lingula.\nb,No effusion.\n")
     command = [sys.executable, "-m", "organcam", "parse"]
     options = ["--reports", "r.csv", "--review", "page.html", "--sample", "1"]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "page.html: 1 reports"), done.stderr
     assert "<article" in (tmp_path / "page.html").read_text(encoding="utf-8")
     path = write(tmp_path, ["a", "nodule", "left_mid", "present", "right", 0, 6], ["a", "", "", "", "read", "", ""])
-    scored = subprocess.run([*command, "--review-scores", path], capture_output=True, text=True, check=False)
+    scored = subprocess.run([*command, "--review-scores", path], capture_output=True, encoding="utf-8", check=False)
     assert scored.returncode == 0, scored.stderr
     assert scored.stdout.split("\n")[1].split() == ["nodule", "1", "0", "0", "1.000", "1.000", "1.000"]
 
@@ -129,7 +129,11 @@ def test_clicks_in_a_browser_become_verdicts(tmp_path, page):
     (tmp_path / "page.html").write_text(page.replace("</body>", script), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     done = subprocess.run(
-        [browser, *flags, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, check=True, timeout=120
+        [browser, *flags, (tmp_path / "page.html").as_uri()],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        timeout=120,
     )
     found = re.search(r'<pre id="verdicts">(.*?)</pre>', done.stdout, re.DOTALL)
     rows = json.loads(html.unescape(found.group(1)))

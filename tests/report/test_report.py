@@ -341,7 +341,7 @@ def test_browser_shows_the_pages_without_errors(reported_run: Run, tmp_path: Pat
         done = subprocess.run(
             [browser, *flags, f"--screenshot={picture}", (reported_run.root / "report" / name).as_uri()],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
             check=True,
         )

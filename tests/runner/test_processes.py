@@ -100,7 +100,7 @@ def test_script_without_main_guard_is_told_so(tmp_path):
         f"    run_stage(StageSpec('s', 1, Path({str(tmp_path)!r}) / 'o', work), "
         "[Unit(str(n), {}, {}) for n in range(1)], executor)\n"
     )
-    ended = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, script], check=False, capture_output=True, encoding="utf-8", timeout=60)
     assert ended.returncode == 1
     assert '`if __name__ == "__main__":`' in ended.stderr.splitlines()[-1]
 

@@ -88,7 +88,7 @@ def test_going_on_after_errors_does_not_go_on_after_this():
 
 
 def test_second_signal_ends_the_process_at_once():
-    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdin=-1, stdout=-1, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdin=-1, stdout=-1, encoding="utf-8") as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "cleaning up\n"
@@ -132,6 +132,6 @@ def test_a_signal_held_back_raises_at_the_end_of_the_outermost_block():
 def test_a_signal_that_is_swallowed_comes_again(where):
     """Python ignores exceptions of finalisers and of weak references' callbacks; importlib's locks have such a one."""
     ended = subprocess.run(
-        [sys.executable, "-c", SWALLOWED, where], check=True, capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", SWALLOWED, where], check=True, capture_output=True, encoding="utf-8", timeout=50
     )
     assert ended.stdout.splitlines() == ["swallowed", "stopped 143 True"]

@@ -27,7 +27,10 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and sign
 
 
 def start(root: Path, executor: str) -> subprocess.Popen[bytes]:
-    """The script that the runner's own tests kill; its gate is open, so that nothing waits."""
+    """The script that the runner's own tests kill, on inputs that lie there whole; no unit waits."""
+    (root / "in").mkdir(parents=True, exist_ok=True)
+    for number in range(COUNT):
+        (root / "in" / f"{number:03d}.txt").write_text(str(number))
     command = [sys.executable, str(RUNNER_TESTS / "runner_script.py"), str(root), executor, str(COUNT), str(COUNT)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 

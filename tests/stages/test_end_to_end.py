@@ -35,7 +35,7 @@ def command(out: Path, *extra: str) -> list[str]:
 
 
 def run(out: Path, *extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(out, *extra), capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(command(out, *extra), capture_output=True, encoding="utf-8", timeout=600, check=False)
 
 
 def contents(out: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from organcam.data.region_store import read_regions
 
 def organcam(*arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "organcam", *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "organcam", *map(str, arguments)], capture_output=True, encoding="utf-8", check=False
     )
 
 

@@ -50,7 +50,7 @@ def regions(*arguments) -> subprocess.CompletedProcess[str]:
     options = ("--executor", "serial", "-q", "--set", "store.spacing_mm=null", "--set", "input.shape=[24,96,96]")
     command = [sys.executable, "-m", "organcam", "regions", *map(str, arguments), *options]
     return subprocess.run(
-        [*command, "--set", "network.backbone=small"], capture_output=True, text=True, timeout=300, check=False
+        [*command, "--set", "network.backbone=small"], capture_output=True, encoding="utf-8", timeout=300, check=False
     )
 
 
@@ -115,7 +115,7 @@ def test_lesions_that_the_workflow_does_not_name_are_asked_for(scan_file, tmp_pa
 def test_regions_after_segment_alone_say_which_stage_is_missing(scan_file, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "organcam", "segment", str(scan_file), "--out", str(out), "--executor", "serial"]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    first = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert first.returncode == 0, first.stderr
     assert "a: right lung" in first.stdout
     assert "heart and mediastinum" in first.stdout

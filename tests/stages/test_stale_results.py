@@ -117,7 +117,7 @@ def test_a_failed_training_leaves_no_model_and_no_figure_of_it(finished: Path, b
     summary = json.loads((finished / "evaluation" / "summary.json").read_text())
     assert list(summary["models"]) == ["baseline"]
     assert not (finished / "evaluation" / "gains.csv").exists()
-    page = (finished / "report" / "index.html").read_text()
+    page = (finished / "report" / "index.html").read_text("utf-8")
     assert "models.masked: training failed" in page
     assert 'scope="row">masked<' not in page
     again = run(finished, "train.epochs=2")
@@ -131,7 +131,7 @@ def test_if_every_training_fails_nothing_of_the_old_one_is_left(finished: Path, 
     assert not found["explain"].failures
     assert not list(finished.glob("evaluation/*.csv"))
     assert not list(finished.glob("attention/*/*.npz"))
-    assert "No model was evaluated" in (finished / "report" / "index.html").read_text()
+    assert "No model was evaluated" in (finished / "report" / "index.html").read_text("utf-8")
 
 
 def test_a_picture_more_trains_and_explains_nothing(finished: Path) -> None:
