@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..sentence.reader import Mention
+    from ..sentence.mention import Mention
 
 __all__ = ["Reference", "ReferenceFinder", "blanked", "images_of"]
 

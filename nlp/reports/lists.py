@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..sentence.locations import Spot
-from ..sentence.reader import Mention, SentenceReader
+from ..sentence.mention import Mention, Spot
+from ..sentence.reader import SentenceReader
 from .sections import Sentence
 
 __all__ = ["ListTitle", "title_of_list"]

@@ -12,7 +12,8 @@ from ..language.cues import load_cues
 from ..language.references import Reference, blanked, images_of
 from ..language.text import Tokens, load_units, load_word_forms, read_words, same_length_lower
 from ..language.vocabulary import Vocabulary, load_vocabulary
-from ..sentence.reader import Mention, SentenceReader
+from ..sentence.mention import Mention
+from ..sentence.reader import SentenceReader
 from .conflicts import find_conflicts
 from .findings import Finding, ParsedReport
 from .lists import ListTitle, title_of_list

@@ -12,7 +12,7 @@ from ..language.cues import CueTable
 from ..language.trie import Hit
 
 if TYPE_CHECKING:
-    from .reader import Mention
+    from .mention import Mention
 
 __all__ = ["heading_end", "under_heading"]
 

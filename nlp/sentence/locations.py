@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..language.vocabulary import Concept, Vocabulary
+from .mention import Mention, Spot
 from .phrases import Member
 
-if TYPE_CHECKING:
-    from .reader import Mention
-
-__all__ = ["LocationRules", "Placed", "Placement", "Spot"]
+__all__ = ["LocationRules", "Placed", "Placement"]
 
 _SHARED_RULES = frozenset(("list", "clause", "clause_after", "topic"))
-
-
-class Spot(NamedTuple):
-    """A location column with the characters of the sentence that gave it (-1 where none did), and its place."""
-
-    location: str
-    start: int
-    end: int
-    place: str
-    side: str
 
 
 Labels = tuple[tuple[str, tuple[Spot, ...]], ...]

@@ -16,54 +16,13 @@ from .attachment import attach_phrases
 from .choosing import FindingChooser
 from .clauses import joined_clauses, split_clauses
 from .headings import heading_end, under_heading
-from .locations import LocationRules, Spot
+from .locations import LocationRules
 from .measurements import NOT_MEASURED, Measured, Size, SizeFinder, sizes_of
+from .mention import Mention
 from .phrases import Member, Phrase, PhraseFinder, complete_phrases, parted
-from .status import PLAIN, Verdict, is_called_normal, is_degree, judge
+from .status import PLAIN, is_called_normal, is_degree, judge
 
-__all__ = ["Mention", "Reading", "SentenceReader"]
-
-
-class Mention(NamedTuple):
-    """A finding of a sentence; characters are counted from the sentence's start.
-
-    Attributes:
-        concept: its concept.
-        labels: the labels it stands for here, with the spots that each can have.
-        start: first character.
-        end: one past the last.
-        verdict: status and change.
-        cue: characters of the deciding cue, or (-1, -1).
-        spots: its locations.
-        named: whether the sentence itself names the place.
-        size_mm: its current size.
-        rule: how the place was chosen.
-    """
-
-    concept: str
-    labels: tuple[tuple[str, tuple[Spot, ...]], ...]
-    start: int
-    end: int
-    verdict: Verdict
-    cue: tuple[int, int]
-    spots: tuple[Spot, ...]
-    named: bool
-    size_mm: float | None
-    rule: str
-
-    def moved(self, by: int) -> Mention:
-        """The same in a text in which the sentence begins so many characters later."""
-
-        def move(spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
-            return tuple(s if s.start < 0 else s._replace(start=s.start + by, end=s.end + by) for s in spots)
-
-        return self._replace(
-            labels=tuple((label, move(spots)) for label, spots in self.labels),
-            start=self.start + by,
-            end=self.end + by,
-            cue=self.cue if self.cue[0] < 0 else (self.cue[0] + by, self.cue[1] + by),
-            spots=move(self.spots),
-        )
+__all__ = ["Reading", "SentenceReader"]
 
 
 class Reading(NamedTuple):

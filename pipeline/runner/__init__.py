@@ -15,11 +15,12 @@ from .atomic import (
 )
 from .directory import RunDirectory
 from .disk import require_free_space
-from .executors import Executor, Lost, SerialExecutor, executor_names, make_executor
+from .executors import Executor, SerialExecutor, executor_names, make_executor
 from .failures import read_failures, write_failures
 from .fingerprints import FingerprintCache, fingerprint_file, fingerprint_files, fingerprint_value, unit_key
 from .identifiers import check_unique, safe_id
 from .integrity import DamagedFilesError, find_damaged, is_damaged, require_whole
+from .items import Lost
 from .plan import StagePlan, UnitState, unit_state
 from .progress import Progress, SilentProgress, make_progress
 from .shards import Shard, parse_shard

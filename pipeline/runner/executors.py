@@ -5,28 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ..errors import ConfigError, did_you_mean
+from .items import Item, Lost, Result
 
-__all__ = ["Executor", "Lost", "SerialExecutor", "executor_names", "make_executor"]
+__all__ = ["Executor", "SerialExecutor", "executor_names", "make_executor"]
 
 ENTRY_POINTS = "organcam.executors"
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Lost:
-    """In place of a result: the process died under the item, or had to be ended."""
-
-    kind: Literal["crash", "timeout"]
-    reason: str
 
 
 @runtime_checkable

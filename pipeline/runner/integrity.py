@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ..errors import DataError
-from .executors import Executor, Lost
+from .executors import Executor
 from .fingerprints import fingerprint_file
+from .items import Lost
 
 __all__ = ["DamagedFilesError", "find_damaged", "is_damaged", "require_whole"]
 

@@ -24,7 +24,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from ..errors import OrganCamError
-from .executors import Item, Lost, Result
+from .items import Item, Lost, Result
 from .memory import default_limit, limit_memory
 from .signals import held_back
 

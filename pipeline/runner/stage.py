@@ -11,9 +11,10 @@ from typing import Any
 
 from .atomic import clean_temporary, fsync_folder, write_text_atomic
 from .disk import explained_when_full, full_disk_error
-from .executors import Executor, Lost
+from .executors import Executor
 from .identifiers import check_unique
 from .integrity import DamagedFilesError, find_damaged
+from .items import Lost
 from .progress import Progress, SilentProgress
 from .shards import Shard
 from .sidecars import check_owner, is_current, read_sidecar
