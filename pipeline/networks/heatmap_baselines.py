@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from .axialnet import NETWORKS
-from .backbones import build_backbone
+from .backbones import Backbone
 from .decoders import DeepLabDecoder, FPNDecoder, LastLevel, Li2018Decoder, PylonDecoder, UNetDecoder, dilate
-from .heatmaps import HeatmapNetwork, PooledHeatmapNetwork, input_channels
+from .heatmaps import HeatmapNetwork, PooledHeatmapNetwork
 
 __all__ = ["FPN", "PAN", "CAMNetwork", "DeepLabV3Plus", "Li2018", "UNet", "log_space_pooling"]
 
@@ -55,10 +55,18 @@ class CAMNetwork(PooledHeatmapNetwork):
         initial_bias: float | None = None,
         chunk: int | None = None,
     ) -> None:
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
-        super().__init__(base, LastLevel(base.taps), num_labels, pooling=pooling, initial_bias=initial_bias, **options)
+        super().__init__(
+            num_labels,
+            lambda base: LastLevel(base.taps),
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
+            pooling=pooling,
+            initial_bias=initial_bias,
+            chunk=chunk,
+        )
 
 
 @NETWORKS.register("li2018")
@@ -93,16 +101,14 @@ class Li2018(HeatmapNetwork):
         if not 0 <= floor < 1:
             msg = f"floor must be 0 or more and less than 1, got {floor}"
             raise ValueError(msg)
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        decoder = Li2018Decoder(base.taps, spatial_dims, cells=cells)
         super().__init__(
-            base,
-            decoder,
             num_labels,
+            lambda base: Li2018Decoder(base.taps, spatial_dims, cells=cells),
             spatial_dims=spatial_dims,
-            in_channels=C,
+            in_channels=in_channels,
             input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
             initial_bias=initial_bias,
             chunk=chunk,
         )
@@ -138,11 +144,18 @@ class FPN(PooledHeatmapNetwork):
         initial_bias: float | None = None,
         chunk: int | None = None,
     ) -> None:
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        decoder = FPNDecoder(base.taps, spatial_dims, norm=norm)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
-        super().__init__(base, decoder, num_labels, pooling=pooling, initial_bias=initial_bias, **options)
+        super().__init__(
+            num_labels,
+            lambda base: FPNDecoder(base.taps, spatial_dims, norm=norm),
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
+            pooling=pooling,
+            initial_bias=initial_bias,
+            chunk=chunk,
+        )
 
 
 @NETWORKS.register("pan")
@@ -171,12 +184,21 @@ class PAN(PooledHeatmapNetwork):
         initial_bias: float | None = None,
         chunk: int | None = None,
     ) -> None:
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        decoder = PylonDecoder(base.taps, spatial_dims, up_layers=1, up_kernel=3, average=average, gate=average)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
+        def decoder(base: Backbone) -> PylonDecoder:
+            return PylonDecoder(base.taps, spatial_dims, up_layers=1, up_kernel=3, average=average, gate=average)
+
         super().__init__(
-            base, decoder, num_labels, pooling=pooling, head_kernel=3, initial_bias=initial_bias, **options
+            num_labels,
+            decoder,
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
+            pooling=pooling,
+            head_kernel=3,
+            initial_bias=initial_bias,
+            chunk=chunk,
         )
 
 
@@ -204,12 +226,22 @@ class DeepLabV3Plus(PooledHeatmapNetwork):
         initial_bias: float | None = None,
         chunk: int | None = None,
     ) -> None:
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        dilate(base)
-        decoder = DeepLabDecoder(base.taps, spatial_dims, average=average)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
-        super().__init__(base, decoder, num_labels, pooling=pooling, initial_bias=initial_bias, **options)
+        def decoder(base: Backbone) -> DeepLabDecoder:
+            dilate(base)
+            return DeepLabDecoder(base.taps, spatial_dims, average=average)
+
+        super().__init__(
+            num_labels,
+            decoder,
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
+            pooling=pooling,
+            initial_bias=initial_bias,
+            chunk=chunk,
+        )
 
 
 @NETWORKS.register("unet")
@@ -236,12 +268,18 @@ class UNet(PooledHeatmapNetwork):
         initial_bias: float | None = None,
         chunk: int | None = None,
     ) -> None:
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        decoder = UNetDecoder(base.taps, spatial_dims, widths=widths)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
         super().__init__(
-            base, decoder, num_labels, pooling=pooling, head_kernel=3, initial_bias=initial_bias, **options
+            num_labels,
+            lambda base: UNetDecoder(base.taps, spatial_dims, widths=widths),
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
+            pooling=pooling,
+            head_kernel=3,
+            initial_bias=initial_bias,
+            chunk=chunk,
         )
 
 

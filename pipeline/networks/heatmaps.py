@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +14,13 @@ from ..attention.linear_head import LinearHead
 from ..contract import CallOrder, Layout
 from ..errors import did_you_mean
 from ..geometry import FeatureGrid, output_size
-from .backbones import Backbone
+from .backbones import Backbone, build_backbone
 from .decoders import AxisCells, Decoder
 from .decoders.blocks import convolution, start_head
 
-__all__ = ["HeatmapNetwork", "PooledHeatmapNetwork", "full_precision", "input_channels"]
+__all__ = ["HeatmapNetwork", "PooledHeatmapNetwork", "full_precision"]
 
 POOLINGS = ("max", "mean")
-
-
-def input_channels(spatial_dims: int, in_channels: int | None) -> int:
-    """Channels of the input: 3 slices per slab in two dimensions and 1 in three where None is given."""
-    if in_channels is None:
-        return 3 if spatial_dims == 2 else 1
-    return in_channels
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -41,11 +36,12 @@ class HeatmapNetwork(nn.Module):
     ``[B, C, D, H, W]``. Any size works that leaves the backbone a cell.
 
     Args:
-        backbone: gives the levels.
-        decoder: makes Z of them.
         num_labels: M.
+        make_decoder: of the backbone, what makes Z of its levels.
         spatial_dims: 2 or 3.
-        in_channels: C.
+        in_channels: C; None for 3 slices per slab in two dimensions and 1 in three.
+        backbone: name of what gives the levels, in ``organcam.networks.BACKBONES``.
+        weights: file of the backbone's weights or "imagenet", see ``load_backbone_weights``.
         input_shape: voxels (D, H, W) that the network is meant for, to find early that they do not fit; None for any.
         head_kernel: of the last convolution, 1 or 3.
         initial_bias: first value of its biases, for instance the logit of the labels' mean frequency; None for 0.
@@ -53,6 +49,7 @@ class HeatmapNetwork(nn.Module):
 
     Raises:
         ValueError: if an argument is not legal, or ``input_shape`` does not fit.
+        ConfigError: for an unknown backbone or an unfit weights file.
     """
 
     attention_layer = "decoder"
@@ -61,12 +58,13 @@ class HeatmapNetwork(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
-        decoder: Decoder,
         num_labels: int,
+        make_decoder: Callable[[Backbone], Decoder],
         *,
-        spatial_dims: int = 2,
-        in_channels: int = 3,
+        spatial_dims: int,
+        in_channels: int | None,
+        backbone: str,
+        weights: str | Path | None,
         input_shape: Sequence[int] | None = None,
         head_kernel: int = 1,
         initial_bias: float | None = None,
@@ -81,11 +79,11 @@ class HeatmapNetwork(nn.Module):
         super().__init__()
         self.num_labels = num_labels
         self.spatial_dims = spatial_dims
-        self.in_channels = in_channels
+        self.in_channels = in_channels if in_channels is not None else 3 if spatial_dims == 2 else 1
         self.chunk = chunk
-        self.backbone = backbone
-        self.decoder = decoder
-        self.head = convolution(spatial_dims)(decoder.channels, num_labels, head_kernel, padding=head_kernel // 2)
+        self.backbone = build_backbone(backbone, spatial_dims, self.in_channels, weights)
+        self.decoder = make_decoder(self.backbone)
+        self.head = convolution(spatial_dims)(self.decoder.channels, num_labels, head_kernel, padding=head_kernel // 2)
         start_head(self.head)
         if initial_bias is not None:
             nn.init.constant_(self._bias, initial_bias)
@@ -201,19 +199,19 @@ class PooledHeatmapNetwork(HeatmapNetwork):
     Args:
         pooling: "max" over all cells (PYLON: the logit is the heatmap's maximum), or "mean" (the cells' parts sum to
             the logit, HiResCAM is exact).
-        backbone, decoder, num_labels, options: see ``HeatmapNetwork``.
+        num_labels, make_decoder, options: see ``HeatmapNetwork``.
 
     Raises:
         ValueError: as there, and for an unknown pooling.
     """
 
     def __init__(
-        self, backbone: Backbone, decoder: Decoder, num_labels: int, *, pooling: str = "max", **options: object
+        self, num_labels: int, make_decoder: Callable[[Backbone], Decoder], *, pooling: str = "max", **options: Any
     ) -> None:
         if pooling not in POOLINGS:
             msg = f"unknown pooling {pooling!r}: {did_you_mean(str(pooling), POOLINGS)}"
             raise ValueError(msg)
-        super().__init__(backbone, decoder, num_labels, **options)  # type: ignore[arg-type]
+        super().__init__(num_labels, make_decoder, **options)
         self.pooling = pooling
 
     def pool(self, heatmap: Tensor) -> Tensor:

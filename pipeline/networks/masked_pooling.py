@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import did_you_mean
 from .axialnet import NETWORKS
-from .backbones import build_backbone
 from .decoders import LastLevel, PylonDecoder
-from .heatmaps import HeatmapNetwork, full_precision, input_channels
+from .heatmaps import HeatmapNetwork, full_precision
 
 __all__ = ["MaskedPooling", "MaskedPoolingNetwork"]
 
@@ -143,13 +142,18 @@ class MaskedPoolingNetwork(HeatmapNetwork):
         if decoder not in {"none", "pylon"}:
             msg = f"unknown decoder {decoder!r}: {did_you_mean(decoder, ('none', 'pylon'))}"
             raise ValueError(msg)
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        module = LastLevel(base.taps) if decoder == "none" else PylonDecoder(base.taps, spatial_dims)
-        options = {"spatial_dims": spatial_dims, "in_channels": C, "input_shape": input_shape, "chunk": chunk}
-        super().__init__(base, module, num_labels, **options)  # type: ignore[arg-type]
+        super().__init__(
+            num_labels,
+            lambda base: LastLevel(base.taps) if decoder == "none" else PylonDecoder(base.taps, spatial_dims),
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
+            chunk=chunk,
+        )
         self.head: MaskedPooling = MaskedPooling(  # type: ignore[assignment]
-            module.channels, num_labels, inside=inside, query=query
+            self.decoder.channels, num_labels, inside=inside, query=query
         )
         if initial_bias is not None:
             nn.init.constant_(self.head.bias, initial_bias)

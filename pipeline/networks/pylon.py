@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .axialnet import NETWORKS
-from .backbones import build_backbone
+from .backbones import Backbone
 from .decoders import PylonDecoder
-from .heatmaps import PooledHeatmapNetwork, input_channels
+from .heatmaps import PooledHeatmapNetwork
 
 __all__ = ["Pylon"]
 
@@ -80,27 +80,28 @@ class Pylon(PooledHeatmapNetwork):
         initial_bias: float | None = None,
         chunk: int | None = None,
     ) -> None:
-        C = input_channels(spatial_dims, in_channels)
-        base = build_backbone(backbone, spatial_dims, C, weights)
-        decoder = PylonDecoder(
-            base.taps,
-            spatial_dims,
-            channels=channels,
-            ups=ups,
-            up_layers=up_layers,
-            up_kernel=up_kernel,
-            pyramid=pyramid,
-            average=average,
-            gate=gate,
-            norm=norm,
-        )
+        def decoder(base: Backbone) -> PylonDecoder:
+            return PylonDecoder(
+                base.taps,
+                spatial_dims,
+                channels=channels,
+                ups=ups,
+                up_layers=up_layers,
+                up_kernel=up_kernel,
+                pyramid=pyramid,
+                average=average,
+                gate=gate,
+                norm=norm,
+            )
+
         super().__init__(
-            base,
-            decoder,
             num_labels,
+            decoder,
             spatial_dims=spatial_dims,
-            in_channels=C,
+            in_channels=in_channels,
             input_shape=input_shape,
+            backbone=backbone,
+            weights=weights,
             head_kernel=head_kernel,
             pooling=pooling,
             initial_bias=initial_bias,

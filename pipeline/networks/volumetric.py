@@ -23,7 +23,19 @@ HIDDEN = (128, 96)
 
 
 class _SlabConvolutions(nn.Module):
-    """A backbone on every slab, three convolutions over all of its features at once, three linear layers."""
+    """A backbone on every slab, three convolutions over all of its features at once, three linear layers.
+
+    Args:
+        num_labels: M.
+        input_shape: voxels (D, H, W) with D = 3 S; linear layers belong to places, so it is fixed.
+        backbone: name in ``organcam.networks.BACKBONES``.
+        weights: file of the backbone's weights or "imagenet", see ``load_backbone_weights``.
+        depth_stride: of the three convolutions along their first axis.
+        dropout: after the first two linear layers.
+    """
+
+    over_slabs: bool
+    """Whether the convolutions run over the slabs, with the features for channels, or the other way round."""
 
     input_layout: Layout = "slabs"
     """``[B, S, 3, H, W]``."""
@@ -32,12 +44,13 @@ class _SlabConvolutions(nn.Module):
 
     def __init__(
         self,
-        num_labels: int,
-        input_shape: Sequence[int],
-        backbone: str,
-        weights: str | Path | None,
-        depth_stride: int,
-        dropout: float,
+        num_labels: int = 80,
+        *,
+        input_shape: Sequence[int] = PUBLISHED_SHAPE,
+        backbone: str = "resnet18",
+        weights: str | Path | None = None,
+        depth_stride: int = 3,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         D, H, W = _shape(input_shape)
@@ -53,15 +66,12 @@ class _SlabConvolutions(nn.Module):
         self.layers = self.backbone.layers
         self.depth_layers = (Layer(3, depth_stride),) * 3
         self.plane_layers = (Layer(3), Layer(3), Layer(2, 2))
-        channels, depth = self._axes(D // SLICES, self.backbone.channels)
+        slabs, features = D // SLICES, self.backbone.channels
+        channels, depth = (features, slabs) if self.over_slabs else (slabs, features)
         rows, columns = (output_size(size, (*self.layers, *self.plane_layers)) for size in (H, W))
         self.convs = _convolutions(channels, (64, 32, 16), self.depth_layers, self.plane_layers)
         cells = output_size(depth, self.depth_layers) * rows * columns
         self.classifier = _classifier(16 * cells, num_labels, dropout)
-
-    def _axes(self, slabs: int, features: int) -> tuple[int, int]:
-        """What the convolutions take for channels, and the length of their first axis."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
         """Logits, and on request the attention that the mask loss works on.
@@ -84,11 +94,7 @@ class _SlabConvolutions(nn.Module):
             msg = f"expected input [B, {D // SLICES}, {SLICES}, {H}, {W}] (slabs of three slices), got {list(x.shape)}"
             raise ValueError(msg)
         features = self.backbone(x.as_subclass(Tensor).flatten(0, 1)).unflatten(0, tuple(x.shape[:2]))
-        return self.classifier(self.convs(self._as_volume(features)))
-
-    def _as_volume(self, features: Tensor) -> Tensor:
-        """``[B, S, F, h, w]`` as the convolutions take it."""
-        raise NotImplementedError
+        return self.classifier(self.convs(features.transpose(1, 2) if self.over_slabs else features))
 
     def linear_head(self, x: Tensor) -> None:
         """None: three layers follow the convolutions."""
@@ -127,18 +133,7 @@ class CTNet(_SlabConvolutions):
     """
 
     attention_layer = "backbone"
-
-    def __init__(
-        self,
-        num_labels: int = 80,
-        *,
-        input_shape: Sequence[int] = PUBLISHED_SHAPE,
-        backbone: str = "resnet18",
-        weights: str | Path | None = None,
-        depth_stride: int = 3,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(num_labels, input_shape, backbone, weights, depth_stride, dropout)
+    over_slabs = False
 
     def feature_grid(self, input_shape: Sequence[int]) -> FeatureGrid:
         """Where the cells of the backbone's features lie.
@@ -148,12 +143,6 @@ class CTNet(_SlabConvolutions):
         """
         slabs = (Layer(SLICES, SLICES),)
         return grid_of_layers(self._checked(input_shape), (slabs, self.layers, self.layers))
-
-    def _axes(self, slabs: int, features: int) -> tuple[int, int]:
-        return slabs, features
-
-    def _as_volume(self, features: Tensor) -> Tensor:
-        return features
 
 
 @NETWORKS.register("bodyconv")
@@ -177,18 +166,7 @@ class BodyConv(_SlabConvolutions):
     """
 
     attention_layer = "convs"
-
-    def __init__(
-        self,
-        num_labels: int = 80,
-        *,
-        input_shape: Sequence[int] = PUBLISHED_SHAPE,
-        backbone: str = "resnet18",
-        weights: str | Path | None = None,
-        depth_stride: int = 3,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(num_labels, input_shape, backbone, weights, depth_stride, dropout)
+    over_slabs = True
 
     def feature_grid(self, input_shape: Sequence[int]) -> FeatureGrid:
         """Where the cells of the last convolution lie.
@@ -199,12 +177,6 @@ class BodyConv(_SlabConvolutions):
         plane = (*self.layers, *self.plane_layers)
         depth = (Layer(SLICES, SLICES), *self.depth_layers)
         return grid_of_layers(self._checked(input_shape), (depth, plane, plane))
-
-    def _axes(self, slabs: int, features: int) -> tuple[int, int]:
-        return features, slabs
-
-    def _as_volume(self, features: Tensor) -> Tensor:
-        return features.transpose(1, 2)
 
 
 @NETWORKS.register("conv3d")
