@@ -239,7 +239,7 @@ def _view(
         organ_bits={label: given[:3] for label, given in places.items() if any(given[:3])},
         lesions=known,
         confounder=confounder,
-        method=METHOD_NAMES[method],
+        method=METHOD_NAMES.get(method, method),
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks of either layout go through a workflow, from their own options to maps on the scan."""
+"""Networks of either layout, and methods of an installed package, go through a workflow to the maps and the page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 
-from organcam.attention import read_attention
+from organcam.attention import METHODS, hirescam, read_attention
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import load_workflow
 
@@ -42,3 +43,14 @@ def test_a_volume_network_beside_one_of_slabs(tmp_path: Path):
         scan = nib.load(tmp_path / "phantom" / "images" / f"{maps[0].stem}.nii.gz")
         assert image.shape == scan.shape
         np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
+
+
+def test_a_method_of_an_installed_package_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(METHODS._builders, "half", lambda *given: hirescam(*given) / 2)
+    own = ["explain.methods=[half]", "explain.volume_method=half", "models={slabs: {}}", "report.scans=1"]
+    settings = [setting for setting in SETTINGS if not setting.startswith("models=")]
+    workflow = load_workflow("phantom", [*settings, *own])
+    outcome = run_workflow(workflow, tmp_path, executor="serial")
+    assert [failure for summary in outcome.summaries for failure in summary.failures] == []
+    [page] = [path for path in (tmp_path / "report").glob("*.html") if path.name != "index.html"]
+    assert "half of each model, through the peak of its own map" in page.read_text("utf-8")
