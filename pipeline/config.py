@@ -86,7 +86,7 @@ def _named_in(registry: Registry[Any]) -> Callable[[str], str]:
     """A check that a name stands for something."""
 
     def check(name: str) -> str:
-        if name not in registry.names():
+        if name not in registry:
             msg = f"unknown {registry.kind} '{name}': {did_you_mean(name, registry.names())}"
             raise ValueError(msg)
         return name

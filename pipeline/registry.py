@@ -54,6 +54,10 @@ class Registry(Generic[Built]):
 
         return add
 
+    def __contains__(self, name: object) -> bool:
+        """Whether something has that name; installed packages are looked through for those only that are not ours."""
+        return name in self._builders or name in self._lazy or name in self.names()
+
     def names(self) -> tuple[str, ...]:
         """All names, in alphabetical order."""
         return tuple(sorted({*self._builders, *self._lazy, *(point.name for point in entry_points(group=self.group))}))

@@ -53,3 +53,13 @@ def test_a_place_is_imported_when_it_is_first_asked_for():
         shapes.register("cube")
     with pytest.raises(ModuleNotFoundError):
         shapes.get("gone")
+
+
+def test_installed_packages_are_not_looked_through_for_a_name_of_our_own(monkeypatch):
+    shapes = Registry("shape", group="organcam.no_such_group", lazy={"cube": "math:sqrt"})
+    asked = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: asked.append(group) or [])
+    assert "cube" in shapes
+    assert not asked
+    assert "ball" not in shapes
+    assert asked == ["organcam.no_such_group"]

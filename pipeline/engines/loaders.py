@@ -25,7 +25,7 @@ from ..transforms import (
 )
 from .device import choose_device
 
-__all__ = ["Layout", "ScanDataset", "image_transforms", "loader", "prepare_batch", "training_transforms"]
+__all__ = ["ScanDataset", "image_transforms", "loader", "prepare_batch", "training_transforms"]
 
 BYTES_PER_VOXEL = 2  # int16 HU; the window is applied to the batch
 

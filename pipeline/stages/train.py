@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from ..candidates import Candidate, all_candidates, best_candidate
-from ..config import InputConfig, MaskLossConfig, TrainConfig
+from ..config import InputConfig, MaskLossConfig, TrainConfig, TrainRuntime
 from ..contract import contract_of
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
@@ -48,9 +48,6 @@ from .targets import load_targets, possible_organs, training_labels
 __all__ = ["plan_candidates", "plan_choice", "run_train"]
 
 VERSION = 2
-RUNTIME = ("loader_workers", "cache_gb", "device")
-"""Settings of ``train`` that decide where and how fast, not what: a change of them trains nothing again."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -222,13 +219,12 @@ def _training_data(run: Run) -> TrainingData:
 def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData) -> Unit:
     workflow = run.workflow
     mask_loss = workflow.models[candidate.model].mask_loss
-    train = candidate.training(workflow).model_dump(mode="json", exclude={"parallel"})
-    runtime = {name: train.pop(name) for name in RUNTIME}
+    training, elsewhere = candidate.training(workflow), set(TrainRuntime.model_fields)
     settings: dict[str, Any] = {
         "weight": candidate.weight,
         "network": workflow.network_of(candidate.model),
         "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight"}) if mask_loss else None,
-        "train": train,
+        "train": training.model_dump(mode="json", exclude=elsewhere),
         "input": workflow.input.model_dump(mode="json"),
         "seed": workflow.seed,
         "grid": grid.to_dict(),
@@ -243,6 +239,7 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
         "data": fingerprint_value([scans, data.labels]),
         "settings": fingerprint_value({**settings, "network": _by_content(run, settings["network"])}),
     }
+    runtime = training.model_dump(mode="json", include=elsewhere)  # not in the key: a change of it trains nothing again
     payload = {"items": data.items, "labels": data.labels, **settings, "runtime": runtime}
     return Unit(candidate.id, inputs, {**payload, "made_for": fingerprint_value(inputs)})
 
