@@ -78,8 +78,9 @@ build/wheel: $(VENV)/.installed-dev $(shell find pipeline nlp segmentation workf
 	$(INSTALL) --no-deps --target build/wheel dist/*.whl
 	@touch build/wheel
 
+# From nothing each time: with its cache mypy once passed what a clean checkout refused.
 types: build/wheel
-	MYPYPATH=build/wheel $(BIN)/mypy -p organcam
+	MYPYPATH=build/wheel $(BIN)/mypy --no-incremental -p organcam
 
 wheel: build/wheel
 	cd build && PYTHONPATH=wheel ../$(BIN)/python -c "import organcam, organcam.cli; assert 'wheel' in organcam.__file__"

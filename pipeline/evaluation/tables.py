@@ -69,7 +69,8 @@ def pairs_table(model: str, scores: ModelScores) -> pd.DataFrame:
             columns["split"] += [scan.split] * len(there)
             columns["scan_id"] += [scan.scan_id] * len(there)
             columns["label"] += [scores.labels[column] for column in there]
-            found = (scan.logits, overlap, scan.pointing.get(method, nothing), scan.energy.get(method, nothing))
+            pointing, energy = scan.pointing.get(method, nothing), scan.energy.get(method, nothing)
+            found: tuple[NDArray, ...] = (scan.logits, overlap, pointing, energy)
             for name, values in zip(numbers, found, strict=True):
                 numbers[name].append(values[there])
     table = pd.DataFrame(
