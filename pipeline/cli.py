@@ -20,6 +20,9 @@ from .console import (
     end_of,
     err_console,
     out_console,
+    print_findings,
+    print_lesions,
+    print_organs,
     print_results,
     show_outcome,
     show_stage,
@@ -141,7 +144,7 @@ def segment(
     wanted = _with_section(
         "segment", {**chosen, **({"png": True} if png else {}), **({"parts": True} if parts else {})}
     )
-    with _shown_after(lambda: _print_organs(out), quiet):
+    with _shown_after(lambda: print_organs(out), quiet):
         if scans:
             workflow = _workflow({"data": _images(scans)}, settings, wanted)
             _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet)
@@ -183,7 +186,7 @@ def regions(
         msg = "--lesions: the workflow names no table of known lesions (data.lesions)"
         raise ConfigError(msg)
     stages = ["ingest", "segment", "store", "regions"] if scans else ["regions"]
-    with _shown_after(lambda: _print_lesions(checked, out) if lesions else None, quiet=False):
+    with _shown_after(lambda: print_lesions(checked, out) if lesions else None, quiet=False):
         _run(checked, out, stages, workers, executor, shard, quiet)
 
 
@@ -210,7 +213,7 @@ def parse(
 ) -> None:
     """Parse report text into abnormality x location labels: labels/."""
     if text is not None:
-        raise typer.Exit(_print_findings(text, vocabulary, html))
+        raise typer.Exit(print_findings(text, vocabulary, html))
     if html is not None:
         msg = "--html shows one report: give its --text"
         raise ConfigError(msg)
@@ -321,34 +324,6 @@ def compare(
     print_results(runs)
 
 
-def _print_findings(text: str, vocabulary: str, html: Path | None) -> int:
-    """Show what one report says; the exit code is that of a table with this report alone."""
-    from organcam.nlp import ReportParser, render_html  # noqa: PLC0415
-
-    from .runner import write_text_atomic  # noqa: PLC0415
-
-    if not text.strip():
-        msg = "--text is empty: give the words of a report"
-        raise ConfigError(msg)
-    table = Table(box=None)
-    for column in ("abnormality", "location", "status", "words", "cue", "rule"):
-        table.add_column(column, no_wrap=column in {"abnormality", "location", "status"}, overflow="fold")
-    parsed = ReportParser(vocabulary=vocabulary).parse(text)
-    for finding in parsed.findings:
-        words = text[finding.start : finding.end]
-        row = (finding.abnormality, finding.location, finding.status, words, finding.cue or "", finding.rule)
-        table.add_row(*map(escape, row))
-    if parsed.findings:
-        out_console.print(table)
-    else:
-        out_console.print("no findings")
-    if html is not None:
-        write_text_atomic(html, render_html(parsed))
-    if parsed.reason:
-        err_console.print(f"parse: {parsed.reason}", markup=False, highlight=False, soft_wrap=True)
-    return 3 if parsed.reason else 0
-
-
 def _images(scans: list[Path]) -> dict[str, Any]:
     return {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}
 
@@ -387,25 +362,6 @@ def _shown_after(show: Callable[[], None], quiet: bool) -> Iterator[None]:
         if end.exit_code in (0, 3) and not quiet:
             show()
         raise
-
-
-def _print_organs(out: Path) -> None:
-    from .stages.segment import organs_in_words  # noqa: PLC0415
-
-    for line in organs_in_words(out):
-        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_lesions(workflow: Any, out: Path) -> None:
-    from .stages.lesion_cells import lesions_in_cells  # noqa: PLC0415
-
-    table = lesions_in_cells(workflow, out)
-    if table.empty:
-        out_console.print("no scan with known lesions has regions", highlight=False)
-    for row in table.itertuples():
-        among = f"{row.scans} {'scan' if row.scans == 1 else 'scans'}, least {row.worst:.1%} in {row.worst_scan}"
-        line = f"{row.label:<32} {row.mean:6.1%} of the lesions in allowed cells ({among})"
-        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(

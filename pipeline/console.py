@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from .errors import OrganCamError
+from .errors import ConfigError, OrganCamError
 
 if TYPE_CHECKING:
+    from .config import Workflow
     from .stages.run import StageSummary
     from .stages.workflow import Outcome
 
@@ -25,6 +28,9 @@ __all__ = [
     "end_of",
     "err_console",
     "out_console",
+    "print_findings",
+    "print_lesions",
+    "print_organs",
     "print_results",
     "show_outcome",
     "show_stage",
@@ -141,6 +147,55 @@ def print_results(runs: Sequence[Path]) -> None:
     moved = interventions_table(runs)
     if moved is not None:
         out_console.print(moved)
+
+
+def print_findings(text: str, vocabulary: str, html: Path | None) -> int:
+    """Show what one report says; the exit code is that of a table with this report alone."""
+    from organcam.nlp import ReportParser, render_html  # noqa: PLC0415
+
+    from .runner import write_text_atomic  # noqa: PLC0415
+
+    if not text.strip():
+        msg = "--text is empty: give the words of a report"
+        raise ConfigError(msg)
+    table = Table(box=None)
+    for column in ("abnormality", "location", "status", "words", "cue", "rule"):
+        table.add_column(column, no_wrap=column in {"abnormality", "location", "status"}, overflow="fold")
+    parsed = ReportParser(vocabulary=vocabulary).parse(text)
+    for finding in parsed.findings:
+        words = text[finding.start : finding.end]
+        row = (finding.abnormality, finding.location, finding.status, words, finding.cue or "", finding.rule)
+        table.add_row(*map(escape, row))
+    if parsed.findings:
+        out_console.print(table)
+    else:
+        out_console.print("no findings")
+    if html is not None:
+        write_text_atomic(html, render_html(parsed))
+    if parsed.reason:
+        err_console.print(f"parse: {parsed.reason}", markup=False, highlight=False, soft_wrap=True)
+    return 3 if parsed.reason else 0
+
+
+def print_organs(out: Path) -> None:
+    """Volumes and flags of every scan that was segmented, and where the masks are."""
+    from .stages.segment import organs_in_words  # noqa: PLC0415
+
+    for line in organs_in_words(out):
+        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_lesions(workflow: Workflow, out: Path) -> None:
+    """How much of the known lesions of each label lies in its allowed cells."""
+    from .stages.lesion_cells import lesions_in_cells  # noqa: PLC0415
+
+    table = lesions_in_cells(workflow, out)
+    if table.empty:
+        out_console.print("no scan with known lesions has regions", highlight=False)
+    for row in table.itertuples():
+        among = f"{row.scans} {'scan' if row.scans == 1 else 'scans'}, least {row.worst:.1%} in {row.worst_scan}"
+        line = f"{row.label:<32} {row.mean:6.1%} of the lesions in allowed cells ({among})"
+        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):

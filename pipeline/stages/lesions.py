@@ -63,7 +63,7 @@ class Lesions:
         return region_targets(pd.DataFrame([[1] * len(cells)], columns=cells, index=[scan_id]))
 
     def occupancy(
-        self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, place: Mapping[str, Any]
+        self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, geometry: Mapping[str, Any]
     ) -> NDArray[np.float32]:
         """Share of each cell that the lesions of each label fill, ``[M, S, h, w]``.
 
@@ -71,17 +71,17 @@ class Lesions:
             scan_id: a scan of the table.
             labels: region labels.
             grid: of the network.
-            place: details of the scan's stored volume.
+            geometry: details of the scan's stored volume.
         """
         asked = (scan_id, labels, grid)
         if self._last is None or self._last[0] != asked:  # the models of a run ask for the same scan in turn
-            self._last = (asked, self._occupancy(scan_id, labels, grid, place))
+            self._last = (asked, self._occupancy(scan_id, labels, grid, geometry))
         return self._last[1]
 
     def _occupancy(
-        self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, place: Mapping[str, Any]
+        self, scan_id: str, labels: tuple[str, ...], grid: FeatureGrid, geometry: Mapping[str, Any]
     ) -> NDArray[np.float32]:
-        affine = input_affine(np.asarray(place["affine"]), place["shape"], grid.input_shape)
+        affine = input_affine(np.asarray(geometry["affine"]), geometry["shape"], grid.input_shape)
         result = np.zeros((len(labels), *grid.shape), dtype=np.float32)
         for mask, rows in read_masks(self._folder, self._rows[scan_id]):
             values = sorted({int(value) for value in rows["value"]})

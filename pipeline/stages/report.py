@@ -209,8 +209,8 @@ def _view(
 ) -> ScanView:
     """Read one scan and everything that is shown on it, all told in voxels of its stored volume."""
     name = record.scan_id
-    place = made.scans(plan_store)[name]["details"]
-    stored = Volume(read_stored(run.root / "volumes" / f"{name}.b2nd"), np.asarray(place["affine"]))
+    geometry = made.scans(plan_store)[name]["details"]
+    stored = Volume(read_stored(run.root / "volumes" / f"{name}.b2nd"), np.asarray(geometry["affine"]))
     row = targets.ids.index(name) if targets is not None and name in targets.ids else None
     present, places = None, {}
     if targets is not None and row is not None:

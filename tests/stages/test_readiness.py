@@ -9,7 +9,7 @@ from organcam.check import check_workflow
 from organcam.config import ExplainConfig
 from organcam.errors import ConfigError
 from organcam.networks import NETWORKS
-from organcam.stages.readiness import refuse_unready
+from organcam.stages.readiness import refuse_unready, unready
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import load_workflow, parse_workflow
 
@@ -49,8 +49,10 @@ def refused(workflow, stages=ALL) -> str:
 
 def test_what_is_ready_passes(data):
     tables = {"lesions": data / "lesions.csv", "organs": data / "organs.csv", "interventions": data / "moved.csv"}
-    refuse_unready(workflow_of(data, data=tables), ALL)
-    refuse_unready(load_workflow("phantom"), load_workflow("phantom").stages())
+    phantom = load_workflow("phantom")
+    assert list(unready(workflow_of(data, data=tables), ALL)) == []
+    assert list(unready(phantom, phantom.stages())) == []
+    refuse_unready(phantom, phantom.stages())
 
 
 @pytest.mark.parametrize(
