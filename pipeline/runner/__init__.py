@@ -26,7 +26,7 @@ from .progress import Progress, SilentProgress, make_progress
 from .shards import Shard, parse_shard
 from .sidecars import output_hash, read_sidecar, retire, retire_others
 from .signals import Interrupted, interruptible
-from .stage import StageResult, run_stage
+from .stage import StageResult, run_stage, run_stages
 from .unit import Failure, FailureKind, StageSpec, Unit, WorkContext
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "retire",
     "retire_others",
     "run_stage",
+    "run_stages",
     "safe_id",
     "to_json",
     "unit_key",

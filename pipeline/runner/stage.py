@@ -1,9 +1,9 @@
-"""A stage over all its units: what is done already is skipped, what fails is noted, the rest goes on."""
+"""Stages over all their units: what is done already is skipped, what fails is noted, the rest goes on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from .sidecars import check_owner, is_current, read_sidecar
 from .unit import Failure, StageSpec, Unit
 from .work import Job, Outcome, execute
 
-__all__ = ["StageResult", "run_stage"]
+__all__ = ["StageResult", "run_stage", "run_stages"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,13 @@ class StageResult:
         }
 
 
-def run_stage(
-    spec: StageSpec,
-    units: Iterable[Unit | Failure],
+def run_stage(spec: StageSpec, units: Iterable[Unit | Failure], executor: Executor, **options: Any) -> StageResult:
+    """Do all units of a stage that are not done, and note those that fail; options as for `run_stages`."""
+    return run_stages([(spec, units)], executor, **options)[0]
+
+
+def run_stages(
+    stages: Sequence[tuple[StageSpec, Iterable[Unit | Failure]]],
     executor: Executor,
     *,
     shard: Shard | None = None,
@@ -64,16 +68,17 @@ def run_stage(
     timeout: float | None = None,
     logs: Path | None = None,
     shared: Mapping[str, str] | None = None,
-) -> StageResult:
-    """Do all units of a stage that are not done, and note those that fail.
+) -> list[StageResult]:
+    """Do all units that are not done, and note those that fail.
 
     A unit is done when its sidecar has its key (stage version, parameters, inputs) and its outputs are there with the
-    recorded sizes. A unit whose process dies or which runs out of memory is tried again when all others are over,
-    alone, so that it has the machine's memory to itself.
+    recorded sizes. Units of the same scan run one after another in one process, where ``WorkContext.once`` keeps what
+    the next one needs too. A unit whose process dies or which runs out of memory is tried again when all others are
+    over, alone, so that it has the machine's memory to itself.
 
     Args:
-        spec: the stage.
-        units: one for each scan; a ``Failure`` in place of a unit (its input cannot be read) is noted as it is.
+        stages: each with its units, one for each scan; a ``Failure`` in place of a unit (its input cannot be read) is
+            noted as it is. Several are one stage of several models: of the same name, each with a folder of its own.
         executor: see ``make_executor``.
         shard: do only this part.
         progress: is told of every unit.
@@ -86,32 +91,54 @@ def run_stage(
 
     Raises:
         DamagedFilesError: if shared files are not what was written; nothing was begun.
-        DataError: if two units have the same id, capitals aside.
-        OrganCamError: if the disk is full, or the folder holds another stage's sidecars; done units stay done.
+        DataError: if two units of a stage have the same id, capitals aside.
+        OrganCamError: if the disk is full, or a folder holds another stage's sidecars; done units stay done.
     """
     progress, started = progress or SilentProgress(), time.monotonic()
-    logs = logs or spec.folder.parent / "logs"
-    spec.folder.mkdir(parents=True, exist_ok=True)
-    clean_temporary(spec.folder)
-    tally = _plan(spec, units, shard)
-    if tally.due and shared:
+    tallies: dict[Path, _Tally] = {}
+    for spec, units in stages:
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        clean_temporary(spec.folder)
+        tallies[spec.folder] = _plan(spec, units, shard)
+    due = _by_scan(job for tally in tallies.values() for job in tally.due)
+    if due and shared:
         damaged = find_damaged(shared, executor)
         if damaged:
             raise DamagedFilesError(damaged)
-    progress.advance(spec.name, tally.over, tally.total, len(tally.failed))
+    _tell(progress, tallies.values())
     try:
-        with explained_when_full(spec.folder, f"stage {spec.name}"):
-            for job, outcome in _outcomes(executor, tally.due, max_retries, timeout):
-                tally.note(job, outcome, logs)
-                progress.advance(spec.name, tally.over, tally.total, len(tally.failed))
+        with explained_when_full(stages[0][0].folder, f"stage {stages[0][0].name}"):
+            for job, outcome in _outcomes(executor, due, max_retries, timeout):
+                tallies[job.spec.folder].note(job, outcome, logs or job.spec.folder.parent / "logs")
+                _tell(progress, tallies.values())
     finally:
-        clean_temporary(spec.folder)
-        fsync_folder(spec.folder)
-    return tally.result(time.monotonic() - started)
+        for folder in tallies:
+            clean_temporary(folder)
+            fsync_folder(folder)
+    seconds = time.monotonic() - started
+    return [tally.result(seconds) for tally in tallies.values()]
+
+
+def _by_scan(jobs: Iterable[Job]) -> list[list[Job]]:
+    """The units of each scan together, scans in the order in which they first come."""
+    scans: dict[str, list[Job]] = {}
+    for job in jobs:
+        scans.setdefault(job.unit.id, []).append(job)
+    return list(scans.values())
+
+
+def _tell(progress: Progress, tallies: Collection[_Tally]) -> None:
+    (name,) = {tally.spec.name for tally in tallies}
+    over, total, failed = (
+        sum(tally.over for tally in tallies),
+        sum(tally.total for tally in tallies),
+        sum(len(tally.failed) for tally in tallies),
+    )
+    progress.advance(name, over, total, failed)
 
 
 def _outcomes(
-    executor: Executor, due: list[Job], max_retries: int, timeout: float | None
+    executor: Executor, due: list[list[Job]], max_retries: int, timeout: float | None
 ) -> Generator[tuple[Job, Outcome], None, None]:
     """Final outcomes; a crash is final only when the job has crashed in every attempt."""
     crashed: list[Job] = []
@@ -123,17 +150,21 @@ def _outcomes(
                 yield job, outcome
     for job in crashed:
         for _ in range(max_retries):
-            with closing(_attempt(executor, [job], timeout)) as attempts:
+            with closing(_attempt(executor, [[job]], timeout)) as attempts:
                 (_, outcome) = next(attempts)
             if outcome.kind != "crash":
                 break
         yield job, outcome
 
 
-def _attempt(executor: Executor, jobs: list[Job], timeout: float | None) -> Generator[tuple[Job, Outcome], None, None]:
-    with closing(executor.run(execute, jobs, timeout=timeout)) as results:
-        for job, outcome in results:
-            yield job, Outcome(outcome.kind, outcome.reason) if isinstance(outcome, Lost) else outcome
+def _attempt(
+    executor: Executor, scans: list[list[Job]], timeout: float | None
+) -> Generator[tuple[Job, Outcome], None, None]:
+    longest = timeout * max(map(len, scans), default=1) if timeout else None
+    with closing(executor.run(execute, scans, timeout=longest)) as results:
+        for jobs, found in results:
+            outcomes = [Outcome(found.kind, found.reason)] * len(jobs) if isinstance(found, Lost) else found
+            yield from zip(jobs, outcomes, strict=True)
 
 
 @dataclass

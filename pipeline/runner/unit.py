@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .atomic import commit
 from .fingerprints import fingerprint_file, unit_key
 from .identifiers import safe_id
 
 __all__ = ["Failure", "FailureKind", "StageSpec", "Unit", "WorkContext"]
+
+Made = TypeVar("Made")
 
 MAX_OUTPUT = 200
 """Characters of an output's file name: an id and what the stage adds to it."""
@@ -59,6 +61,7 @@ class WorkContext:
     id: str
     folder: Path
     _temporary: Path = field(repr=False)
+    _held: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     _outputs: list[str] = field(default_factory=list, repr=False)
 
     @property
@@ -67,6 +70,18 @@ class WorkContext:
         scratch = self._temporary / "scratch"
         scratch.mkdir(exist_ok=True)
         return scratch
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, made once for all units of this scan that run together.
+
+        Args:
+            key: of all that the value depends on.
+            make: called where there is no such value yet.
+        """
+        if key not in self._held:
+            self._held[key] = make()
+        made: Made = self._held[key]
+        return made
 
     @contextmanager
     def output(self, name: str) -> Iterator[Path]:

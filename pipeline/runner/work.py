@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,11 +60,19 @@ class Outcome:
     files: tuple[str, ...] = ()
 
 
-def execute(job: Job) -> Outcome:
+def execute(jobs: Sequence[Job]) -> list[Outcome]:
+    """Do the units of a scan one after another; a file that several of them read is checked once."""
+    checked: dict[str, str] = {}
+    held: dict[Hashable, Any] = {}
+    return [_execute(job, checked, held) for job in jobs]
+
+
+def _execute(job: Job, checked: dict[str, str], held: dict[Hashable, Any]) -> Outcome:
     """Do a unit: what it reads checked, outdated files out, work, outputs in their place, sidecar last."""
     try:
-        require_whole(job.unit.needs)
-        return Outcome("done", sidecar=_do(job))
+        require_whole({path: content for path, content in job.unit.needs.items() if checked.get(path) != content})
+        checked.update(job.unit.needs)
+        return Outcome("done", sidecar=_do(job, held))
     except DamagedFilesError as error:
         return Outcome("damaged", _message(error), files=error.files)
     except (Exception, SystemExit) as error:
@@ -79,11 +87,11 @@ def execute(job: Job) -> Outcome:
         return Outcome("internal", _without_quotations(reason, prose), log=_without_quotations(_trace(error), prose))
 
 
-def _do(job: Job) -> dict[str, Any]:
+def _do(job: Job, held: dict[Hashable, Any]) -> dict[str, Any]:
     spec, unit, started = job.spec, job.unit, time.perf_counter()
     retire(spec.folder, read_sidecar(spec.folder, unit.id, spec.sidecar), spec.sidecar)
     with temporary_folder(spec.folder, unit.id) as temporary:
-        context = WorkContext(unit.id, spec.folder, temporary)
+        context = WorkContext(unit.id, spec.folder, temporary, held)
         details = spec.work(context, unit.payload, spec.parameters)
         context.discard()
         sidecar = {

@@ -37,6 +37,8 @@ __all__ = ["LoadedModel", "load_model", "plan_explain", "run_explain"]
 
 VERSION = 2
 CHOICES = ("predicted", "present")
+MODELS = 16
+"""Networks that a worker keeps: all models of a workflow explain a scan before the next scan is read."""
 
 
 class LoadedModel(NamedTuple):
@@ -51,8 +53,8 @@ class LoadedModel(NamedTuple):
 def run_explain(run: Run) -> StageSummary:
     """Explain every scan of the wanted splits with every model that was trained."""
     results, notes = [], []
-    for model in run.workflow.models:
-        result = run.make(plan_explain, model)
+    models = tuple(run.workflow.models)
+    for model, result in zip(models, run.make_all(plan_explain, [(model,) for model in models]), strict=True):
         failed = [replace(failure, reason=f"model {model}: {failure.reason}") for failure in result.failed]
         results.append(replace(result, failed=tuple(failed)))
         if not run.current(plan_choice, model):
@@ -113,8 +115,11 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     """Maps and scores of one scan from one model."""
     device = choose_device(payload["device"])
     model = load_model(Path(payload["model"]), str(device), payload["content"])
-    transforms = image_transforms(model.input, contract_of(model.network).input_layout)
-    image = Compose(transforms)({"image": payload["stored"]})["image"][None].to(device)
+    layout = contract_of(model.network).input_layout
+    image = context.once(
+        (payload["stored"], model.input.model_dump_json(), layout, str(device)),
+        lambda: Compose(image_transforms(model.input, layout))({"image": payload["stored"]})["image"][None].to(device),
+    )
     found = attention_by_method(model.network, image, methods=parameters["methods"])
     attention = scan_attention(found, 0, model.labels)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
@@ -143,9 +148,9 @@ def map_on_scan(cells: np.ndarray, grid: FeatureGrid, stored: Mapping[str, Any])
     return map_on_volume(cells, grid, affine, tuple(stored["scan_shape"]), np.asarray(stored["scan_affine"]))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=MODELS)
 def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
-    """Read a trained model (weights only, nothing of the file is executed); kept for the next scan.
+    """Read a trained model (weights only, nothing of the file is executed); kept for the next scans.
 
     Args:
         path: a ``model.pt``.

@@ -32,7 +32,7 @@ from ..runner import (
     read_sidecar,
     retire,
     retire_others,
-    run_stage,
+    run_stages,
 )
 from .surveys import Survey, named, require_made, survey, was_or_were
 
@@ -206,9 +206,13 @@ class Run:
 
         Where a file that they read is damaged, it is made again, and the units go on.
         """
-        result = self._make(maker, arguments, None)
-        self.failures.extend(result.failed)
-        return result
+        return self.make_all(maker, [arguments])[0]
+
+    def make_all(self, maker: PlanMaker, arguments: Sequence[tuple[Any, ...]]) -> list[StageResult]:
+        """The same for several plans of a stage; the units of a scan run one after another in one process."""
+        results = self._make(maker, arguments, None) if arguments else []
+        self.failures.extend(failure for result in results for failure in result.failed)
+        return results
 
     def verify(self, files: Mapping[str, str]) -> None:
         """Make sure that files of earlier stages hold what was written; damaged ones are made again.
@@ -238,44 +242,37 @@ class Run:
     ) -> StageResult:
         """Run units of a stage that reads nothing of other stages, and keep their failures."""
         spec = StageSpec(stage, version, folder, work, parameters)
-        plan = StagePlan(spec, tuple(units), stage, timeout=timeout)
-        result = self._go(plan)
+        (result,) = self._go([StagePlan(spec, tuple(units), stage, timeout=timeout)])
         self.failures.extend(result.failed)
         return result
 
-    def _make(self, maker: PlanMaker, arguments: tuple[Any, ...], only: Collection[str] | None) -> StageResult:
-        first = self._attempt(maker, arguments, only)
-        if isinstance(first, StageResult):
-            damaged = [path for failure in first.failed for path in failure.files]
+    def _make(
+        self, maker: PlanMaker, arguments: Sequence[tuple[Any, ...]], only: Collection[str] | None
+    ) -> list[StageResult]:
+        try:
+            first = self._attempt(maker, arguments, only)
+            damaged = [path for result in first for failure in result.failed for path in failure.files]
             if not damaged:
                 return first
-        else:
-            damaged = first
+        except DamagedFilesError as error:  # without them nothing could begin
+            first, damaged = [], list(error.files)
         self._mend(self._owners(damaged))
         second = self._attempt(maker, arguments, only)
-        if not isinstance(second, StageResult):
-            raise DamagedFilesError(second)
-        failed = tuple(
-            replace(failure, kind="data", files=()) if failure.files else failure for failure in second.failed
-        )
-        before = set(first.skipped) if isinstance(first, StageResult) else set(second.skipped)
-        return replace(second, failed=failed, skipped=tuple(name for name in second.skipped if name in before))
+        return [_after_mending(*results) for results in zip(first or second, second, strict=True)]
 
     def _attempt(
-        self, maker: PlanMaker, arguments: tuple[Any, ...], only: Collection[str] | None
-    ) -> StageResult | list[str]:
-        """The result, or the damaged files without which nothing could begin."""
-        plan = self.plan(maker, *arguments)
-        if only is None:
-            gone = retire_others(plan.spec.folder, plan.spec.name, plan.keep | {unit.id for unit in plan.units})
-            if gone:
-                logger.info("%s: %s removed, which nobody asks for any more", plan.spec.name, named(gone, "unit"))
+        self, maker: PlanMaker, arguments: Sequence[tuple[Any, ...]], only: Collection[str] | None
+    ) -> list[StageResult]:
+        plans = [self.plan(maker, *one) for one in arguments]
+        if only is not None:
+            plans = [plan.only(only) for plan in plans]
         else:
-            plan = plan.only(only)
+            for plan in plans:
+                gone = retire_others(plan.spec.folder, plan.spec.name, plan.keep | {unit.id for unit in plan.units})
+                if gone:
+                    logger.info("%s: %s removed, which nobody asks for any more", plan.spec.name, named(gone, "unit"))
         try:
-            return self._go(plan)
-        except DamagedFilesError as error:
-            return list(error.files)
+            return self._go(plans)
         finally:
             self._forget(maker)
 
@@ -284,18 +281,19 @@ class Run:
         for key in [key for key in self._known if isinstance(key, tuple) and maker in key]:
             del self._known[key]
 
-    def _go(self, plan: StagePlan) -> StageResult:
+    def _go(self, plans: Sequence[StagePlan]) -> list[StageResult]:
+        """Plans of one stage; they differ in their units and in what these share."""
+        first = plans[0]
         with ExitStack() as stack:
-            executor = stack.enter_context(make_executor("serial")) if plan.in_process else self.executor
-            return run_stage(
-                plan.spec,
-                plan.units,
+            executor = stack.enter_context(make_executor("serial")) if first.in_process else self.executor
+            return run_stages(
+                [(plan.spec, plan.units) for plan in plans],
                 executor,
-                shard=None if plan.in_process else self.shard,
+                shard=None if first.in_process else self.shard,
                 progress=self.progress,
-                timeout=plan.timeout if executor.name != "serial" else None,  # it cannot interrupt itself
+                timeout=first.timeout if executor.name != "serial" else None,  # it cannot interrupt itself
                 logs=self.root / "logs",
-                shared=plan.shared,
+                shared={path: content for plan in plans for path, content in plan.shared.items()},
             )
 
     def _owners(self, paths: Iterable[str]) -> dict[PlanMaker, dict[tuple[Any, ...], list[str]]]:
@@ -328,7 +326,7 @@ class Run:
                 for name in ids:
                     retire(spec.folder, read_sidecar(spec.folder, name, spec.sidecar), spec.sidecar)
                 place = spec.folder.relative_to(self.root).as_posix()
-                result = self._make(maker, arguments, ids)
+                (result,) = self._make(maker, [arguments], ids)
                 made = [name for name in ids if name in result.done]
                 if made:
                     note = f"{place}: damaged files of {named(made, 'unit')} were made again"
@@ -342,6 +340,13 @@ class Run:
                         raise OrganCamError(msg)
                     self.lost[failure.id] = reason
         self._known.clear()
+
+
+def _after_mending(first: StageResult, second: StageResult) -> StageResult:
+    """The second result; what the first had made is not called skipped, and what is damaged still is a failure."""
+    failed = tuple(replace(failure, kind="data", files=()) if failure.files else failure for failure in second.failed)
+    before = set(first.skipped)
+    return replace(second, failed=failed, skipped=tuple(name for name in second.skipped if name in before))
 
 
 def summarise(stage: str, *results: StageResult, notes: Iterable[str] = ()) -> StageSummary:

@@ -24,6 +24,23 @@ def square(context: WorkContext, payload, parameters):
     return {"value": value}
 
 
+def held_square(context: WorkContext, payload, parameters):
+    """The same from a number that all units of a scan share; every reading of it is noted in the journal."""
+    path = Path(payload["path"])
+
+    def read() -> int:
+        with (path.parent / "journal").open("a") as journal:
+            journal.write(f"{context.id}\n")
+        return int(path.read_text())
+
+    if parameters.get("fails_on") == context.id:
+        raise DataError("a fault of this scan in this stage")
+    value = parameters["scale"] * context.once(path, read) ** 2
+    with context.output(f"{context.id}.txt") as output:
+        output.write_text(f"{value}\n")
+    return {"value": value, "pid": os.getpid()}
+
+
 def gated_square(context: WorkContext, payload, parameters):
     """The same; a late unit first writes half of its output and then waits for a file to appear."""
     with context.output(f"{context.id}.half.txt") as path:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from runner_work import ACTIONS, misbehave, number_units, square, square_stage
+from runner_work import ACTIONS, held_square, misbehave, number_units, square, square_stage
 
 from organcam.errors import DataError, OrganCamError
-from organcam.runner import Failure, StageSpec, Unit, make_executor, read_sidecar, run_stage
+from organcam.runner import Failure, StageSpec, Unit, make_executor, read_sidecar, run_stage, run_stages
 
 REPORT = "The lungs are clear without focal consolidation. A 4 mm nodule is seen in the right upper lobe."
 
@@ -55,6 +55,53 @@ def test_sidecar_says_what_a_file_was_made_from(tmp_path):
     assert sidecar["outputs"] == {"003.txt": {"bytes": 3, "sha256": content}}
     assert sidecar["details"] == {"value": 18}
     assert {"stage", "version", "id", "parameters_hash", "seconds", "organcam"} <= sidecar.keys()
+
+
+def held_stage(root: Path, name: str, **parameters: object) -> StageSpec:
+    return StageSpec("square", 1, root / "out" / name, held_square, parameters)
+
+
+def test_units_of_a_scan_run_together_and_share_what_one_of_them_read(tmp_path, executor):
+    units = number_units(tmp_path, 6)
+    plans = [(held_stage(tmp_path, "once", scale=1), units), (held_stage(tmp_path, "ten", scale=10), units)]
+    once, ten = run_stages(plans, executor)
+    assert [made["details"]["value"] for made in once.done.values()] == [0, 1, 4, 9, 16, 25]
+    assert [made["details"]["value"] for made in ten.done.values()] == [0, 10, 40, 90, 160, 250]
+    assert sorted((tmp_path / "in" / "journal").read_text().split()) == [unit.id for unit in units]
+    pids = [[made["details"]["pid"] for made in result.done.values()] for result in (once, ten)]
+    assert pids[0] == pids[1]
+
+
+def test_what_was_shared_in_one_run_is_read_anew_in_the_next(tmp_path):
+    stage = held_stage(tmp_path, "once", scale=1)
+    run_stage(stage, number_units(tmp_path, 1), make_executor("serial"))
+    (tmp_path / "in" / "000.txt").write_text("7")
+    again = run_stage(stage, number_units(tmp_path, 1), make_executor("serial"))
+    assert again.done["000"]["details"]["value"] == 49
+
+
+def test_of_stages_together_each_keeps_its_own_count_and_failures(tmp_path, executor):
+    units = number_units(tmp_path, 3)
+    run_stage(held_stage(tmp_path, "ten", scale=10), units[:1], executor)
+    plans = [
+        (held_stage(tmp_path, "once", scale=1, fails_on="001"), units),
+        (held_stage(tmp_path, "ten", scale=10), units),
+    ]
+    once, ten = run_stages(plans, executor)
+    assert once.counts == {"done": 2, "skipped": 0, "failed": 1}
+    assert ten.counts == {"done": 2, "skipped": 1, "failed": 0}
+    assert [(failure.id, failure.reason) for failure in once.failed] == [("001", "a fault of this scan in this stage")]
+    assert outputs(tmp_path / "out" / "ten") == {"000.txt": b"0\n", "001.txt": b"10\n", "002.txt": b"40\n"}
+
+
+def test_a_crash_of_one_costs_the_others_of_its_scan_nothing(tmp_path, processes):
+    (unit,) = misbehaving(tmp_path, "kill")
+    number_units(tmp_path, 1)
+    fine = Unit(unit.id, {}, {"path": str(tmp_path / "in" / "000.txt")})
+    stage = StageSpec("misbehave", 1, tmp_path / "out" / "squares", held_square, {"scale": 1})
+    first, second = run_stages([(stage, [fine]), (misbehaving_stage(tmp_path), [unit])], processes)
+    assert first.counts == {"done": 1, "skipped": 0, "failed": 0}
+    assert [failure.kind for failure in second.failed] == ["crash"]
 
 
 def test_second_run_does_nothing(tmp_path):

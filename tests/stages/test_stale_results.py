@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from organcam.data.volume_store import read_stored
 from organcam.errors import OrganCamError
 from organcam.networks import NETWORKS, AxialNet
 from organcam.networks.backbones import SmallBackbone
@@ -19,6 +20,7 @@ from organcam.runner import read_failures
 from organcam.stages.attention_files import read_attention
 from organcam.stages.run import StageSummary
 from organcam.stages.workflow import run_workflow
+from organcam.transforms import loading
 from organcam.workflow_file import load_workflow
 
 TINY = (
@@ -132,6 +134,19 @@ def test_if_every_training_fails_nothing_of_the_old_one_is_left(finished: Path, 
     assert not list(finished.glob("evaluation/*.csv"))
     assert not list(finished.glob("attention/*/*.npz"))
     assert "No model was evaluated" in (finished / "report" / "index.html").read_text("utf-8")
+
+
+def test_all_models_are_explained_from_one_reading_of_a_scan(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> np.ndarray:
+        read.append(path.stem)
+        return read_stored(path)
+
+    monkeypatch.setattr(loading, "read_stored", counted)
+    found = run(finished, "explain.methods=[gradcam]", "explain.splits=[valid]", stages=("explain",))
+    assert done(found) == {"explain": 6}
+    assert sorted(read) == sorted(path.stem for path in (finished / "attention" / "masked").glob("*.npz"))
 
 
 def test_a_picture_more_trains_and_explains_nothing(finished: Path) -> None:
