@@ -20,7 +20,16 @@ from .probing import probe_grid
 if TYPE_CHECKING:
     from .attention.linear_head import LinearHead
 
-__all__ = ["CallOrder", "Layout", "NetworkContract", "UndeclaredNetwork", "contract_of", "grid_of_layer", "voxels_of"]
+__all__ = [
+    "CallOrder",
+    "Layout",
+    "NetworkContract",
+    "UndeclaredNetwork",
+    "contract_of",
+    "grid_of_layer",
+    "takes_allowed",
+    "voxels_of",
+]
 
 Layout = Literal["slabs", "volume"]
 """What a network takes: S slabs of C slices ``[B, S, C, H, W]``, or a volume ``[B, C, D, H, W]`` (image, two axes)."""
@@ -95,6 +104,15 @@ def contract_of(network: nn.Module) -> NetworkContract | UndeclaredNetwork:
             msg = f"{type(core).__name__} declares {name} {value!r}: {did_you_mean(str(value), legal)}"
             raise ValueError(msg)
     return cast(NetworkContract, core)
+
+
+def takes_allowed(network: nn.Module) -> bool:
+    """Whether a network, wrapped or not, looks at the allowed cells too: ``network(x, allowed=[B, M, *grid])``.
+
+    Such a network has an attribute ``takes_allowed`` that is true. It is given the cells where each label could lie in
+    anybody, never those that a report states: at inference there is no report, and in training it would tell the label.
+    """
+    return bool(getattr(unwrap(network), "takes_allowed", False))
 
 
 def voxels_of(item_shape: Sequence[int], layout: Layout) -> tuple[int, ...]:

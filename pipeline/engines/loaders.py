@@ -116,15 +116,19 @@ def prepare_batch(
     An image in HU is windowed here, on the device, by the ``window_hu`` ``[B, 2]`` beside it; without that entry it is
     taken as it is. The allowed cells of all labels are made here too, from a few bitmaps (``regions``) and nine bits a
     label (``places``); a batch may bring ``allowed`` itself, or have no regions at all, for a loss that needs none.
+    ``possible``, the organs where each label could lie in anybody ``[B, M, 3]``, becomes the cells that a network with
+    masked pooling looks at: they are the same whatever a scan's report says.
     """
     image = batch["image"].to(device, non_blocking=non_blocking)
     if "window_hu" in batch:
         image = _windowed(image, batch["window_hu"])
-    wanted = ("label", "allowed") if "allowed" in batch else ("label", "regions", "places")
-    targets = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted if key in batch}
-    if "regions" in targets and "places" in targets:
-        targets["allowed"] = expand_regions(targets["regions"], targets["places"])
-    return image, {key: targets[key] for key in ("label", "allowed") if key in targets}
+    wanted = ("label", "allowed", "regions", "places", "possible")
+    given = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted if key in batch}
+    targets = {key: given[key] for key in ("label", "allowed") if key in given}
+    for cells, bits in (("allowed", "places"), ("possible", "possible")):
+        if cells not in targets and "regions" in given and bits in given:
+            targets[cells] = expand_regions(given["regions"], given[bits])
+    return image, targets
 
 
 class ScanDataset(torch.utils.data.Dataset[Any]):

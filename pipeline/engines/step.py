@@ -39,20 +39,23 @@ def needs_attention(loss: TrainingLoss) -> bool:
     return bool(getattr(loss, "needs_attention", False))
 
 
-def predict(network: nn.Module, inputs: Tensor, attention: bool) -> dict[str, Tensor]:
+def predict(network: nn.Module, inputs: Tensor, attention: bool, possible: Tensor | None = None) -> dict[str, Tensor]:
     """Logits of one forward pass, and the network's attention on request.
 
     Args:
         network: of the batch's input; it is asked for attention by ``attention=True``, and not otherwise.
         inputs: as the network takes them; metadata are dropped, see `LogitsAndAttentionInferer`.
         attention: whether the maps are needed.
+        possible: cells where each label could lie, ``[B, M, *grid]``, for networks that look at them
+            (`organcam.contract.takes_allowed`); None for all others.
 
     Returns:
         A dictionary of ``logits`` ``[B, M]``, and with ``attention`` of ``attention`` ``[B, M, *grid]``.
     """
+    given = {} if possible is None else {"allowed": possible}
     if attention:
-        return LogitsAndAttentionInferer()(inputs, network)
-    output = network(inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs)
+        return LogitsAndAttentionInferer()(inputs, network, **given)
+    output = network(inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs, **given)
     return dict(output) if isinstance(output, Mapping) else {"logits": output}
 
 
@@ -108,7 +111,8 @@ class TrainingStep:
         engine.network.train()
         engine.optimizer.zero_grad()
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None):
-            output[CommonKeys.PRED] = predict(engine.network, inputs, needs_attention(engine.loss_function))
+            attention = needs_attention(engine.loss_function)
+            output[CommonKeys.PRED] = predict(engine.network, inputs, attention, targets.get("possible"))
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             loss = output[CommonKeys.LOSS] = engine.loss_function(output[CommonKeys.PRED], targets)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)

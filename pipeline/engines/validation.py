@@ -47,7 +47,7 @@ def validate(
     with eval_mode(network):
         for batch in batches:
             inputs, targets = prepare_batch(batch, device)
-            prediction = predict(network, inputs, attention)
+            prediction = predict(network, inputs, attention, targets.get("possible"))
             if not all(value.isfinite().all() for value in prediction.values()):
                 return {name: float("nan") for name, asked in wanted.items() if asked}
             scores.append(prediction["logits"].float().cpu().numpy())

@@ -12,6 +12,7 @@ from .pylon import Pylon
 from .resnets import ResNet, ResNet18
 from .volumetric import BodyConv, Conv3DNet, CTNet
 from .weights import load_backbone_weights, load_network_weights
+from .with_allowed import WithAllowed
 
 __all__ = [
     "BACKBONES",
@@ -39,6 +40,7 @@ __all__ = [
     "SmallBackbone",
     "Tap",
     "UNet",
+    "WithAllowed",
     "build_backbone",
     "contract_of",
     "load_backbone_weights",

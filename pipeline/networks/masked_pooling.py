@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..attention.linear_head import LinearHead
 from ..errors import did_you_mean
 from .axialnet import NETWORKS
 from .decoders import LastLevel, PylonDecoder
@@ -188,6 +189,23 @@ class MaskedPoolingNetwork(HeatmapNetwork):
             maps = self.head.contributions(features, allowed)
             logits = maps.flatten(2).sum(-1) + self.head.bias
         return {"logits": logits, "attention": maps} if attention else logits
+
+    def linear_head(self, x: Tensor, allowed: Tensor | None = None) -> LinearHead | None:
+        """What each cell adds, as features of one cell each, so that attention in closed form is the network's own.
+
+        One feature a label leaves nothing to average: Grad-CAM is then the same map as HiResCAM.
+
+        Args:
+            x: as for ``forward``.
+            allowed: likewise; without it nothing is known, and None is returned.
+        """
+        if allowed is None:
+            return None
+        features = self._pooled_from(x)
+        with full_precision(x):
+            maps = self.head.contributions(features, allowed)
+            cells = maps[0, 0].numel()
+            return LinearHead(maps * cells, torch.eye(len(self.head.bias)).to(maps), self.head.bias)
 
     def _pooled_from(self, x: Tensor) -> Tensor:
         return self._from_parts(self._features(x).to(self.head.weight.dtype), x)

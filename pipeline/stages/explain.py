@@ -20,15 +20,19 @@ from torch import nn
 from ..attention import attention_by_method, map_on_volume, scan_attention, write_attention
 from ..config import InputConfig
 from ..contract import contract_of
-from ..data.network_input import input_affine
+from ..data.network_input import grid_key, input_affine
 from ..data.records import in_split
+from ..data.region_store import read_regions
 from ..data.volume import Volume
 from ..data.writers import write_nifti
 from ..engines import choose_device, image_transforms
 from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..geometry import FeatureGrid
+from ..networks import WithAllowed
 from ..runner import StagePlan, StageSpec, Unit, WorkContext, fingerprint_value, output_hash, retire_others
-from .grids import build_model
+from ..transforms import expand_regions
+from .grids import build_model, reads_regions
+from .regions import plan_regions
 from .run import Ids, Run, StageSummary, summarise
 from .store import plan_store
 from .train import plan_choice
@@ -42,12 +46,21 @@ MODELS = 16
 
 
 class LoadedModel(NamedTuple):
-    """A trained network with what is needed to use it."""
+    """A trained network with what is needed to use it.
+
+    Attributes:
+        network: on its device, in evaluation mode.
+        labels: of its outputs.
+        grid: of its attention.
+        input: what it sees.
+        organs: bits ``[M, 3]`` of where each label could lie, for a network that looks at them; else None.
+    """
 
     network: nn.Module
     labels: tuple[str, ...]
     grid: FeatureGrid
     input: InputConfig
+    organs: tuple[tuple[int, ...], ...] | None = None
 
 
 def run_explain(run: Run) -> StageSummary:
@@ -87,6 +100,7 @@ def plan_explain(run: Run, model: str, ids: Ids | None = None) -> StagePlan:
     content = output_hash(chosen[model], path.name)
     names = tuple(record.scan_id for record in in_split(run.chosen("explain", ids), *settings.splits))
     volumes = run.current(plan_store, names)
+    seen = run.current(plan_regions, names) if reads_regions(run.workflow, model) else {}
     present = run.once("present labels", lambda: _present_labels(run)) if "present" in settings.volumes else {}
     units = []
     for name in names:
@@ -106,7 +120,12 @@ def plan_explain(run: Run, model: str, ids: Ids | None = None) -> StagePlan:
             "present": labels,
             "device": run.workflow.training_of(model).device,
         }
-        units.append(Unit(name, inputs, payload, {str(stored): inputs["volume"]}))
+        files = {str(stored): inputs["volume"]}
+        if seen:
+            regions = run.root / "regions" / f"{name}.npz"
+            files[str(regions)] = inputs["regions"] = output_hash(seen[name], regions.name)
+            payload["regions"] = str(regions)
+        units.append(Unit(name, inputs, payload, files))
     asked = frozenset(record.scan_id for record in in_split(run.manifest(), *settings.splits))
     return StagePlan(spec, tuple(units), what, asked, {str(path): content})
 
@@ -120,7 +139,11 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
         (payload["stored"], model.input.model_dump_json(), layout, str(device)),
         lambda: Compose(image_transforms(model.input, layout))({"image": payload["stored"]})["image"][None].to(device),
     )
-    found = attention_by_method(model.network, image, methods=parameters["methods"])
+    network = model.network
+    if model.organs is not None:
+        regions = torch.from_numpy(read_regions(payload["regions"], grid_key(model.grid)))
+        network = WithAllowed(network, expand_regions(regions, torch.tensor(model.organs))[None].to(device))
+    found = attention_by_method(network, image, methods=parameters["methods"])
     attention = scan_attention(found, 0, model.labels)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
         write_attention(stream, attention)
@@ -171,7 +194,8 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
     network = build_model(options, input_config, len(state["labels"]))
     network.load_state_dict(state["weights"])
     network.to(device).eval()
-    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config)
+    organs = tuple(map(tuple, state["input_organs"])) if "input_organs" in state else None
+    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config, organs)
 
 
 def _present_labels(run: Run) -> dict[str, tuple[str, ...]]:

@@ -11,12 +11,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from ..config import InputConfig, Workflow
-from ..contract import UndeclaredNetwork
+from ..contract import NetworkContract, UndeclaredNetwork, takes_allowed
 from ..errors import ConfigError, did_you_mean
 from ..geometry import FeatureGrid
 from ..networks import NETWORKS, contract_of
 
-__all__ = ["build_model", "grids_of_models", "network_options"]
+__all__ = ["build_model", "grids_of_models", "network_options", "reads_regions"]
 
 OWN = ("num_labels", "input_shape")
 """Arguments of every network that follow from the labels and from the input section."""
@@ -78,8 +78,17 @@ def grids_of_models(workflow: Workflow) -> dict[str, FeatureGrid]:
     return {model: _grid(workflow, model) for model in workflow.models}
 
 
+def reads_regions(workflow: Workflow, model: str) -> bool:
+    """Whether a model's network looks at a scan's organs too, when it is trained and when it is used."""
+    return takes_allowed(_on_meta(workflow, model)[0])
+
+
 def _grid(workflow: Workflow, model: str) -> FeatureGrid:
-    """Of a network on the meta device: nothing is allocated, and no weights are opened."""
+    return _on_meta(workflow, model)[1].feature_grid(workflow.input.shape)
+
+
+def _on_meta(workflow: Workflow, model: str) -> tuple[nn.Module, NetworkContract]:
+    """A network on the meta device: nothing is allocated, and no weights are opened."""
     options = {key: value for key, value in workflow.network_of(model).items() if key != "weights"}
     with torch.device("meta"):
         network = build_model(options, workflow.input, 1)
@@ -90,4 +99,4 @@ def _grid(workflow: Workflow, model: str) -> FeatureGrid:
             "training in a workflow needs; it can be trained elsewhere and explained with organcam.attention"
         )
         raise ConfigError(msg)
-    return told.feature_grid(workflow.input.shape)
+    return network, told

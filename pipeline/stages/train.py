@@ -39,7 +39,7 @@ from ..runner import (
     retire_others,
     write_text_atomic,
 )
-from .grids import build_model, grids_of_models
+from .grids import build_model, grids_of_models, reads_regions
 from .regions import plan_regions
 from .run import Run, StageSummary, summarise
 from .store import plan_store
@@ -108,7 +108,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     batches = {
         split: loader(
             [
-                _as_tensors(item, payload.get("possible_organs"))
+                _as_tensors(item, payload.get("possible_organs"), payload.get("input_organs"))
                 for item in payload["items"]
                 if item["split"] in (split, "all")
             ],
@@ -142,7 +142,8 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
         on_epoch=tell,
     )
     judged = {name: trained.figures[f"valid_{name}"] for name in ("auroc_median", "organ_iou")}
-    state = {"weights": trained.weights, **{key: payload[key] for key in ("labels", "network", "input", "grid")}}
+    told = ("labels", "network", "input", "grid", "input_organs")
+    state = {"weights": trained.weights, **{key: payload[key] for key in told if key in payload}}
     with context.output(f"{context.id}.pt") as path:
         torch.save(state, path)
     with context.output(f"{context.id}.csv") as path:
@@ -231,6 +232,8 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     }
     if mask_loss is not None and mask_loss.absent == "outside":
         settings["possible_organs"] = possible_organs(workflow, data.labels)
+    if reads_regions(workflow, candidate.model):
+        settings["input_organs"] = possible_organs(workflow, data.labels)
     scans = [
         [volume, grids[grid_key(grid)], *(item[name] for name in ("scan_id", "split", "label", "places"))]
         for item, (volume, grids) in zip(data.items, data.contents, strict=True)
@@ -300,12 +303,21 @@ def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[Cl
     return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
 
 
-def _as_tensors(item: Mapping[str, Any], possible: Sequence[Sequence[int]] | None) -> dict[str, Any]:
-    """Label and place bits of a scan; absent labels get the organs where they could lie, if those are given."""
+def _as_tensors(
+    item: Mapping[str, Any],
+    possible: Sequence[Sequence[int]] | None,
+    seen: Sequence[Sequence[int]] | None,
+) -> dict[str, Any]:
+    """Label and place bits of a scan.
+
+    Absent labels get the organs where they could lie, if ``possible`` gives those. What a network sees of the organs
+    (``seen``) is the same for every scan: places would tell it the labels.
+    """
     label = torch.tensor(item["label"], dtype=torch.float32)
     places = torch.tensor(item["places"], dtype=torch.uint8)
     if possible is not None:
         anywhere = torch.zeros_like(places)
         anywhere[:, :3] = torch.tensor(possible, dtype=torch.uint8)
         places = torch.where(label[:, None] > 0, places, anywhere)
-    return {**item, "label": label, "places": places}
+    network_input = {} if seen is None else {"possible": torch.tensor(seen, dtype=torch.uint8)}
+    return {**item, "label": label, "places": places, **network_input}

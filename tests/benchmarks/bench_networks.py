@@ -51,7 +51,7 @@ def build(name: str, options: dict[str, object], labels: int, shape: tuple[int, 
 def attention_of(network: nn.Module) -> str:
     """How its maps are made."""
     if getattr(network, "takes_allowed", False):
-        return "exact, needs masks"
+        return "closed form, needs masks"
     batch = (network.in_channels, 64, 64) if hasattr(network, "in_channels") else None
     if batch is None:
         D, H, W = network.input_shape

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from organcam.networks import NETWORKS, MaskedPooling, MaskedPoolingNetwork
+from organcam.attention import attention_by_method
+from organcam.networks import NETWORKS, AxialNet, MaskedPooling, MaskedPoolingNetwork, NetworkContract, WithAllowed
 
 
 def noise(*shape):
@@ -103,6 +104,25 @@ def test_network(options):
     network.train()(x, allowed=allowed).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
     assert "masked_pooling" in NETWORKS.names()
+
+
+@pytest.mark.parametrize("options", [{}, {"inside": None}, {"spatial_dims": 3, "query": False}], ids=str)
+def test_explained_with_its_cells_the_maps_are_what_it_adds_up(options):
+    torch.manual_seed(0)
+    network = MaskedPoolingNetwork(3, backbone="small", initial_bias=-1.0, **options).double()
+    volumes = network.input_layout == "volume"
+    x = noise(2, 1, 16, 24, 32) if volumes else noise(2, 4, 3, 24, 32)
+    grid = network.feature_grid((16 if volumes else 12, 24, 32))
+    given = WithAllowed(torch.nn.DataParallel(network), masks(2, 3, *grid.shape))
+    assert isinstance(given, NetworkContract)
+    with torch.no_grad():
+        own = network.eval()(x, attention=True, allowed=given.allowed)
+    for found in attention_by_method(given.train(), x).values():
+        assert (found.closed_form, found.grid) == (True, grid)
+        torch.testing.assert_close(found.logits, own["logits"])
+        torch.testing.assert_close(found.values, own["attention"])
+    with pytest.raises(ValueError, match="AxialNet does not look at allowed cells"):
+        WithAllowed(AxialNet(3, backbone="small", input_shape=(12, 24, 32)), masks(2, 3, *grid.shape))
 
 
 def test_bad_input_is_refused():
