@@ -12,13 +12,13 @@ import numpy as np
 
 from .config import SPLITS, Workflow
 from .data.coverage import coverage_problem
-from .data.discover import FoundScan, find_scans, read_reports
+from .data.discover import FoundScan, find_scans, reports_of
 from .data.phantom import plan_dataset
 from .data.readers import read_geometry
 from .data.records import duplicates
 from .errors import DataError, OrganCamError
 from .runner import safe_id
-from .stages.positives import Positives, positives_of_phantom, positives_of_reports
+from .stages.positives import Positives, positives_of_phantom, positives_of_scans
 from .stages.readiness import unready
 from .stages.splits import given_splits, split_scans
 from .stages.targets import check_labels, own_labels
@@ -144,14 +144,14 @@ def _check_splits(workflow: Workflow, found: Sequence[FoundScan]) -> list[Findin
 
 def _check_positives(workflow: Workflow, found: Sequence[FoundScan], splits: Mapping[str, str]) -> list[Finding]:
     data = workflow.data
-    if data.reports is None:
+    if not data.tells_labels:
         return []
     try:
-        count = len(read_reports(data.reports, data.report_id_column, data.report_text_columns))
-        if count > MOST_REPORTS:
+        count = len(reports_of(data))
+        if data.reports and count > MOST_REPORTS:
             told = f"not counted: more than {MOST_REPORTS} reports; run --until parse, then look at labels/labels.csv"
             return [Finding(True, "positives", told)]
-        return [_positives(positives_of_reports(workflow, found, splits))]
+        return [_positives(positives_of_scans(workflow, found, splits))]
     except OrganCamError as error:
         return [Finding(False, "positives", str(error))]
 
@@ -205,20 +205,22 @@ def _check_label_names(workflow: Workflow) -> Finding:
 
 def _check_reports(workflow: Workflow, found: Sequence[FoundScan]) -> list[Finding]:
     data = workflow.data
-    if data.reports is None:
+    if not data.tells_labels:
         return [Finding(False, "data.reports", "not set: scans can be segmented, nothing can be trained")]
+    what = "report" if data.reports else "label"
     try:
-        reports = read_reports(data.reports, data.report_id_column, data.report_text_columns)
+        reports = reports_of(data)
     except OrganCamError as error:
-        return [Finding(False, "data.reports", str(error))]
+        return [Finding(False, f"data.{what}s", str(error))]
     wanted = {scan.report_id or scan.scan_id for scan in found}
     without = sorted(wanted - set(reports))
     unused = sorted(set(reports) - wanted)
-    findings = [Finding(True, "data.reports", f"{len(reports)} reports, {len(wanted & set(reports))} belong to a scan")]
+    paired = f"{len(reports)} {what}s, {len(wanted & set(reports))} belong to a scan"
+    findings = [Finding(True, f"data.{what}s", paired)]
     if without:
-        findings.append(Finding(False, "scans without a report", f"{len(without)}: {_some(without)}"))
+        findings.append(Finding(False, f"scans without a {what}", f"{len(without)}: {_some(without)}"))
     if unused:
-        findings.append(Finding(False, "reports without a scan", f"{len(unused)}: {_some(unused)}"))
+        findings.append(Finding(False, f"{what}s without a scan", f"{len(unused)}: {_some(unused)}"))
     return findings
 
 

@@ -75,8 +75,8 @@ def _listed(what: str) -> Callable[[Sequence[Item]], Sequence[Item]]:
 
 
 def _once(values: Sequence[Item]) -> Sequence[Item]:
-    for place, value in enumerate(values):
-        if value in values[:place]:
+    for position, value in enumerate(values):
+        if value in values[:position]:
             msg = f"{value:g} is listed twice" if isinstance(value, float) else f"{str(value)!r} is listed twice"
             raise ValueError(msg)
     return values
@@ -125,6 +125,8 @@ class DataConfig(Section):
         report_id_column: column of the id that joins report and scan; null finds the columns of our own form
             (``scan_id, report_text``), CT-RATE and OpenI by themselves.
         report_text_columns: columns whose text is joined to one report; null as above.
+        labels: CSV files in place of reports: ids of scans (or reports), and 0/1 in columns ``abnormality*location``,
+            as RAD-ChestCT has them, or of an abnormality alone.
         splits: CSV with ``scan_id, split``; overrides a ``split`` column of the images CSV.
         fractions: shares of the patients when no split is given; at least ten patients are needed, fewer are used in
             every split and said so.
@@ -143,6 +145,7 @@ class DataConfig(Section):
     reports: Path | None = None
     report_id_column: str | None = None
     report_text_columns: Annotated[list[str], AfterValidator(_listed("column"))] | None = None
+    labels: Path | Annotated[list[Path], AfterValidator(_listed("file"))] | None = None
     splits: Path | None = None
     fractions: dict[Literal["train", "valid", "test"], NonNegativeFloat] = {"train": 0.7, "valid": 0.1, "test": 0.2}
     lesions: Path | None = None
@@ -150,6 +153,25 @@ class DataConfig(Section):
     interventions: Path | None = None
     max_voxels: PositiveInt = MAX_VOXELS
     max_failed: float = Field(default=0.5, ge=0.0, le=1.0)
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The files of ``labels``; none where labels come from reports."""
+        if self.labels is None:
+            return ()
+        return (self.labels,) if isinstance(self.labels, Path) else tuple(self.labels)
+
+    @property
+    def tells_labels(self) -> bool:
+        """Whether scans have labels, from reports or from tables: without any nothing can be trained or scored."""
+        return self.reports is not None or self.labels is not None
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> DataConfig:
+        if self.reports is not None and self.labels is not None:
+            msg = "labels are given in place of reports: leave out one of the two"
+            raise ValueError(msg)
+        return self
 
     @field_validator("fractions")
     @classmethod

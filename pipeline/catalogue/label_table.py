@@ -128,9 +128,9 @@ def _cell_problems(name: str, cells: Any) -> Iterator[str]:
         legal = [entry.name for entry in abnormalities()]
         if not _is_abnormality(abnormality):
             yield f"label '{name}', cell '{cell}': unknown '{abnormality}'; {did_you_mean(abnormality, legal)}"
-        places = [entry.name for entry in locations()]
-        if star and location not in {*places, OTHER_LOCATION}:
-            yield f"label '{name}', cell '{cell}': unknown '{location}'; {did_you_mean(location, places)}"
+        known = [entry.name for entry in locations()]
+        if star and location not in {*known, OTHER_LOCATION}:
+            yield f"label '{name}', cell '{cell}': unknown '{location}'; {did_you_mean(location, known)}"
 
 
 @cache

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from organcam.errors import DataError, did_you_mean
+
 __all__ = [
     "ORGANS",
     "OTHER_DISEASE",
@@ -22,6 +24,7 @@ __all__ = [
     "RegionLabel",
     "abnormalities",
     "locations",
+    "parse_cell",
     "region_labels",
 ]
 
@@ -110,6 +113,30 @@ def abnormalities() -> tuple[Abnormality, ...]:
 def locations() -> tuple[Location, ...]:
     """The 51 locations in the order of the label files."""
     return tuple(Location(**row) for row in _read("locations.csv"))  # type: ignore[arg-type]
+
+
+def parse_cell(name: str) -> tuple[str, str]:
+    """Abnormality and location of a column of the label matrix; catch-alls are spelt differently in the papers' files.
+
+    Raises:
+        DataError: for a name that is no ``abnormality*location`` pair, with the nearest legal word.
+
+    Example:
+        >>> parse_cell("nodule*left_upper"), parse_cell("other_path*lung")
+        (('nodule', 'left_upper'), ('other_disease', 'lung'))
+    """
+    abnormality, star, location = name.partition("*")
+    if not star:
+        msg = f"column '{name}' is no abnormality*location pair, for example 'nodule*left_upper'"
+        raise DataError(msg)
+    abnormality = OTHER_DISEASE if abnormality.startswith("other") else abnormality
+    location = OTHER_LOCATION if location.startswith("other") else location
+    known = [entry.name for entry in abnormalities()], [entry.name for entry in locations()]
+    for word, legal in ((abnormality, [*known[0], OTHER_DISEASE]), (location, [*known[1], OTHER_LOCATION])):
+        if word not in legal:
+            msg = f"column '{name}': unknown '{word}'; {did_you_mean(word, legal)}"
+            raise DataError(msg)
+    return abnormality, location
 
 
 @cache

@@ -26,12 +26,12 @@ from organcam.errors import ConfigError, DataError, did_you_mean
 from .label_table import OwnLabel, check_label_table
 from .tables import (
     ORGANS,
-    OTHER_DISEASE,
     OTHER_LOCATION,
     REGION_LOCATIONS,
     RegionLabel,
     abnormalities,
     locations,
+    parse_cell,
     region_labels,
 )
 
@@ -255,8 +255,8 @@ def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Any]) 
     thirds = np.zeros((*shape, len(THIRDS)), np.uint8)
     for column, label in enumerate(known.values()):
         stated = _stated(label.cells)
-        for abnormality, places in stated.items():
-            present[:, column] |= cells.any(abnormality, _EVERYWHERE if places is None else places).astype(np.uint8)
+        for abnormality, where in stated.items():
+            present[:, column] |= cells.any(abnormality, _EVERYWHERE if where is None else where).astype(np.uint8)
         organs[:, column] = present[:, [column]] * np.array(label.bits, np.uint8)
         if label.keep_side and label.bits[:2] == (1, 1):
             on_right, on_left = (_on_side(cells, stated, side) for side in ((*_RIGHT, "right"), (*_LEFT, "left")))
@@ -309,20 +309,20 @@ class _Cells:
             raise DataError(msg)
         self._columns: dict[tuple[str, str], list[int]] = {}  # the catch-alls may be there under two spellings
         for position, name in enumerate(table.columns):
-            self._columns.setdefault(_parse_cell(str(name)), []).append(position)
+            self._columns.setdefault(parse_cell(str(name)), []).append(position)
         self._values = _binary_values(table)
 
-    def any(self, abnormality: str, places: Sequence[str]) -> np.ndarray:
-        """Bool ``[N]``: the abnormality is stated at one of the places."""
-        columns = [column for place in places for column in self._columns.get((abnormality, place), ())]
+    def any(self, abnormality: str, where: Sequence[str]) -> np.ndarray:
+        """Bool ``[N]``: the abnormality is stated at one of these locations."""
+        columns = [column for location in where for column in self._columns.get((abnormality, location), ())]
         return np.asarray(self._values[:, columns].any(axis=1))
 
 
 def _default_organs(cells: _Cells, label: RegionLabel) -> np.ndarray:
     kind = _KIND[label.abnormality]
     if label.organs == "heart_mediastinum":
-        places = _OUTSIDE_LUNG if kind == "heart" else REGION_LOCATIONS[label.region]
-        present = cells.any(label.abnormality, places)
+        where = _OUTSIDE_LUNG if kind == "heart" else REGION_LOCATIONS[label.region]
+        present = cells.any(label.abnormality, where)
         if kind == "heart" or label.region != "h_mediastinum":
             return _bits(heart=present)
         hilar_right, hilar_left = _hilar_sides(cells, label.abnormality)
@@ -343,7 +343,7 @@ def _default_organs(cells: _Cells, label: RegionLabel) -> np.ndarray:
 def _hilar_sides(cells: _Cells, abnormality: str) -> tuple[np.ndarray, np.ndarray]:
     """Where a hilar finding may lie in the right and in the left lung: in both where no side is stated."""
     hilar = cells.any(abnormality, _HILUM)
-    on_right, on_left = (cells.any(abnormality, places) for places in ((*_RIGHT, "right"), (*_LEFT, "left")))
+    on_right, on_left = (cells.any(abnormality, side) for side in ((*_RIGHT, "right"), (*_LEFT, "left")))
     unsided = ~on_right & ~on_left
     return hilar & (on_right | unsided), hilar & (on_left | unsided)
 
@@ -376,31 +376,16 @@ def _stated(cells: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
 
 
 def _on_side(cells: _Cells, stated: Mapping[str, tuple[str, ...] | None], side: Sequence[str]) -> np.ndarray:
-    """Bool ``[N]``: one of the abnormalities is stated at a place of this side that counts for it."""
+    """Bool ``[N]``: one of the abnormalities is stated at a location of this side that counts for it."""
     found = np.zeros(len(cells.ids), bool)
-    for abnormality, places in stated.items():
-        found |= cells.any(abnormality, [place for place in side if places is None or place in places])
+    for abnormality, where in stated.items():
+        found |= cells.any(abnormality, [location for location in side if where is None or location in where])
     return found
 
 
 def _thirds(cells: _Cells, stated: Mapping[str, tuple[str, ...] | None]) -> np.ndarray:
     """0/1 ``[N, 6]``: the lobes that are stated. A lobe implies its lung, which therefore does not widen it again."""
     return np.stack([_on_side(cells, stated, (third,)) for third in THIRDS], axis=1).astype(np.uint8)
-
-
-def _parse_cell(name: str) -> tuple[str, str]:
-    """Split a column name; catch-alls are spelt differently in the papers' own files."""
-    abnormality, star, location = name.partition("*")
-    if not star:
-        msg = f"column '{name}' is no abnormality*location pair, for example 'nodule*left_upper'"
-        raise DataError(msg)
-    abnormality = OTHER_DISEASE if abnormality.startswith("other") else abnormality
-    location = OTHER_LOCATION if location.startswith("other") else location
-    for word, legal in ((abnormality, (*_ABNORMALITY_NAMES, OTHER_DISEASE)), (location, _EVERYWHERE)):
-        if word not in legal:
-            msg = f"column '{name}': unknown '{word}'; {did_you_mean(word, legal)}"
-            raise DataError(msg)
-    return abnormality, location
 
 
 def _binary_values(table: pd.DataFrame) -> np.ndarray:

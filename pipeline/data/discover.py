@@ -13,10 +13,12 @@ import pandas as pd
 
 from organcam.nlp import known_layout
 
+from ..config import DataConfig
 from ..errors import ConfigError, DataError, did_you_mean
+from .label_files import label_ids
 from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix
 
-__all__ = ["FoundScan", "find_scans", "read_reports", "read_table", "report_columns", "unique_report"]
+__all__ = ["FoundScan", "find_scans", "read_reports", "read_table", "report_columns", "reports_of", "unique_report"]
 
 HEAD = 1 << 16
 MOST_NULS = 0.001
@@ -104,6 +106,17 @@ def read_reports(path: Path, id_column: str | None, text_columns: Sequence[str] 
         text = "\n".join(values[column] for column in columns if values[column].strip())
         texts.setdefault(values[identity].strip(), []).append(text)
     return texts
+
+
+def reports_of(data: DataConfig) -> dict[str, list[str]]:
+    """Ids of the reports, or of the given labels, each with its texts (of a label: an empty one).
+
+    Raises:
+        ConfigError: as `read_reports` and `label_ids`.
+    """
+    if data.reports is not None:
+        return read_reports(data.reports, data.report_id_column, data.report_text_columns)
+    return {name: [""] for name in label_ids(data.label_files)}
 
 
 def read_table(path: Path, columns: Sequence[str], key: str) -> pd.DataFrame:

@@ -201,7 +201,7 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
 def _present_labels(run: Run) -> dict[str, tuple[str, ...]]:
     from .targets import load_targets  # noqa: PLC0415 - only wanted with reports
 
-    if run.workflow.data.reports is None:
+    if not run.workflow.data.tells_labels:
         return {}
     targets = load_targets(run, run.records("explain"))
     return {

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config import SPLITS
 from ..data.coverage import coverage_problem
-from ..data.discover import FoundScan, find_scans, read_reports, unique_report
+from ..data.discover import FoundScan, find_scans, reports_of, unique_report
 from ..data.readers import read_volume, source_files
 from ..data.records import ScanRecord, duplicates, in_split, records_frame
 from ..errors import ConfigError, DataError, OrganCamError, did_you_mean
@@ -35,9 +35,9 @@ def run_ingest(run: Run) -> StageSummary:
         msg = "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
         raise ConfigError(msg)
     found, refused = _usable(find_scans(_absolute(data.images), data.id_column, data.image_column))
-    reports = read_reports(data.reports, data.report_id_column, data.report_text_columns) if data.reports else {}
+    reports = reports_of(data)
     splits = given_splits(data)
-    unpaired = _unpaired(found, reports) if data.reports else []
+    unpaired = _unpaired(found, reports, "report" if data.reports else "label") if data.tells_labels else []
     run.failures.extend([*refused, *unpaired])
     units = [_unit(scan, data.max_voxels) for scan in found]
     result = run.spread("ingest", VERSION, run.folder("scans"), inspect_scan, {}, units)
@@ -110,14 +110,14 @@ def _unit(scan: FoundScan, max_voxels: int) -> Unit:
     return Unit(scan.scan_id, {"file": _stamp(scan.image)}, payload)
 
 
-def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]]) -> list[Failure]:
-    """Scans without a usable report and reports without a scan: told, and not in the way of the rest."""
+def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]], what: str) -> list[Failure]:
+    """Scans without a usable report (or label) and the other way round: told, and not in the way of the rest."""
     problems, used = [], set()
     for scan in found:
         report_id = scan.report_id or scan.scan_id
         used.add(report_id)
         if report_id not in reports:
-            reason = f"no report with id {report_id}: the scan is segmented and explained, not trained or scored on"
+            reason = f"no {what} with id {report_id}: the scan is segmented and explained, not trained or scored on"
             problems.append(Failure("ingest", scan.scan_id, reason, "unpaired"))
             continue
         try:
@@ -125,7 +125,7 @@ def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]]) -> l
         except DataError as error:
             problems.append(Failure("ingest", scan.scan_id, str(error), "unpaired"))
     for report_id in sorted(set(reports) - used):
-        problems.append(Failure("ingest", report_id, "a report without a scan", "unpaired"))
+        problems.append(Failure("ingest", report_id, f"a {what} without a scan", "unpaired"))
     return problems
 
 

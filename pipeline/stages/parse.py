@@ -1,4 +1,7 @@
-"""Report text to labels: ``labels/findings.csv``, ``labels.csv`` and ``labels_by_location.csv``."""
+"""Report text to labels: ``labels/findings.csv``, ``labels.csv`` and ``labels_by_location.csv``.
+
+Where labels are given (``data.labels``), their tables become the last of these, and nothing is parsed.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,20 @@ VERSION = 4
 
 
 def run_parse(run: Run) -> StageSummary:
-    """Parse every report of ``data.reports``; without reports there is nothing to do."""
-    if run.workflow.data.reports is None:
+    """Parse every report of ``data.reports``, or read ``data.labels``; without either there is nothing to do."""
+    data = run.workflow.data
+    if not data.tells_labels:
         return StageSummary("parse", 0, 0, notes=("data.reports is not set: no labels, so nothing can be trained",))
-    _checked_columns(run)
+    if data.reports is not None:
+        _checked_columns(run)
     result = run.make(plan_parse)
     if result.failed:
         raise DataError(result.failed[0].reason)
-    details = result.done["reports"]["details"]
+    (made,) = result.done.values()
+    details = made["details"]
+    if data.reports is None:
+        told = f"labels of {details['rows']} scans are given, {details['columns']} cells each"
+        return summarise("parse", result, notes=[told])
     failures = tuple(
         Failure("parse", str(row["report_id"]), str(row["reason"]), "data")
         for row in read_rows(run.root / "labels" / "reports.csv")
@@ -47,9 +56,14 @@ def run_parse(run: Run) -> StageSummary:
 
 
 def plan_parse(run: Run) -> StagePlan:
-    """The label tables of the whole table of reports, in one unit."""
+    """The label tables of the whole table of reports, or of all given labels, in one unit."""
     data, settings = run.workflow.data, run.workflow.parse
     folder = run.root / "labels"
+    if data.label_files:
+        paths = [str(path.absolute()) for path in data.label_files]
+        inputs = {f"labels {number}": fingerprint_file(path) for number, path in enumerate(data.label_files)}
+        spec = StageSpec("parse", VERSION, folder, copy_labels)
+        return StagePlan(spec, (Unit("labels", inputs, {"labels": paths}),), "label tables", in_process=True)
     if data.reports is None:
         return StagePlan(StageSpec("parse", VERSION, folder, parse_reports), (), "label tables")
     before = read_sidecar(folder, "reports")
@@ -93,6 +107,17 @@ def _checked_columns(run: Run) -> tuple[str, tuple[str, ...]]:
     except OrganCamError as error:
         msg = f"data.reports: {data.reports}: {error}"
         raise ConfigError(msg) from error
+
+
+def copy_labels(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Given labels as one table of the run, ``labels_by_location.csv``."""
+    from ..data.label_files import read_label_files  # noqa: PLC0415 - pandas, which parsing does without
+
+    del parameters
+    matrix = read_label_files([Path(path) for path in payload["labels"]])
+    with context.output("labels_by_location.csv") as path:
+        matrix.to_csv(path, index_label="report_id")
+    return {"rows": len(matrix), "columns": len(matrix.columns)}
 
 
 def parse_reports(

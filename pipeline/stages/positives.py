@@ -15,10 +15,11 @@ from organcam.nlp import parse_table, write_outputs
 from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
 from ..config import Workflow
 from ..data.discover import FoundScan, report_columns
+from ..data.label_files import read_label_files, read_label_matrix
 from ..data.phantom import PhantomSettings, plan_dataset, planned_cells
 from .targets import own_labels
 
-__all__ = ["Positives", "count_positives", "positives_of_phantom", "positives_of_reports"]
+__all__ = ["Positives", "count_positives", "positives_of_phantom", "positives_of_scans"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,18 @@ def positives_of_phantom(workflow: Workflow, phantom: PhantomSettings) -> Positi
     return count_positives(workflow, table, {spec.scan_id: spec.split for spec in plan})
 
 
-def positives_of_reports(workflow: Workflow, scans: Sequence[FoundScan], splits: Mapping[str, str]) -> Positives:
-    """From the reports, parsed as the parse stage does; seconds for a thousand of them."""
+def positives_of_scans(workflow: Workflow, scans: Sequence[FoundScan], splits: Mapping[str, str]) -> Positives:
+    """From the given labels, or from the reports, parsed as the parse stage does; seconds for a thousand of them."""
+    files = workflow.data.label_files
+    matrix = read_label_files(files) if files else _parsed(workflow)
+    known = set(matrix.index)
+    paired = [scan for scan in scans if (scan.report_id or scan.scan_id) in known]
+    table = matrix.loc[[scan.report_id or scan.scan_id for scan in paired]]
+    table.index = pd.Index([scan.scan_id for scan in paired], name="scan_id")
+    return count_positives(workflow, table, splits)
+
+
+def _parsed(workflow: Workflow) -> pd.DataFrame:
     data, rules = workflow.data, workflow.parse
     assert data.reports is not None
     identity, texts = report_columns(data.reports, data.report_id_column, data.report_text_columns)
@@ -59,12 +70,7 @@ def positives_of_reports(workflow: Workflow, scans: Sequence[FoundScan], splits:
             uncertain=rules.uncertain,
             historical=rules.historical,
         )
-        parsed = pd.read_csv(Path(folder) / "labels_by_location.csv", dtype={0: str}).set_index("report_id")
-    known = set(parsed.index)
-    paired = [scan for scan in scans if (scan.report_id or scan.scan_id) in known]
-    table = parsed.loc[[scan.report_id or scan.scan_id for scan in paired]]
-    table.index = pd.Index([scan.scan_id for scan in paired], name="scan_id")
-    return count_positives(workflow, table, splits)
+        return read_label_matrix(Path(folder) / "labels_by_location.csv")
 
 
 def count_positives(workflow: Workflow, cells: pd.DataFrame, splits: Mapping[str, str]) -> Positives:

@@ -80,6 +80,10 @@ def _reports(workflow: Workflow) -> Iterator[str]:
 
         reports = data.reports
         yield from _told(lambda: report_columns(reports, data.report_id_column, data.report_text_columns))
+    if data.label_files:
+        from ..data.label_files import label_ids  # noqa: PLC0415
+
+        yield from _told(lambda: label_ids(data.label_files))
 
 
 def _report_columns(workflow: Workflow) -> Iterator[str]:
@@ -95,10 +99,10 @@ def _report_columns(workflow: Workflow) -> Iterator[str]:
 
 
 def _needs_reports(workflow: Workflow) -> Iterator[str]:
-    if workflow.data.reports is None and workflow.phantom is None:
+    if not workflow.data.tells_labels and workflow.phantom is None:
         yield (
             "data.reports is not set: without reports nothing can be trained or scored; name a CSV "
-            "(--set data.reports=FILE), or stop before (--until regions)"
+            "(--set data.reports=FILE, or data.labels=FILE where labels are given), or stop before (--until regions)"
         )
 
 

@@ -13,6 +13,7 @@ from ..catalogue.label_table import OwnLabel, read_label_table
 from ..catalogue.targets import THIRDS, RegionTargets, custom_targets, region_targets, select_labels
 from ..catalogue.targets import possible_organs as possible_in_catalogue
 from ..config import Workflow
+from ..data.label_files import read_label_matrix
 from ..data.records import ScanRecord, in_split
 from ..errors import ConfigError, OrganCamError
 from ..runner import output_hash
@@ -45,7 +46,7 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
         raise OrganCamError(msg)
     paired = [record for record in records if record.report_id in known]
     if not paired:
-        msg = "no scan of the manifest has a parsed report: check data.report_id_column against the scan ids"
+        msg = "no scan of the manifest has a parsed report or a given label: check their ids against the scans'"
         raise OrganCamError(msg)
     cells = table.loc[[record.report_id for record in paired]]
     cells.index = pd.Index([record.scan_id for record in paired], name="scan_id")
@@ -55,12 +56,13 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
 
 def _read_cells(run: Run) -> pd.DataFrame:
     """``labels_by_location.csv`` as the parse stage would write it now, one row a report."""
-    if run.workflow.data.reports is None:
+    if not run.workflow.data.tells_labels:
         msg = "data.reports is not set: without reports there are no labels to train or score on"
         raise OrganCamError(msg)
     path = run.root / "labels" / "labels_by_location.csv"
-    run.verify({str(path): output_hash(run.current(plan_parse)["reports"], path.name)})
-    return pd.read_csv(path, dtype={0: str}).set_index("report_id")
+    (made,) = run.current(plan_parse).values()
+    run.verify({str(path): output_hash(made, path.name)})
+    return read_label_matrix(path)
 
 
 def own_labels(workflow: Workflow) -> dict[str, OwnLabel]:
@@ -121,7 +123,7 @@ def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> d
     bits = possible_organs(run.workflow, names)
     possible = {name: [*organs, *(0,) * len(THIRDS)] for name, organs in zip(names, bits, strict=True)}
     targets = None
-    if run.workflow.data.reports is not None and (run.root / "labels" / "labels_by_location.csv").is_file():
+    if run.workflow.data.tells_labels and (run.root / "labels" / "labels_by_location.csv").is_file():
         targets = load_targets(run, run.records("regions"))
     pictures: dict[str, dict[str, dict[str, Any]]] = {}
     for scan_id in scan_ids:
