@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from organcam.metrics import accuracy, auroc, average_precision, classification_table, top_k
+from organcam.metrics.classification import median_of_defined
 
 
 def test_perfect_reversed_and_constant_scores():
@@ -34,12 +35,37 @@ def test_top_k_by_hand():
     assert top_k(scores, labels).tolist() == [[1.0, 0.5, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]]
 
 
+def test_of_equal_scores_the_earlier_label_is_taken_first_however_many():
+    """40 labels of one score, only the last present: it is found at k = 40; only the first: at once."""
+    last, first = np.eye(40)[39], np.eye(40)[0]
+    found = top_k(np.full((2, 40), 0.5), np.array([last, first]))
+    assert found[0].tolist() == [0.0] * 39 + [1.0]
+    assert found[1].tolist() == [1.0] * 40
+
+
+def test_median_is_over_the_labels_that_have_a_value():
+    assert median_of_defined(np.array([np.nan, 0.9, 0.1, 0.4])) == 0.4
+    assert median_of_defined(np.array([0.2, np.inf, 0.6])) == pytest.approx(0.4)
+    assert np.isnan(median_of_defined(np.array([np.nan, np.nan])))
+
+
 def test_table_has_one_row_per_label():
-    table = classification_table(np.array([[0.2, 0.6], [0.8, 0.4]]), np.array([[0, 0], [1, 0]]), ["a", "b"])
-    assert table["label"].tolist() == ["a", "b"]
-    assert table["positives"].tolist() == [1, 0]
-    assert table["auroc"].iloc[0] == 1.0
-    assert np.isnan(table["auroc"].iloc[1])
+    """a: scores .8, .3, .4 of which the first two are present; b: never present, above .5 in one of three scans."""
+    table = classification_table(
+        np.array([[0.8, 0.6], [0.3, 0.4], [0.4, 0.1]]), np.array([[1, 0], [1, 0], [0, 0]]), "ab"
+    )
+    assert table.columns.tolist() == ["label", "positives", "scans", "auroc", "average_precision", "accuracy"]
+    assert table.iloc[0, :4].tolist() == ["a", 2, 3, 0.5]
+    # precision 1 at the first positive and 2/3 at the second, each half of the recall; .8 and .4 are on the right side
+    assert table.iloc[0, 4:].tolist() == pytest.approx([(1 + 2 / 3) / 2, 2 / 3])
+    assert table.iloc[1, :3].tolist() == ["b", 0, 3]
+    assert table.iloc[1, 3:5].isna().all()
+    assert table.iloc[1, 5] == pytest.approx(2 / 3)
+
+
+def test_a_table_needs_a_name_for_every_label():
+    with pytest.raises(ValueError, match="^expected one name for each of the 2 labels, got 1$"):
+        classification_table(np.zeros((3, 2)), np.zeros((3, 2)), ["a"])
 
 
 @settings(max_examples=60, deadline=None)

@@ -22,6 +22,14 @@ def test_without_lesion_there_is_nothing_to_point_at():
     assert pointing_accuracy(torch.rand(1, 1, 3, 3), torch.zeros(1, 1, 3, 3)).isnan().all()
 
 
+def test_labels_with_and_without_a_lesion_stand_side_by_side():
+    attention = torch.tensor([[[3.0, 1.0], [3.0, 1.0], [1.0, 3.0]]])
+    lesions = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]])
+    found = pointing_accuracy(attention, lesions)
+    assert found[0, [0, 2]].tolist() == [1.0, 0.0]
+    assert found[0, 1].isnan()
+
+
 def test_map_without_positive_value_points_nowhere():
     assert pointing_accuracy(-torch.rand(1, 1, 3, 3) - 0.1, torch.ones(1, 1, 3, 3)).item() == 0.0
 
@@ -79,6 +87,41 @@ def test_organs_agree_with_the_pairwise_form():
     for organ in range(3):
         region = organs[:, organ : organ + 1].expand_as(attention)
         torch.testing.assert_close(shares[..., organ], energy_pointing(attention, region))
+
+
+@pytest.mark.parametrize(
+    ("given", "computed"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+@pytest.mark.parametrize("region", [torch.bool, torch.uint8, torch.float32])
+def test_shares_have_at_least_single_precision(given, computed, region):
+    """2,048 and 1 of 2,049: in half precision the sum would be 2,048 and the shares 1 and 0.0005."""
+    attention = torch.tensor([[[2048.0, 1.0]]], dtype=given)
+    inside = torch.tensor([[[1, 0]]]).to(region)
+    for share in (energy_pointing(attention, inside)[0, 0], evidence_by_region(attention, inside)[0, 0, 0]):
+        assert share.dtype == computed
+        assert share.item() == pytest.approx(2048 / 2049, rel=1e-7 if computed == torch.float32 else 1e-15)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 3, 4, 5)])
+def test_regions_of_another_batch_or_grid_are_refused(shape):
+    with pytest.raises(ValueError, match=r"must share batch and grid, got \(1, 2, 4, 4\) and \(") as caught:
+        evidence_by_region(torch.ones(1, 2, 4, 4), torch.ones(shape))
+    assert str(caught.value).startswith("attention [B, M, *grid] and regions [B, R, *grid]")
+    assert str(caught.value).endswith(str(shape))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("measure", [pointing_accuracy, energy_pointing, evidence_by_region])
+def test_maps_that_are_not_finite_are_refused(measure, value):
+    attention = torch.tensor([[[1.0, value]]])
+    with pytest.raises(ValueError, match="^attention holds NaN or infinity$"):
+        measure(attention, torch.ones(1, 1, 2))
 
 
 @pytest.mark.parametrize(
