@@ -60,6 +60,13 @@ def test_other_layers_of_a_declared_network_are_probed_in_its_layout():
     assert grid == grid_of_layers((9, 32, 48), ([Layer(3, 3)], stem, stem))
 
 
+def test_single_images_of_a_slab_wise_network_lie_as_a_slab_does():
+    network = NETWORKS.build("pylon", num_labels=2, input_shape=(9, 64, 96), backbone="small")
+    image = grid_of_layer(network, network.attention_layer, (3, 64, 96))
+    whole = network.feature_grid((9, 64, 96))
+    assert (image.shape, image.stride, image.offset) == (whole.shape[1:], whole.stride[1:], whole.offset[1:])
+
+
 def test_a_changed_network_is_probed_anew():
     network = nn.Sequential(nn.Conv2d(1, 1, 3, stride=2), nn.Flatten())
     assert grid_of_layer(network, "0", (1, 16, 16)).stride == (2, 2)
@@ -84,7 +91,7 @@ def test_what_is_not_the_whole_contract_is_none():
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("input_layout", "slab", "declares input_layout 'slab': did you mean 'slabs'"),
+        ("input_layout", "slab", "^AxialNet declares input_layout 'slab': did you mean 'slabs'"),
         ("call_order", "chunks", "declares call_order 'chunks': Legal: items, slabs"),
     ],
 )
