@@ -1,0 +1,174 @@
+"""Training of one candidate as the stage runs it: what the workflow says reaches the training, and what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from organcam.config import InputConfig
+from organcam.contract import contract_of
+from organcam.data.network_input import grid_key
+from organcam.data.region_store import write_regions
+from organcam.data.volume_store import read_stored, write_stored
+from organcam.plugins import ATTENTION_LOSSES
+from organcam.runner import StageSpec, Unit, make_executor, run_stage
+from organcam.stages.grids import build_model
+from organcam.stages.train import train_candidate
+
+SHAPE = (6, 16, 16)
+NETWORK = {"name": "axialnet", "backbone": "small", "head": "registered", "head_channels": [4], "head_kernel": 1}
+SHOWN = InputConfig(shape=SHAPE)
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> dict[str, Any]:
+    """Four scans in each split; every second one has label 0, in the right lung, with a bright block to see.
+
+    The right lung is the left half of the cells, the left lung the other half; label 1 is never present.
+    """
+    grid = contract_of(build_model(NETWORK, SHOWN, 2)).feature_grid(SHAPE)
+    regions = np.zeros((7, *grid.shape), dtype=bool)
+    half = grid.shape[2] // 2
+    regions[0, ..., :half], regions[1, ..., half:], regions[2] = True, True, True
+    with (tmp_path / "regions.npz").open("wb") as stream:
+        write_regions(stream, {grid_key(grid): regions})
+    rng, items = np.random.default_rng(0), []
+    for number in range(8):
+        present = number % 2
+        volume = rng.normal(-800, 20, SHAPE).astype(np.int16)
+        if present:
+            volume[2:4, 4:8, 2:6] = 300
+        write_stored(tmp_path / f"{number}.b2nd", volume)
+        items.append(
+            {
+                "scan_id": str(number),
+                "split": "train" if number < 4 else "valid",
+                "label": [present, 0],
+                "places": [[present, 0, 0], [0, 0, 0]],
+                "image": str(tmp_path / f"{number}.b2nd"),
+                "regions": str(tmp_path / "regions.npz"),
+            }
+        )
+    return {
+        "items": items,
+        "labels": ["seen", "never"],
+        "weight": None,
+        "network": NETWORK,
+        "mask_loss": None,
+        "train": {"epochs": 4, "batch_size": 4, "schedule": "constant", "learning_rate": 1e-12},
+        "runtime": {"device": "cpu"},
+        "input": SHOWN.model_dump(mode="json"),
+        "seed": 3,
+        "grid": grid.to_dict(),
+        "made_for": "key",
+    }
+
+
+def trained(folder: Path, payload: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Details and training curve."""
+    result = run_stage(
+        StageSpec("train", 1, folder, train_candidate), [Unit("c", {}, payload)], make_executor("serial")
+    )
+    assert not result.failed, result.failed
+    return result.done["c"]["details"], pd.read_csv(folder / "c.csv")
+
+
+class One(nn.Module):
+    """1, whatever the attention; keeps what it was asked with."""
+
+    def __init__(self, seen: list) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, attention, allowed, labels):
+        self.seen.append((allowed.bool().clone(), labels.clone()))
+        return 1.0 + 0.0 * attention.sum()
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list:
+    found: list = []
+    monkeypatch.setitem(ATTENTION_LOSSES._builders, "one", lambda **_: One(found))
+    return found
+
+
+def test_weight_and_ramp_of_the_workflow_reach_the_loss(tmp_path, payload, seen):
+    """The network hardly moves, and the loss on attention is 1: what changes from epoch to epoch is its weight.
+
+    A ramp over half of four epochs of one iteration: 0, 1/2, 1, 1 of the weight; validation has the whole of it.
+    """
+    asked = {**payload, "weight": 8.0, "mask_loss": {"form": "one", "ramp": 0.5}}
+    _, curve = trained(tmp_path / "m", asked)
+    steps = curve["train_loss"] - curve["train_loss"][0]
+    np.testing.assert_allclose(steps, [0, 4, 8, 8], atol=1e-4)
+    _, plain = trained(tmp_path / "plain", payload)
+    np.testing.assert_allclose(curve["valid_loss"] - plain["valid_loss"], 8, atol=1e-4)
+    np.testing.assert_allclose(curve["train_loss"][0], plain["train_loss"][0], atol=1e-4)
+
+
+def test_absent_labels_are_allowed_where_they_could_lie(tmp_path, payload, seen):
+    """Where the loss asks for it: label 1, which is never present, could lie in the left lung only."""
+    asked = {**payload, "weight": 1.0, "mask_loss": {"form": "one"}, "possible_organs": [[1, 1, 0], [0, 1, 0]]}
+    asked["train"] = {**payload["train"], "epochs": 1}
+    trained(tmp_path / "m", asked)
+    allowed, labels = seen[-1]  # validation, in the order of the scans
+    assert labels.tolist() == [[0, 0], [1, 0], [0, 0], [1, 0]]
+    half = allowed.shape[-1] // 2
+    assert allowed[1, 0, ..., :half].all()
+    assert not allowed[1, 0, ..., half:].any()  # present in the right lung: nowhere else
+    assert allowed[0, 0].all()  # absent: both lungs are possible
+    assert allowed[:, 1, ..., half:].all()
+    assert not allowed[:, 1, ..., :half].any()
+    seen.clear()
+    del asked["possible_organs"]
+    trained(tmp_path / "without", asked)
+    assert not seen[-1][0][:, 1].any()
+
+
+def class_loss(weights: dict[str, torch.Tensor], payload: dict[str, Any]) -> float:
+    """Cross-entropy of the validation scans, read, windowed and stacked by hand."""
+    network = build_model(NETWORK, SHOWN, 2)
+    network.load_state_dict(weights)
+    items = [item for item in payload["items"] if item["split"] == "valid"]
+    hu = np.stack([read_stored(Path(item["image"])) for item in items]).astype(np.float64)
+    x = torch.from_numpy((np.clip(hu, -1000, 800) + 1000) / 1800 - 0.449).float().reshape(4, 2, 3, 16, 16)
+    with torch.no_grad():
+        logits = network.eval()(x)
+    labels = torch.tensor([item["label"] for item in items], dtype=torch.float32)
+    return functional.binary_cross_entropy_with_logits(logits, labels).item()
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_weights_figures_and_curve_are_of_the_same_epoch(tmp_path, payload, keep):
+    """With a learning rate that is far too high the best epoch is not the last one."""
+    payload["train"] = {**payload["train"], "epochs": 12, "learning_rate": 0.3, "keep": keep}
+    details, curve = trained(tmp_path / "m", payload)
+    best, last = int(curve["valid_loss"].idxmin()), len(curve) - 1
+    assert best < last
+    row = curve.loc[best if keep == "best" else last]
+    assert details["epochs"] == 12
+    assert details["organ_iou"] == pytest.approx(row["valid_organ_iou"])
+    assert details["auroc_median"] == pytest.approx(row["valid_auroc_median"])
+    state = torch.load(tmp_path / "m" / "c.pt", weights_only=True)
+    assert state["labels"] == ["seen", "never"]
+    assert class_loss(state["weights"], payload) == pytest.approx(row["valid_loss"], rel=1e-4)
+
+
+def test_only_the_training_scans_are_turned(tmp_path, payload, seen):
+    """In validation the right lung stays in the left half; in training it is sometimes elsewhere."""
+    asked = {**payload, "weight": 1.0, "mask_loss": {"form": "one"}, "train": {**payload["train"], "augment": True}}
+    trained(tmp_path / "m", asked)
+    training, validation = ([allowed for allowed, _ in calls] for calls in (seen[::2], seen[1::2]))
+    half = validation[0].shape[-1] // 2
+    for allowed in validation:
+        assert torch.equal(allowed, validation[0])
+        assert allowed[[1, 3], 0, ..., :half].all()
+        assert not allowed[[1, 3], 0, ..., half:].any()
+    assert len({tuple(allowed.flatten().tolist()) for allowed in training}) > 1
