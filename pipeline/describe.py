@@ -97,7 +97,8 @@ def _network_rows() -> Rows:
     names = NETWORKS.names()
     meaning = f"a registered network: {', '.join(names)}"
     rows: Rows = [{"key": "network.name", "default": "axialnet", "meaning": meaning}]
-    for name in names:
+    ours = [name for name in names if not name.startswith("monai.")]
+    for name in (*ours, "monai.DenseNet121"):  # MONAI's have these in common, and their own arguments
         meanings = _attributes(inspect.getdoc(NETWORKS.get(name)) or "", "Args")
         rows += [
             {

@@ -8,6 +8,7 @@ from .finetuning import set_trainable
 from .heatmap_baselines import FPN, PAN, CAMNetwork, DeepLabV3Plus, Li2018, UNet
 from .linear_networks import BodyCAM, DenseNet121v, ResNet34v
 from .masked_pooling import MaskedPooling, MaskedPoolingNetwork
+from .monai_networks import MonaiNetwork
 from .pylon import Pylon
 from .resnets import ResNet, ResNet18
 from .volumetric import BodyConv, Conv3DNet, CTNet
@@ -32,6 +33,7 @@ __all__ = [
     "Li2018",
     "MaskedPooling",
     "MaskedPoolingNetwork",
+    "MonaiNetwork",
     "NetworkContract",
     "Pylon",
     "ResNet",

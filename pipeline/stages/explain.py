@@ -100,7 +100,8 @@ def plan_explain(run: Run, model: str, ids: Ids | None = None) -> StagePlan:
     content = output_hash(chosen[model], path.name)
     names = tuple(record.scan_id for record in in_split(run.chosen("explain", ids), *settings.splits))
     volumes = run.current(plan_store, names)
-    seen = run.current(plan_regions, names) if reads_regions(run.workflow, model) else {}
+    looks = run.once(("reads regions", model), lambda: reads_regions(run.workflow, model))
+    seen = run.current(plan_regions, names) if looks else {}
     present = run.once("present labels", lambda: _present_labels(run)) if "present" in settings.volumes else {}
     units = []
     for name in names:

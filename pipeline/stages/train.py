@@ -232,7 +232,7 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     }
     if mask_loss is not None and mask_loss.absent == "outside":
         settings["possible_organs"] = possible_organs(workflow, data.labels)
-    if reads_regions(workflow, candidate.model):
+    if run.once(("reads regions", candidate.model), lambda: reads_regions(workflow, candidate.model)):
         settings["input_organs"] = possible_organs(workflow, data.labels)
     scans = [
         [volume, grids[grid_key(grid)], *(item[name] for name in ("scan_id", "split", "label", "places"))]

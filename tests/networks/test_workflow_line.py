@@ -29,7 +29,7 @@ LINES = {
 
 
 def test_every_network_has_its_line():
-    assert set(LINES) == set(NETWORKS.names())
+    assert set(LINES) == {name for name in NETWORKS.names() if not name.startswith("monai.")}
 
 
 @pytest.mark.parametrize("name", LINES)

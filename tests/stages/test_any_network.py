@@ -19,16 +19,25 @@ SETTINGS = (
     "input.shape=[24,64,64]",
     "labels.min_positives=1",
     "train.epochs=1",
-    "models={slabs: {mask_loss: {weight: 5}}, volume: {network: NETWORK, mask_loss: {form: energy, weight: 1}}}",
+    "models={slabs: {network: SLABS, mask_loss: {weight: 5}}, volume: {network: VOLUME, mask_loss: MASK_LOSS}}",
     "explain.splits=[valid]",
     "explain.volumes=[predicted]",
     "explain.top=1",
 )
-VOLUME = "{name: pylon, spatial_dims: 3, backbone: small, pooling: mean}"
+OURS = ("{}", "{name: pylon, spatial_dims: 3, backbone: small, pooling: mean}", "{form: energy, weight: 1}")
+MONAI = (
+    "{name: monai.DenseNet121, block_config: [1, 1, 1, 1], growth_rate: 8, init_features: 8}",
+    "{name: monai.resnet10, spatial_dims: 3, widen_factor: 0.25}",
+    "{weight: 5}",
+)
 
 
-def test_a_volume_network_beside_one_of_slabs(tmp_path: Path):
-    settings = [setting.replace("NETWORK", VOLUME) for setting in SETTINGS]
+@pytest.mark.parametrize("networks", [OURS, MONAI], ids=["ours", "monai"])
+def test_a_volume_network_beside_one_of_slabs(tmp_path: Path, networks: tuple[str, str, str]):
+    names = dict(zip(("SLABS", "VOLUME", "MASK_LOSS"), networks, strict=True))
+    settings = [*SETTINGS]
+    for name, line in names.items():
+        settings = [setting.replace(name, line) for setting in settings]
     stages = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain")
     workflow = load_workflow("phantom", settings)
     run_workflow(workflow, tmp_path, executor="serial", stages=stages[:-1])
