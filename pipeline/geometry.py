@@ -18,12 +18,17 @@ __all__ = ["AxisGeometry", "FeatureGrid", "Layer", "compose", "grid_of_layers", 
 
 
 class Layer(NamedTuple):
-    """One convolution or pooling along one axis, in input voxels of that layer."""
+    """One convolution or pooling along one axis, in input voxels of that layer.
+
+    ``end_padding`` is what is padded after the last voxel, None for as much as before the first one; a pooling that
+    rounds up has stride - 1 more of it.
+    """
 
     kernel: int
     stride: int = 1
     padding: int = 0
     dilation: int = 1
+    end_padding: int | None = None
 
 
 class AxisGeometry(NamedTuple):
@@ -38,7 +43,7 @@ def compose(layers: Iterable[Sequence[int]]) -> AxisGeometry:
     """Stride, offset of the first output's centre and receptive field of layers applied one after another.
 
     Args:
-        layers: ``Layer`` or (kernel, stride, padding, dilation) tuples, trailing items optional. Branches that are
+        layers: ``Layer`` or tuples of its fields, trailing ones optional. Branches that are
             added (residual blocks) share their centres: give the one with the larger receptive field.
 
     Example:
@@ -47,11 +52,11 @@ def compose(layers: Iterable[Sequence[int]]) -> AxisGeometry:
     """
     stride, offset, receptive_field = 1.0, 0.0, 1
     for layer in layers:
-        kernel, step, padding, dilation = _validate_layer(layer)
-        reach = dilation * (kernel - 1)
-        offset += stride * (reach / 2 - padding)
+        checked = _validate_layer(layer)
+        reach = checked.dilation * (checked.kernel - 1)
+        offset += stride * (reach / 2 - checked.padding)
         receptive_field += int(stride) * reach
-        stride *= step
+        stride *= checked.stride
     return AxisGeometry(stride, offset, receptive_field)
 
 
@@ -67,8 +72,10 @@ def output_size(size: int, layers: Iterable[Sequence[int]]) -> int:
     """
     count = size
     for layer in layers:
-        kernel, step, padding, dilation = _validate_layer(layer)
-        count = (count + 2 * padding - dilation * (kernel - 1) - 1) // step + 1
+        checked = _validate_layer(layer)
+        after = checked.padding if checked.end_padding is None else checked.end_padding
+        padded = count + checked.padding + after
+        count = (padded - checked.dilation * (checked.kernel - 1) - 1) // checked.stride + 1
         if count < 1:
             msg = f"an axis of {size} voxels is too short for these layers: nothing is left after {tuple(layer)}"
             raise ValueError(msg)
@@ -175,7 +182,8 @@ class FeatureGrid:
 
 def _validate_layer(layer: Sequence[int]) -> Layer:
     checked = Layer(*layer)
-    if checked.kernel < 1 or checked.stride < 1 or checked.padding < 0 or checked.dilation < 1:
+    paddings = (checked.padding, checked.end_padding or 0)
+    if checked.kernel < 1 or checked.stride < 1 or min(paddings) < 0 or checked.dilation < 1:
         msg = f"a layer needs kernel, stride and dilation of 1 or more and padding of 0 or more, got {checked}"
         raise ValueError(msg)
     return checked

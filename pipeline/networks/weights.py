@@ -19,7 +19,7 @@ IMAGENET = "imagenet"
 """Instead of a path: torchvision's ImageNet file of the backbone's name in torch hub's cache."""
 
 NESTED = ("weights", "state_dict", "model_state_dict", "model")
-CLASSIFIERS = ("fc.", "classifier.", "class_layers.")
+CLASSIFIERS = ("fc.", "classifier.", "class_layers.", "last_linear.", "_fc.")
 PUBLISHED_NAME = re.compile(r"(?:resnet|densenet)\d+-([0-9a-f]{8})\.pth")
 DENSE_LAYER = re.compile(r"(\.denselayer\d+)\.(norm|relu|conv)\.?(\d)\.")
 

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
+from monai.networks import nets
 
 from organcam.errors import ConfigError
 from organcam.geometry import Layer, compose, output_size
 from organcam.networks import BACKBONES, Backbone, ResNet18, SmallBackbone, build_backbone
+from organcam.probing import probe_grid
 
 
 def test_resnet_cells_of_the_published_size():
@@ -29,7 +32,41 @@ def test_reported_levels_are_the_real_ones(name, size):
         assert features.shape == (2, channels, output_size(size, layers), output_size(64, layers))
 
 
-@pytest.mark.parametrize("name", ["small", "resnet10", "resnet50", "densenet121"])
+@pytest.mark.parametrize("name", ["seresnet50", "seresnext50", "senet154", "efficientnet-b0"])
+def test_cells_of_monai_s_networks_are_where_probing_finds_them(name):
+    with torch.device("meta"):
+        backbone = BACKBONES.build(name).eval()
+    grid = probe_grid(backbone, backbone, (3, 192, 224))
+    stride, offset, receptive_field = compose(backbone.layers)
+    assert grid.stride == (stride, stride)
+    np.testing.assert_allclose(grid.offset, offset, atol=1e-3)
+    assert grid.receptive_field == (receptive_field, receptive_field)
+
+
+def test_efficientnet_is_monai_s_but_for_its_padding():
+    """At the size that MONAI pads for, the same numbers; published weights of a classifier are left out."""
+    whole = nets.EfficientNetBN("efficientnet-b0", pretrained=False).double().eval()
+    backbone = BACKBONES.build("efficientnet-b0").double().eval()
+    assert set(whole.state_dict()) - set(backbone.state_dict()) == {"_fc.weight", "_fc.bias"}
+    backbone.load_state_dict({key: value for key, value in whole.state_dict().items() if not key.startswith("_fc")})
+    image = torch.rand(1, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        features = whole._swish(
+            whole._bn1(
+                whole._conv_head(
+                    whole._blocks(whole._swish(whole._bn0(whole._conv_stem(whole._conv_stem_padding(image)))))
+                )
+            )
+        )
+        torch.testing.assert_close(backbone(image), features)
+        assert (
+            backbone(image[..., :200, :170]).shape[2:]
+            == (7, 6)
+            == tuple(output_size(size, backbone.layers) for size in (200, 170))
+        )
+
+
+@pytest.mark.parametrize("name", ["small", "resnet10", "resnet50", "densenet121", "seresnet50", "efficientnet-b0"])
 def test_volumes_have_the_same_levels_along_every_axis(name):
     with torch.device("meta"):
         backbone = build_backbone(name, spatial_dims=3, in_channels=1).eval()
@@ -38,7 +75,7 @@ def test_volumes_have_the_same_levels_along_every_axis(name):
         assert features.shape == (1, channels, *(output_size(size, layers) for size in (33, 32, 40)))
 
 
-@pytest.mark.parametrize("name", ["small", "resnet18", "densenet121"])
+@pytest.mark.parametrize("name", ["small", "resnet18", "densenet121", "seresnet50", "efficientnet-b0"])
 def test_the_last_level_is_what_the_backbone_returns(name):
     backbone, image = BACKBONES.build(name).eval(), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
