@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-__all__ = ["find_module", "name_of_module", "suggest_modules", "untouched", "unwrap"]
+__all__ = ["eager", "find_module", "name_of_module", "suggest_modules", "untouched", "unwrap"]
 
 NEAR = 3
+
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_NEXT = threading.Lock()
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -30,26 +35,48 @@ def unwrap(network: nn.Module) -> nn.Module:
 def untouched(network: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Evaluation mode, full precision and usable gradients inside; flags, random and grad state restored after.
 
+    Threads that come with the same network take turns, since its flags are theirs in common.
+
     Args:
         network: unwrapped.
         device: whose random state is kept along with the processor's; None for the processor's alone.
     """
-    flags = [(module, module.training) for module in network.modules()]
     kind = "cpu" if device is None else device.type
     devices = [device] if device is not None and kind == "cuda" else []
-    grad_enabled = torch.is_grad_enabled()
-    try:
-        with (
-            torch.inference_mode(False),
-            torch.random.fork_rng(devices),
-            torch.autocast(kind, enabled=False),
-        ):
-            network.eval()
-            yield
-    finally:
-        torch.set_grad_enabled(grad_enabled)
-        for module, training in flags:
-            module.training = training
+    with _turn_of(network):
+        flags = [(module, module.training) for module in network.modules()]
+        grad_enabled = torch.is_grad_enabled()
+        try:
+            with (
+                torch.inference_mode(False),
+                torch.random.fork_rng(devices),
+                torch.autocast(kind, enabled=False),
+                eager(network),
+            ):
+                network.eval()
+                yield
+        finally:
+            torch.set_grad_enabled(grad_enabled)
+            for module, training in flags:
+                module.training = training
+
+
+@contextmanager
+def eager(network: nn.Module) -> Iterator[None]:
+    """Run what is compiled inside a network as it was written: compiled code does not call hooks that came later."""
+    compiled = any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in network.modules()
+    )
+    with ExitStack() as stack:
+        if compiled:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _turn_of(network: nn.Module) -> threading.RLock:
+    with _NEXT:
+        return _TURNS.setdefault(network, threading.RLock())
 
 
 def find_module(network: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:

@@ -14,9 +14,25 @@ __all__ = ["ATTENTION_LOSSES", "MASK_LOSS_FORMS", "METHODS"]
 METHODS: Registry[Any] = Registry(
     "attention method",
     group="organcam.attention_methods",
-    lazy={name: f"organcam.attention.methods:{name}" for name in ("hirescam", "gradcam")},
+    lazy={
+        name: f"organcam.attention.methods:{name}"
+        for name in (
+            "cam",
+            "gradcam",
+            "gradcam_plus_plus",
+            "gradient",
+            "gradient_x_input",
+            "guided_backprop",
+            "guided_gradcam",
+            "hirescam",
+            "layercam",
+            "occlusion",
+            "xgradcam",
+        )
+    },
 )
-"""``method(activation [..., F, *grid], gradient, spatial_dims) -> [..., *grid]``, raw and signed."""
+"""``method(activation [..., F, *grid], gradient, spatial_dims) -> [..., *grid]``, raw and signed; those that look at
+something else than a layer say so (``organcam.attention.looks_at``)."""
 
 MASK_LOSS_FORMS = ("absolute", "softplus", "l2")
 """Forms of ``organcam.losses.MaskLoss``, which take its options; other losses on attention take none."""

@@ -1,7 +1,8 @@
-"""One forward pass that keeps what a layer gave, and the order of a layer's calls."""
+"""One forward pass that keeps what layers gave, and the order of a layer's calls."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,72 +10,87 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["kept_calls", "logits_of", "merge_calls", "run_from_layer", "run_whole"]
+from .inputs import Batch, wrong_axes
+
+__all__ = ["Calls", "kept_calls", "merge_calls", "run_from_layers", "run_network", "run_whole"]
+
+Calls = dict[str, list[Tensor]]
+"""Name of a layer -> its output at each of its calls."""
 
 
-def run_from_layer(network: nn.Module, x: Tensor, layer: nn.Module) -> tuple[Tensor, list[Tensor]]:
-    """Logits with a graph that starts at the layer, and the layer's output at each of its calls.
+def run_from_layers(network: nn.Module, batch: Batch, layers: Mapping[str, nn.Module]) -> tuple[Any, Calls]:
+    """The output with a graph that starts at the layers, and what they gave.
 
-    What comes before the layer has no graph, which is where the memory goes.
+    What comes before the layers has no graph, which is where the memory goes.
     """
     with torch.no_grad():
-        logits, calls = _run(network, x, layer, cut=True)
-    if calls and not logits.requires_grad:  # the layer lies in a part that the network itself runs under no_grad
+        output, calls = run_whole(network, batch, layers, cut=True)
+    if any(calls.values()) and not _has_graph(output):  # a layer in a part that the network itself runs under no_grad
         with torch.enable_grad():
-            logits, calls = _run(network, x, layer, cut=True)
-    return logits, calls
+            output, calls = run_whole(network, batch, layers, cut=True)
+    return output, calls
 
 
-def run_whole(network: nn.Module, x: Tensor, layer: nn.Module) -> tuple[Tensor, list[Tensor]]:
-    """The same with the graph of the whole network, for maps that a loss goes through."""
-    return _run(network, x, layer, cut=False)
+def run_whole(
+    network: nn.Module, batch: Batch, layers: Mapping[str, nn.Module], cut: bool = False
+) -> tuple[Any, Calls]:
+    """The same with the graph that the caller's grad mode asks for."""
+    with kept_calls(layers, cut) as calls:
+        return run_network(network, batch), calls
 
 
-def _run(network: nn.Module, x: Tensor, layer: nn.Module, cut: bool) -> tuple[Tensor, list[Tensor]]:
-    with kept_calls(layer, cut) as calls:
-        return logits_of(network(x)), calls
+def run_network(network: nn.Module, batch: Batch) -> Any:
+    """The network's output.
+
+    Raises:
+        ValueError: if it failed because axes of the image are in another order than the network takes.
+    """
+    try:
+        return batch.run(network)
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = wrong_axes(network, batch.image)
+        if reason is None:
+            raise
+        raise ValueError(reason) from error
 
 
 @contextmanager
-def kept_calls(layer: nn.Module, cut: bool) -> Iterator[list[Tensor]]:
-    """What the layer gives meanwhile, call by call; with ``cut`` the graph begins there."""
-    calls: list[Tensor] = []
+def kept_calls(layers: Mapping[str, nn.Module], cut: bool) -> Iterator[Calls]:
+    """What layers give meanwhile in this thread, call by call; with ``cut`` the graph begins there."""
+    calls: Calls = {name: [] for name in layers}
+    owner = threading.get_ident()
+    handles = []
+    for name, layer in layers.items():
 
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor):
-            msg = f"the layer must return one tensor, got {type(output).__name__}; choose a module inside it"
-            raise ValueError(msg)
-        if cut:
-            torch.set_grad_enabled(True)
-            output = output.detach().requires_grad_()
-        calls.append(output)
-        return output.clone()  # a following in-place ReLU may then overwrite it
+        def keep(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> Tensor | None:
+            if threading.get_ident() != owner:
+                return None  # somebody else runs the same network
+            if not isinstance(output, Tensor):
+                msg = f"layer {name!r} must return one tensor, got {type(output).__name__}; choose a module inside it"
+                raise ValueError(msg)
+            if cut:
+                torch.set_grad_enabled(True)
+                if len(layers) == 1 or not output.requires_grad:  # else it may lead back to another of the layers
+                    output = output.detach().requires_grad_()
+            calls[name].append(output)
+            return output.clone()  # a following in-place ReLU may then overwrite it
 
-    handle = layer.register_forward_hook(keep)
+        handles.append(layer.register_forward_hook(keep))
     try:
         yield calls
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def logits_of(output: Any) -> Tensor:
-    """The logits in what a network returned: alone, under "logits" in a dictionary, or first in a tuple.
-
-    Raises:
-        ValueError: if they are nowhere.
-    """
-    if isinstance(output, Mapping) and "logits" in output:
-        output = output["logits"]
-    elif isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    if not isinstance(output, Tensor):
-        kind = type(output).__name__
-        msg = f"the network must return logits, a dictionary with 'logits' or a tuple that starts with them, got {kind}"
-        raise ValueError(msg)
-    return output
+def _has_graph(output: Any) -> bool:
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
+    return (isinstance(output, Tensor) and output.requires_grad) or any(_has_graph(value) for value in values)
 
 
-def merge_calls(calls: Sequence[Tensor], input_shape: Sequence[int], order: str | None, name: str) -> Tensor:
+def merge_calls(
+    calls: Sequence[Tensor], input_shape: Sequence[int], order: str | None, name: str, hint: str = ""
+) -> Tensor:
     """A layer's calls as one ``[B, F, *grid]``.
 
     Args:
@@ -83,6 +99,7 @@ def merge_calls(calls: Sequence[Tensor], input_shape: Sequence[int], order: str 
         order: whose rows come first, see ``organcam.contract.CallOrder``; None where the network does not say, which
             is enough for a single item.
         name: of the layer, for messages.
+        hint: what to say of other layers where this one gives no map.
 
     Raises:
         ValueError: if the output is no map, or the order of the rows is not known.
@@ -96,7 +113,7 @@ def merge_calls(calls: Sequence[Tensor], input_shape: Sequence[int], order: str 
     if len(shape) != len(input_shape) and not in_rows:
         msg = (
             f"layer {name!r} gives {list(shape)} for inputs {list(input_shape)}, which is no map [B, F, *grid]; choose "
-            "a layer whose output keeps the axes of the input"
+            f"a layer whose output keeps the axes of the input{hint and '; '}{hint}"
         )
         raise ValueError(msg)
     if len(calls) == 1 and rows == items and not (in_rows and order is not None and input_shape[1] == 1):

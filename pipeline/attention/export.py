@@ -23,10 +23,18 @@ from ..data.volume import Volume
 from ..data.writers import write_nifti
 from ..errors import DataError
 from ..geometry import FeatureGrid
-from .maps import AttentionMaps
 from .resample import to_input_grid
+from .result import AttentionMaps
 
-__all__ = ["ScanAttention", "map_on_volume", "read_attention", "scan_attention", "write_attention", "write_map"]
+__all__ = [
+    "ScanAttention",
+    "map_on_volume",
+    "read_attention",
+    "scan_attention",
+    "write_attention",
+    "write_dense",
+    "write_map",
+]
 
 OTHERS = ("scores", "labels", "grid")  # what an npz holds beside one array a method
 
@@ -160,3 +168,8 @@ def write_map(
     """``map_on_volume`` as NIfTI, float32."""
     volume = map_on_volume(cells, grid, input_affine, shape, affine)
     write_nifti(path, volume.array, volume.affine)
+
+
+def write_dense(path: Path, voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
+    """Values of voxels as NIfTI, float32 and millimetres, compressed where the path ends in ``.gz``."""
+    write_nifti(path, voxels, affine)

@@ -13,7 +13,7 @@ from ..errors import did_you_mean
 __all__ = ["CLOSED_FORMS", "LinearHead", "closed_form_maps", "contributions"]
 
 CLOSED_FORMS = ("hirescam", "gradcam")
-"""Attention methods that ``closed_form_maps`` knows."""
+"""Attention methods that ``closed_form_maps`` knows; the others take ``LinearHead.gradient``."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,21 @@ class LinearHead:
         scores = self.scores()
         return scores.mean(-1) if self.pooling == "mean" else scores.amax(-1)
 
+    def shares(self) -> Tensor:
+        """The logits' slopes with respect to the scores before pooling, ``[B, M, scores_per_map]``; equals share."""
+        if self.pooling == "mean":
+            shape = (len(self.features), len(self.bias), self.scores_per_map)
+            return self.weight.new_full((1, 1, 1), 1 / self.scores_per_map).expand(shape)
+        scores = self.scores().detach()
+        won = (scores == scores.amax(-1, keepdim=True)).to(self.weight.dtype)
+        return won / won.sum(-1, keepdim=True)
+
+    def gradient(self, label: int) -> Tensor:
+        """Gradient of one logit with respect to the features, ``[B, F, *grid]``, without a backward pass."""
+        shares = self.shares()[:, label, None, :, None]
+        window = self.weight[label].reshape(1, self.weight.shape[1], 1, -1)
+        return (shares * window).reshape(self.features.shape)
+
 
 def contributions(features: Tensor, weight: Tensor) -> Tensor:
     """What each cell adds to its score: features times weight, summed over features. Differentiable.
@@ -124,9 +139,7 @@ def closed_form_maps(head: LinearHead, method: str) -> Tensor:
         raise ValueError(msg)
     if head.pooling == "mean":
         return contributions(head.features, head.weight / head.scores_per_map)
-    scores = head.scores().detach()
-    won = (scores == scores.amax(-1, keepdim=True)).to(head.weight.dtype)
-    shares = (won / won.sum(-1, keepdim=True))[..., None]
+    shares = head.shares()[..., None]
     maps = contributions(head.features, head.weight)
     return (maps.reshape(*shares.shape[:3], -1) * shares).reshape(maps.shape)
 

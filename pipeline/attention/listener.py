@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ..contract import contract_of
 from ..modules import unwrap
 from ..plugins import METHODS
-from .capture import kept_calls, logits_of
-from .maps import AttentionMaps, choose_layer, maps_of_run
+from .capture import Calls, kept_calls
+from .maps import choose_layer, maps_of_run
+from .methods import place_of
+from .result import AttentionMaps
 from .targets import Targets
 
 __all__ = ["AttentionListener"]
@@ -25,7 +27,7 @@ class AttentionListener:
 
     Args:
         network: wrapped or not.
-        method: "hirescam" or "gradcam".
+        method: a name of ``METHODS``; those that look at the input need a pass of their own, and ``maps`` refuses them.
         targets: see ``attention_maps``.
         layer: see there.
 
@@ -41,17 +43,19 @@ class AttentionListener:
         targets: Targets = None,
         layer: str | nn.Module | None = None,
     ) -> None:
-        METHODS.get(method)
+        self._of_layer = place_of(METHODS.get(method)) == "layer"
         self._core = unwrap(network)
-        self._name, self._layer = choose_layer(self._core, contract_of(network), layer)
+        self._layers: dict[str, nn.Module] = {}
+        if self._of_layer:
+            self._layers = dict([choose_layer(self._core, contract_of(network), layer)])
         self._method, self._targets = method, targets
         self._listening = ExitStack()
-        self._calls: list[Tensor] = []
+        self._calls: Calls = {}
 
     def start(self) -> None:
         """Listen to the next forward pass."""
         self.stop()
-        self._calls = self._listening.enter_context(kept_calls(self._layer, cut=True))
+        self._calls = self._listening.enter_context(kept_calls(self._layers, cut=True))
 
     def stop(self) -> None:
         """Listen no longer."""
@@ -67,9 +71,11 @@ class AttentionListener:
         Raises:
             ValueError: as ``attention_maps``, for instance where the network ran several times.
         """
-        calls, self._calls = self._calls, []
-        logits = logits_of(output)
-        found = maps_of_run(
-            self._core, inputs, logits, calls, methods=(self._method,), targets=self._targets, layer=self._name
+        calls, self._calls = self._calls, {}
+        if not self._of_layer:
+            msg = f"{self._method} cannot be read off a forward pass; call attention_maps"
+            raise ValueError(msg)
+        [name] = self._layers
+        return maps_of_run(
+            self._core, inputs, output, calls.get(name, []), method=self._method, targets=self._targets, layer=name
         )
-        return found[self._method]

@@ -2,206 +2,449 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, overload
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
-from ..contract import NetworkContract, UndeclaredNetwork, contract_of, grid_of_layer
+from ..contract import NetworkContract, UndeclaredNetwork, contract_of, grid_of_layer, voxels_of
 from ..geometry import FeatureGrid
-from ..modules import find_module, suggest_modules, untouched, unwrap
+from ..modules import eager, find_module, suggest_modules, untouched, unwrap
 from ..plugins import METHODS
-from .capture import merge_calls, run_from_layer, run_whole
-from .gradients import maps_by_gradients
-from .linear_head import CLOSED_FORMS, closed_form_maps
-from .targets import Targets, parse_targets
+from ..probing import probe_grid
+from .capture import Calls, merge_calls, run_from_layers, run_whole
+from .find_head import check_declared, find_head
+from .gradients import check_chunk, maps_by_gradients
+from .inputs import Batch, Inputs, parse_inputs, refuse_nonfinite
+from .linear_head import CLOSED_FORMS, LinearHead, closed_form_maps
+from .methods import gradcam, guided_gradcam, place_of
+from .on_input import OnInput, maps_of_input, occlusion_of_input
+from .resample import resized_grid, to_cells, to_input_grid, voxel_grid
+from .result import AttentionMaps
+from .targets import SegmentationTarget, Targets, logits_of, parse_targets, scores_of, select
 
-__all__ = ["AttentionMaps", "attention_by_method", "attention_maps"]
+__all__ = ["attention_by_method", "attention_maps", "choose_layer", "maps_of_run"]
+
+Layer = str | nn.Module
+INPUT = "input"
 
 
-@dataclass(frozen=True)
-class AttentionMaps:
-    """Attention of some outputs.
+@overload
+def attention_maps(
+    network: nn.Module,
+    inputs: Inputs,
+    *,
+    method: str = ...,
+    targets: Targets = ...,
+    layer: Layer | None = ...,
+    upsample: bool | Sequence[int] | None = ...,
+    create_graph: bool = ...,
+    chunk: int | None = ...,
+) -> AttentionMaps: ...
 
-    Args:
-        values: ``[B, M, *grid]``, raw and signed; for a slab-wise network the grid is (S, h, w).
-        logits: ``[B, M]``, of the same outputs.
-        method: "hirescam" or "gradcam".
-        targets: index of each of the M outputs among the network's.
-        layer: dotted name of the layer that was explained.
-        grid: where the cells lie in the network's input; None where they have no regular places there.
-        closed_form: whether the maps came from the linear layer's weights instead of a backward pass.
-    """
 
-    values: Tensor
-    logits: Tensor
-    method: str
-    targets: tuple[int, ...]
-    layer: str
-    grid: FeatureGrid | None
-    closed_form: bool
+@overload
+def attention_maps(
+    network: nn.Module,
+    inputs: Inputs,
+    *,
+    method: str = ...,
+    targets: Targets = ...,
+    layer: list[Layer] | tuple[Layer, ...],
+    upsample: bool | Sequence[int] | None = ...,
+    create_graph: bool = ...,
+    chunk: int | None = ...,
+) -> dict[str, AttentionMaps]: ...
 
 
 def attention_maps(
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     method: str = "hirescam",
     targets: Targets = None,
-    layer: str | nn.Module | None = None,
+    layer: Layer | list[Layer] | tuple[Layer, ...] | None = None,
+    upsample: bool | Sequence[int] | None = None,
     create_graph: bool = False,
-) -> AttentionMaps:
-    """HiResCAM or Grad-CAM of one, some or all outputs, raw and signed.
+    chunk: int | None = None,
+) -> AttentionMaps | dict[str, AttentionMaps]:
+    """Attention of one, some or all outputs of any network, raw and signed.
 
-    A network that offers a ``linear_head`` gives all maps by one product after one forward pass. Every other network
-    runs forward once; the layer's output is cut loose there, and one short backward pass per target, from logit to that
-    layer, gives the gradients. Both agree to rounding.
+    A network whose scores are linear in one feature map gives all maps by one product after one forward pass: it says
+    so (``linear_head``), or it is found out; both are checked against autograd with the first item that is explained.
+    Every other network runs forward once; the layer's output is cut loose there, and one short backward pass per
+    target, from score to that layer, gives the gradients. Both agree to rounding.
 
     The network runs in evaluation mode and in its own precision (outside autocast). Training flags, gradients, hooks
-    and random state are afterwards as before, also after an exception; frozen networks and ``no_grad`` are no obstacle.
+    and random state are afterwards as before, also after an exception; frozen networks, ``no_grad``, ``inference_mode``
+    and compiled parts are no obstacle. Threads that explain the same network take turns.
 
     Args:
         network: also wrapped in DistributedDataParallel, DataParallel or torch.compile (the network within is used). It
-            returns logits ``[B, K]``, or a dictionary with "logits", or a tuple that starts with them.
-        inputs: ``[B, ...]`` as the network takes it; ``[B, S, 3, H, W]`` for slab-wise networks.
-        method: "hirescam" or "gradcam".
-        targets: indices of the wanted outputs, or a single one; None for all.
+            returns logits ``[B, K]``, or ``[B, K, *voxels]`` for segmentation, or a dictionary with "logits", or a
+            tuple that starts with them.
+        inputs: ``[B, ...]`` as the network takes it; ``[B, S, 3, H, W]`` for slab-wise networks. Several inputs as a
+            tuple, or by name in a dictionary; maps are of the first.
+        method: a name of ``METHODS``. Of a layer: "hirescam", "gradcam", "gradcam_plus_plus", "xgradcam", "layercam",
+            and "cam" where global average pooling and one linear layer follow. Of the input's voxels: "gradient",
+            "gradient_x_input", "guided_backprop", "guided_gradcam" (of a layer too) and "occlusion".
+        targets: indices of the wanted outputs, or a single one; a list of them for each item; None for all. Of a
+            segmentation network the classes, each over the voxels where it is predicted, or a ``SegmentationTarget``.
+            Or a function of the network's output that gives scores ``[B]`` or ``[B, M]``.
         layer: a module or its dotted name; its output is ``[B, F, *grid]``, or in a slab-wise network
-            ``[rows, F, h, w]``. None for the network's own choice (``organcam.contract.NetworkContract``). Naming a
+            ``[rows, F, h, w]``. A list of several gives a dictionary by name from the same pass. None for the network's
+            own choice (``organcam.contract.NetworkContract``), or the layer that one linear layer follows. Naming a
             layer always means the backward path.
+        upsample: True for maps on the voxels of the input, or the size of the image they shall be on; None for the
+            layer's own cells. Choose few targets then: 80 maps of 405 x 420 x 420 voxels are 23 GB.
         create_graph: give maps and logits with the graph of the whole network, for a loss on them. The network then
             runs as it stands: its training mode, random state, autocast and grad mode are the caller's.
+        chunk: targets whose backward passes go together; None for as many as gain by it.
 
     Raises:
         ValueError: for an unknown method, layer or target, for a network without a layer of its own where none is
             named, for a layer that does not run, gives no map or does not lead to the logits, for slabs in an unknown
-            order, and for inputs, logits or maps with NaN or infinity.
+            order, for axes in another order than the network takes, and for inputs, logits or maps with NaN or
+            infinity.
         TypeError: if inputs, targets or layer are of another type.
     """
-    return attention_by_method(
-        network, inputs, methods=(method,), targets=targets, layer=layer, create_graph=create_graph
-    )[method]
+    found = attention_by_method(
+        network,
+        inputs,
+        methods=(method,),
+        targets=targets,
+        layer=layer,
+        upsample=upsample,
+        create_graph=create_graph,
+        chunk=chunk,
+    )
+    return found[method]
 
 
 def attention_by_method(
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     *,
     methods: Sequence[str] = ("hirescam", "gradcam"),
     targets: Targets = None,
-    layer: str | nn.Module | None = None,
+    layer: Layer | list[Layer] | tuple[Layer, ...] | None = None,
+    upsample: bool | Sequence[int] | None = None,
+    cells: bool = False,
     create_graph: bool = False,
-) -> dict[str, AttentionMaps]:
+    chunk: int | None = None,
+) -> dict[str, Any]:
     """``attention_maps`` of several methods from the same forward pass (and the same backward passes, if any).
 
     Arguments and errors as there; ``methods`` are names, the result has one entry for each.
+
+    Args:
+        network: see there.
+        inputs: see there.
+        methods: names.
+        targets: see there.
+        layer: see there.
+        upsample: see there.
+        cells: bring methods that look at the input to the layer's cells (their evidence is summed over each), so that
+            all maps can be kept and compared together.
+        create_graph: see there.
+        chunk: see there.
     """
-    for method in methods:
-        METHODS.get(method)
-    core, contract = unwrap(network), contract_of(network)
-    x = _validate_inputs(inputs)
-    name, module = choose_layer(core, contract, layer)
-    explain = partial(_explain, core, contract, methods=methods, targets=targets, layer=(name, module))
-    if create_graph:
-        found = explain(x, closed=layer is None, create_graph=True)
-    else:
-        with untouched(core, x.device):
-            x = x.detach()
-            x = x.clone() if x.is_inference() else x  # autograd refuses tensors made under inference_mode
-            found = explain(x, closed=layer is None, create_graph=False)
-    for maps in found.values():
-        _validate_results(maps)
-    return found
+    functions = {method: METHODS.get(method) for method in methods}
+    check_chunk(chunk)
+    core = unwrap(network)
+    batch = parse_inputs(inputs)
+    source = batch.image
+    several = isinstance(layer, (list, tuple))
+    named: Sequence[Layer] = [] if layer is None else list(layer) if isinstance(layer, (list, tuple)) else [layer]
+    run = _Run(
+        core, contract_of(network), batch, targets, dict(find_module(core, one) for one in named), create_graph, chunk
+    )
+    _refuse_unread_layer(functions, run, cells)
+    with eager(core) if create_graph else untouched(core, source.device):
+        if not create_graph:
+            run = replace(run, batch=batch.detached())
+        found = run.explain(functions, cells)
+    finished: dict[str, Any] = {}
+    for method, by_layer in found.items():
+        for name, maps in by_layer.items():
+            _validate_results(maps)
+            by_layer[name] = _finished(maps, upsample, batch.affines, source)
+        finished[method] = by_layer if several else next(iter(by_layer.values()))
+    return finished
 
 
-def _explain(
-    core: nn.Module,
-    contract: NetworkContract | UndeclaredNetwork,
-    x: Tensor,
-    *,
-    methods: Sequence[str],
-    targets: Targets,
-    layer: tuple[str, nn.Module],
-    closed: bool,
-    create_graph: bool,
-) -> dict[str, AttentionMaps]:
-    name, module = layer
-    head = None
-    if closed and set(methods) <= set(CLOSED_FORMS):
-        with torch.set_grad_enabled(create_graph):
-            head = contract.linear_head(x)
-    if head is not None:
-        with torch.set_grad_enabled(create_graph):
-            chosen = parse_targets(targets, head.bias.numel())
-            part = head if targets is None else head.select(list(chosen))
-            logits, values = part.logits(), {method: closed_form_maps(part, method) for method in methods}
-    else:
-        everything, calls = (run_whole if create_graph else run_from_layer)(core, x, module)
-        return _of_run(core, contract, x, everything, calls, methods, targets, name, create_graph)
-    grid = _grid(core, name, x, values)
-    return {method: AttentionMaps(maps, logits, method, chosen, name, grid, True) for method, maps in values.items()}
+ByLayer = dict[str, AttentionMaps]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call: what is explained, and how."""
+
+    core: nn.Module
+    contract: NetworkContract | UndeclaredNetwork
+    batch: Batch
+    targets: Targets
+    layers: Mapping[str, nn.Module]
+    create_graph: bool
+    chunk: int | None
+
+    def explain(self, functions: Mapping[str, Callable[..., Any]], cells: bool) -> dict[str, ByLayer]:
+        """Method -> layer -> maps."""
+        by_place: dict[str, dict[str, Callable[..., Any]]] = {}
+        for method, function in functions.items():
+            by_place.setdefault(place_of(function), {})[method] = function
+        found: dict[str, ByLayer] = {}
+        of_layers = {**by_place.get("layer", {}), **by_place.get("head", {})}
+        if "guided layer" in by_place:
+            of_layers.setdefault("gradcam", gradcam)
+        if of_layers:
+            found.update(self._of_layers(of_layers, sorted(by_place.get("head", {}))))
+        reach = self._reach(found) if cells else None
+        for place, guided in (("input", False), ("guided", True)):
+            if place in by_place:
+                found.update(self._of_input(by_place[place], guided, reach))
+        for method in by_place.get("guided layer", {}):
+            found[method] = self._guided_gradcam(method, found["gradcam"], reach)
+        for method in by_place.get("scores", {}):
+            found[method] = self._occlusion(method, reach)
+        return {method: found[method] for method in functions}
+
+    def _of_layers(
+        self, functions: Mapping[str, Callable[..., Tensor]], head_methods: Sequence[str]
+    ) -> dict[str, ByLayer]:
+        for method in head_methods:
+            self._check_head(method)
+        if not self.layers:
+            name, head = self._own_layer()
+            own = replace(self, layers={name: self.core.get_submodule(name)})
+            closed = own._closed(functions, name, head)
+            return own._by_gradients(functions) if closed is None else closed
+        return self._by_gradients(functions)
+
+    def _own_layer(self) -> tuple[str, Callable[[Calls], LinearHead] | None]:
+        """The layer to explain where none is named; for a head that was found, how to build it of the layer's calls."""
+        if isinstance(self.contract, NetworkContract):
+            return self.contract.attention_layer, None
+        try:
+            with untouched(self.core, self.batch.image.device):
+                found = find_head(self.core, self.batch.detached())
+        except ValueError as error:
+            name = type(self.core).__name__
+            msg = f"{name} names no attention layer of its own, and {error}; give layer; {suggest_modules(self.core)}"
+            raise ValueError(msg) from None
+        return found.layer, lambda calls: found.of(self.core, self._merge(found.layer, calls[found.layer]))
+
+    def _closed(
+        self, functions: Mapping[str, Callable[..., Tensor]], name: str, head_of: Callable[[Calls], LinearHead] | None
+    ) -> dict[str, ByLayer] | None:
+        """Maps without a backward pass; None where there is no such form."""
+        if callable(self.targets) or isinstance(self.targets, SegmentationTarget):
+            return None
+        with torch.set_grad_enabled(self.create_graph):
+            if head_of is None:
+                head = self._declared()
+                logits = None if head is None else head.logits()
+            else:
+                output, calls = run_whole(self.core, self.batch, self.layers)
+                logits, head = logits_of(output), head_of(calls)
+                if not _close(head, logits):  # another way through the network than the item that was checked
+                    return None
+            if head is None or logits is None:
+                return None
+            chosen = parse_targets(self.targets, len(head.bias), len(self.batch.image))
+            values = {method: _of_head(head, method, function, chosen) for method, function in functions.items()}
+            logits = select(logits, chosen)
+        made = {method: {name: maps} for method, maps in values.items()}
+        return self._results(made, logits, chosen, closed=True)
+
+    def _declared(self) -> LinearHead | None:
+        if not isinstance(self.contract, NetworkContract) or not self.batch.alone:
+            return None
+        head = self.contract.linear_head(self.batch.image)
+        if head is not None:
+            with untouched(self.core, self.batch.image.device):  # with a graph the network may be in training mode
+                check_declared(self.contract, self.batch.detached(), None if self.create_graph else head)
+        return head
+
+    def _check_head(self, method: str) -> None:
+        """Refuse CAM where no global average pooling and single linear layer follow the layer."""
+        reason = "its network gives each cell a weight of its own, or takes a maximum"
+        try:
+            with untouched(self.core, self.batch.image.device), torch.no_grad():
+                one = replace(self, batch=self.batch.detached().first_item(), create_graph=False)
+                head = one._declared()
+                name = one.contract.attention_layer
+                if head is None:
+                    found = find_head(self.core, one.batch)
+                    name, pooled = found.layer, found.everywhere and found.pooling == "mean"
+                else:
+                    pooled = head.weight.ndim == 2 and head.pooling == "mean"
+        except ValueError as error:
+            pooled, name, reason = False, "", str(error)
+        if not pooled or (self.layers and set(self.layers) != {name}):
+            where = f"it is that of {name!r} here" if pooled else reason
+            msg = (
+                f"{method} needs a layer that global average pooling and one linear layer follow: {where}; use hirescam"
+            )
+            raise ValueError(msg)
+
+    def _by_gradients(self, functions: Mapping[str, Callable[..., Tensor]]) -> dict[str, ByLayer]:
+        run = run_whole if self.create_graph else run_from_layers
+        output, calls = run(self.core, self.batch, self.layers)
+        return self.of_run(functions, output, calls)
+
+    def of_run(self, functions: Mapping[str, Callable[..., Tensor]], output: Any, calls: Calls) -> dict[str, ByLayer]:
+        """Maps of a forward pass that has been run, by gradients."""
+        for name, own in calls.items():
+            if not own:
+                msg = f"layer {name!r} did not run in this forward pass; choose one that does"
+                raise ValueError(msg)
+        with torch.set_grad_enabled(self.create_graph or torch.is_grad_enabled()):
+            explained = scores_of(output, self.targets, len(self.batch.image))
+            made = maps_by_gradients(
+                explained.scores, calls, self._merge, functions, create_graph=self.create_graph, chunk=self.chunk
+            )
+        scores = explained.scores if self.create_graph else explained.scores.detach()
+        return self._results(made, scores, explained.targets, closed=False)
+
+    def _merge(self, name: str, calls: Sequence[Tensor]) -> Tensor:
+        order = self.contract.call_order
+        return merge_calls(calls, self.batch.image.shape, order, name, hint=suggest_modules(self.core))
+
+    def _results(
+        self, made: Mapping[str, Mapping[str, Tensor]], logits: Tensor, targets: Any, closed: bool
+    ) -> dict[str, ByLayer]:
+        grids = {name: self._grid(name) for name in next(iter(made.values()))}
+        return {
+            method: {
+                name: AttentionMaps(maps, logits, method, targets, name, _if_fits(grids[name], maps), closed)
+                for name, maps in by_layer.items()
+            }
+            for method, by_layer in made.items()
+        }
+
+    def _grid(self, name: str) -> FeatureGrid | None:
+        item_shape = tuple(self.batch.image.shape[1:])
+        try:
+            if self.batch.alone:
+                return grid_of_layer(self.core, name, item_shape)
+            bound = _WithOthers(self.core, self.batch.detached().first_item())
+            return probe_grid(bound, self.core.get_submodule(name), item_shape)
+        except ValueError:
+            return None
+
+    def _reach(self, found: Mapping[str, ByLayer]) -> FeatureGrid:
+        """The cells that methods of the input are brought to."""
+        if found:
+            return next(iter(next(iter(found.values())).values()))._placed()
+        name = next(iter(self.layers), None) or self._own_layer()[0]
+        grid = self._grid(name)
+        if grid is None:
+            msg = f"the cells of layer {name!r} have no regular places in the input; choose a layer that keeps them"
+            raise ValueError(msg)
+        return grid
+
+    def _layout(self) -> str:
+        return self.contract.input_layout if self.batch.image.ndim == 5 else "volume"
+
+    def _voxels(self) -> FeatureGrid:
+        return voxel_grid(voxels_of(tuple(self.batch.image.shape[1:]), self._layout()))  # type: ignore[arg-type]
+
+    def _of_input(
+        self, functions: Mapping[str, Callable[..., Tensor]], guided: bool, reach: FeatureGrid | None
+    ) -> dict[str, ByLayer]:
+        grid = self._voxels()
+        then: Callable[[Tensor], Tensor] = (
+            (lambda maps: maps) if reach is None else partial(to_cells, grid=grid, cells=reach)
+        )
+        found = maps_of_input(
+            self.core,
+            self.batch,
+            functions,
+            self.targets,
+            self._layout(),
+            guided=guided,
+            create_graph=self.create_graph,
+            chunk=self.chunk,
+            then=then,
+        )
+        return {method: self._one(method, maps, found, reach or grid) for method, maps in found.values.items()}
+
+    def _guided_gradcam(self, method: str, coarse: ByLayer, reach: FeatureGrid | None) -> ByLayer:
+        from .methods import guided_backprop  # noqa: PLC0415
+
+        guided = replace(self)._of_input({"guided_backprop": guided_backprop}, True, None)["guided_backprop"][INPUT]
+        made = {}
+        for name, maps in coarse.items():
+            on_voxels = guided_gradcam(to_input_grid(maps.values, maps._placed()), guided.values)
+            grid = guided._placed()
+            values = on_voxels if reach is None else to_cells(on_voxels, grid, reach)
+            made[name] = replace(guided, values=values, method=method, layer=name, grid=reach or grid)
+        return made
+
+    def _occlusion(self, method: str, reach: FeatureGrid | None) -> ByLayer:
+        if self.create_graph:
+            msg = "occlusion has no gradient; use create_graph with another method, such as hirescam"
+            raise ValueError(msg)
+        found = occlusion_of_input(self.core, self.batch, self.targets, self._layout())
+        values, grid = found.values["occlusion"], found.grid
+        assert grid is not None
+        return {
+            method: self._one(method, values if reach is None else to_cells(values, grid, reach), found, reach or grid)
+        }[method]
+
+    def _one(self, method: str, values: Tensor, found: OnInput, grid: FeatureGrid) -> ByLayer:
+        explained = found.explained
+        return {INPUT: AttentionMaps(values, explained.scores, method, explained.targets, INPUT, grid, False)}
+
+
+class _WithOthers(nn.Module):
+    """A network of several inputs as one of its image alone, to find out where cells lie."""
+
+    def __init__(self, network: nn.Module, batch: Batch) -> None:
+        super().__init__()
+        self.network, self.batch = network, batch
+
+    def forward(self, image: Tensor) -> Any:
+        return self.batch.with_image(image).run(self.network)
 
 
 def maps_of_run(
     network: nn.Module,
-    inputs: Tensor,
-    logits: Tensor,
+    inputs: Inputs,
+    output: Any,
     calls: Sequence[Tensor],
     *,
-    methods: Sequence[str],
+    method: str,
     targets: Targets,
     layer: str,
-) -> dict[str, AttentionMaps]:
-    """``attention_by_method`` of a forward pass that has been run already.
+    chunk: int | None = None,
+) -> AttentionMaps:
+    """``attention_maps`` of a forward pass that has been run already.
 
     Args:
         network: unwrapped.
         inputs: that it was given.
-        logits: that it gave, with a graph from the calls.
+        output: that it gave, with a graph from the calls.
         calls: what the layer gave.
-        methods: names.
+        method: a method that looks at a layer.
         targets: see ``attention_maps``.
         layer: name of the layer.
+        chunk: see there.
 
     Raises:
         ValueError: as there.
     """
-    x = _validate_inputs(inputs).detach()
-    found = _of_run(network, contract_of(network), x, logits, calls, methods, targets, layer, False)
-    for maps in found.values():
-        _validate_results(maps)
-    return found
-
-
-def _of_run(
-    core: nn.Module,
-    contract: NetworkContract | UndeclaredNetwork,
-    x: Tensor,
-    logits: Tensor,
-    calls: Sequence[Tensor],
-    methods: Sequence[str],
-    targets: Targets,
-    layer: str,
-    create_graph: bool,
-) -> dict[str, AttentionMaps]:
-    _validate_run(logits, calls, x, layer)
-    chosen = parse_targets(targets, logits.shape[1])
-    merge = partial(merge_calls, input_shape=x.shape, order=contract.call_order, name=layer)
-    values = maps_by_gradients(logits, calls, merge, chosen, methods, layer=layer, create_graph=create_graph)
-    part = logits[:, list(chosen)]
-    part = part if create_graph else part.detach()
-    grid = _grid(core, layer, x, values)
-    return {method: AttentionMaps(maps, part, method, chosen, layer, grid, False) for method, maps in values.items()}
-
-
-def _grid(core: nn.Module, name: str, x: Tensor, values: Mapping[str, Tensor]) -> FeatureGrid | None:
-    try:
-        grid = grid_of_layer(core, name, tuple(x.shape[1:]))
-    except ValueError:
-        return None
-    return grid if all(grid.shape == tuple(maps.shape[2:]) for maps in values.values()) else None
+    batch = parse_inputs(inputs)
+    module = network.get_submodule(layer)
+    run = _Run(network, contract_of(network), batch.detached(), targets, {layer: module}, False, chunk)
+    maps = run.of_run({method: METHODS.get(method)}, output, {layer: list(calls)})[method][layer]
+    _validate_results(maps)
+    return _finished(maps, None, batch.affines, batch.image)
 
 
 def choose_layer(
@@ -216,34 +459,50 @@ def choose_layer(
     return find_module(core, contract.attention_layer)
 
 
-def _validate_inputs(inputs: Tensor) -> Tensor:
-    if not isinstance(inputs, Tensor):
-        msg = f"inputs must be a tensor [B, ...] as the network takes it, got {type(inputs).__name__}"
-        raise TypeError(msg)
-    if inputs.ndim < 3 or not len(inputs):
-        msg = f"inputs must be a batch [B, ...] of images or volumes, got shape {list(inputs.shape)}"
-        raise ValueError(msg)
-    x = inputs.as_subclass(Tensor)  # MONAI's MetaTensor would carry the scan's affine over to the maps
-    _refuse_nonfinite(x, "inputs hold")
-    return x
+def _of_head(head: LinearHead, method: str, function: Callable[..., Tensor], chosen: Any) -> Tensor:
+    by_item = bool(chosen) and isinstance(chosen[0], tuple)
+    if method in CLOSED_FORMS:
+        part = head if by_item else head.select(list(chosen))
+        maps = closed_form_maps(part, method)
+        return select(maps, chosen) if by_item else maps
+    axes = head.features.ndim - 2
+    labels = sorted({label for row in chosen for label in row}) if by_item else list(chosen)
+    maps = [function(head.features, head.gradient(label), axes) for label in labels]
+    if not maps:
+        return head.features.new_empty(len(head.features), 0, *head.grid)
+    stacked = torch.stack(maps, dim=1)
+    return select(stacked, tuple(tuple(labels.index(one) for one in row) for row in chosen)) if by_item else stacked
 
 
-def _validate_run(logits: Tensor, calls: Sequence[Tensor], x: Tensor, layer: str) -> None:
-    if not calls:
-        msg = f"layer {layer!r} did not run in this forward pass; choose one that does"
-        raise ValueError(msg)
-    if logits.ndim != 2 or len(logits) != len(x):
-        msg = f"attention needs logits [B, M], the network gave {list(logits.shape)} for {len(x)} inputs"
+def _close(head: LinearHead, logits: Tensor) -> bool:
+    closed = head.logits().detach().to(logits.dtype)
+    within = 1e-2 if logits.dtype in {torch.float16, torch.bfloat16} else 1e-4
+    return closed.shape == logits.shape and bool(torch.allclose(closed, logits, rtol=within, atol=within))
+
+
+def _if_fits(grid: FeatureGrid | None, maps: Tensor) -> FeatureGrid | None:
+    return grid if grid is not None and grid.shape == tuple(maps.shape[2:]) else None
+
+
+def _finished(
+    maps: AttentionMaps, upsample: bool | Sequence[int] | None, affines: Tensor | None, source: Tensor
+) -> AttentionMaps:
+    """With what is known of the input, and on the image's voxels if that is wanted."""
+    maps = replace(maps, affines=affines, image=ref(source))
+    if upsample is None or upsample is False:
+        return maps
+    grid = maps._placed()
+    size = grid.input_shape if upsample is True else tuple(upsample)  # type: ignore[arg-type]
+    voxels = resized_grid(voxel_grid(size), grid.input_shape)
+    return replace(maps, values=maps.on_image(size), grid=voxels)
+
+
+def _refuse_unread_layer(functions: Mapping[str, Callable[..., Any]], run: _Run, cells: bool) -> None:
+    if run.layers and not cells and all(place_of(one) in {"input", "guided", "scores"} for one in functions.values()):
+        msg = f"{' and '.join(functions)} looks at the input, not at a layer; leave layer out, or use hirescam"
         raise ValueError(msg)
 
 
 def _validate_results(maps: AttentionMaps) -> None:
-    _refuse_nonfinite(maps.logits, "the network's logits hold")
-    _refuse_nonfinite(maps.values, f"the {maps.method} maps of layer {maps.layer!r} hold")
-
-
-def _refuse_nonfinite(values: Tensor, what: str) -> None:
-    if not values.isfinite().all():
-        item = int((~values.isfinite()).flatten(1).any(1).nonzero()[0])
-        msg = f"{what} NaN or infinity, first in item {item} of the batch"
-        raise ValueError(msg)
+    refuse_nonfinite(maps.logits, "the network's logits hold")
+    refuse_nonfinite(maps.values, f"the {maps.method} maps of layer {maps.layer!r} hold")

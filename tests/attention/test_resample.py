@@ -67,7 +67,8 @@ def test_numpy_and_torch_are_alike():
     found = to_input_grid(attention, grid)
     assert found.dtype == np.float32
     assert found.shape == (6, 14, 14)
-    assert np.array_equal(found, to_input_grid(torch.from_numpy(attention), grid).numpy())
+    assert np.array_equal(found, to_input_grid(torch.from_numpy(attention).float(), grid).numpy())
+    assert to_input_grid(torch.from_numpy(attention), grid).dtype == torch.float64
 
 
 def test_map_of_another_shape_is_refused():
