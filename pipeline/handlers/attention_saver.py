@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,7 +30,7 @@ from ..contract import grid_of_layer
 from ..errors import DataError, did_you_mean
 from ..geometry import FeatureGrid
 from ..runner.atomic import atomic_path
-from ..runner.identifiers import safe_id
+from ..runner.identifiers import id_of_file, safe_id
 from .engine_items import engine_items, find_entry, plain
 
 __all__ = ["AttentionSaver", "FileFormat"]
@@ -198,7 +197,7 @@ class AttentionSaver:
             value = item[self.id_key]
             scan_id = safe_id(str(value.item() if isinstance(value, Tensor) and value.numel() == 1 else value))
         elif source:
-            scan_id = safe_id(_name_of_file(source))
+            scan_id = safe_id(id_of_file(source))
         else:
             msg = f"which scan is this? There is no entry {self.id_key!r}, and no file name in the image's metadata"
             raise KeyError(msg)
@@ -217,12 +216,6 @@ class AttentionSaver:
             msg = f"NIfTI needs the input's affine: an entry {self.affine_key!r}, or an image with metadata"
             raise KeyError(msg)
         return plain(affine).cpu().numpy().astype(np.float64)
-
-
-def _name_of_file(path: str) -> str:
-    """The file's name without its ending, with an underscore for what cannot be part of a file name everywhere."""
-    stem = Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip(".")
 
 
 def _parse_target(target: int | str, names: tuple[str, ...] | None) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from ..errors import DataError
 
-__all__ = ["check_unique", "safe_id"]
+__all__ = ["check_unique", "id_of_file", "safe_id"]
 
 MAX_LENGTH = 128
 LEGAL = (
@@ -42,6 +43,17 @@ def safe_id(text: Any, what: str = "scan id", longest: int = MAX_LENGTH) -> str:
         msg = f"{what} {shown} cannot be a file name; legal are {LEGAL.format(longest)}"
         raise DataError(msg)
     return text
+
+
+def id_of_file(path: str) -> str:
+    """A file's name without its ending, with an underscore for what cannot be part of a file name everywhere.
+
+    Example:
+        >>> id_of_file("scans/case 1.nii.gz")
+        'case_1'
+    """
+    stem = PurePath(path).name.removesuffix(".gz").rsplit(".", 1)[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip(".")
 
 
 def check_unique(ids: Iterable[str]) -> None:

@@ -1,0 +1,17 @@
+"""M3d-CAM's one line: a network that explains itself at every call, writes its maps and scores them against masks."""
+
+from .evaluation import METRICS, Evaluator, compute_score
+from .layers import MapLayer, map_layers
+from .network import InjectedNetwork, InjectionOptions, get_layers, inject
+
+__all__ = [
+    "METRICS",
+    "Evaluator",
+    "InjectedNetwork",
+    "InjectionOptions",
+    "MapLayer",
+    "compute_score",
+    "get_layers",
+    "inject",
+    "map_layers",
+]
