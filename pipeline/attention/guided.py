@@ -17,18 +17,20 @@ __all__ = ["GuidedReLUs", "check_guidable"]
 
 
 class _GuidedReLU(torch.autograd.Function):
-    """ReLU, and its gradient where both its output and the gradient are positive."""
+    """ReLU, whose gradient is guided while the mode lasts; a loss that goes through the same graph later is not."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, mode: GuidedReLUs) -> Tensor:
         y = x.clamp_min(0)
         ctx.save_for_backward(y)
+        ctx.mode = mode
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
-        return gradients[0].clamp_min(0) * (y > 0)
+        gradient = gradients[0].clamp_min(0) if ctx.mode.active else gradients[0]
+        return gradient * (y > 0), None
 
 
 RELUS = {functional.relu, torch.relu, Tensor.relu}
@@ -42,11 +44,22 @@ class GuidedReLUs(TorchFunctionMode):
 
     Attributes:
         met: how many there were.
+        active: whether the block still lasts.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.met = 0
+        self.active = False
+
+    def __enter__(self) -> GuidedReLUs:
+        self.active = True
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self.active = False
+        super().__exit__(*raised)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -56,7 +69,7 @@ class GuidedReLUs(TorchFunctionMode):
             return func(*args, **kwargs)
         self.met += 1
         x = args[0] if args else kwargs["input"]
-        found = _GuidedReLU.apply(x)
+        found = _GuidedReLU.apply(x, self)
         if not in_place:
             return found
         return x.copy_(found) if _may_be_written(x) else found

@@ -23,7 +23,7 @@ def gradcam_plus_plus(activation: Tensor, gradient: Tensor, spatial_dims: int) -
         spatial_dims: number of axes in ``grid``.
 
     Returns:
-        ``[..., *grid]``, raw; negative only where activations are.
+        ``[..., *grid]``, raw.
 
     Example:
         >>> import torch
