@@ -39,7 +39,7 @@ class AxisGeometry(NamedTuple):
     receptive_field: int
 
 
-def compose(layers: Iterable[Sequence[int]]) -> AxisGeometry:
+def compose(layers: Iterable[Sequence[int | None]]) -> AxisGeometry:
     """Stride, offset of the first output's centre and receptive field of layers applied one after another.
 
     Args:
@@ -60,7 +60,7 @@ def compose(layers: Iterable[Sequence[int]]) -> AxisGeometry:
     return AxisGeometry(stride, offset, receptive_field)
 
 
-def output_size(size: int, layers: Iterable[Sequence[int]]) -> int:
+def output_size(size: int, layers: Iterable[Sequence[int | None]]) -> int:
     """Number of outputs that ``layers`` make of ``size`` inputs along one axis (rounded down, as PyTorch does).
 
     Raises:
@@ -82,7 +82,7 @@ def output_size(size: int, layers: Iterable[Sequence[int]]) -> int:
     return count
 
 
-def grid_of_layers(input_shape: Sequence[int], layers: Sequence[Iterable[Sequence[int]]]) -> FeatureGrid:
+def grid_of_layers(input_shape: Sequence[int], layers: Sequence[Iterable[Sequence[int | None]]]) -> FeatureGrid:
     """The grid that stacks of layers, one per axis, make of an input.
 
     Args:
@@ -180,8 +180,8 @@ class FeatureGrid:
         return cls(**{name: tuple(value) for name, value in values.items()})
 
 
-def _validate_layer(layer: Sequence[int]) -> Layer:
-    checked = Layer(*layer)
+def _validate_layer(layer: Sequence[int | None]) -> Layer:
+    checked = Layer(*layer)  # type: ignore[arg-type]  # only the last of its numbers may be None
     paddings = (checked.padding, checked.end_padding or 0)
     if checked.kernel < 1 or checked.stride < 1 or min(paddings) < 0 or checked.dilation < 1:
         msg = f"a layer needs kernel, stride and dilation of 1 or more and padding of 0 or more, got {checked}"

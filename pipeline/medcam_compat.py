@@ -162,7 +162,7 @@ def save(attention_map: Any, filename: str | Path, raw_input: Any = None) -> Pat
 
 def _summed(label: Label) -> Label:
     if isinstance(label, (list, tuple)):
-        chosen = [int(one) for one in label]  # type: ignore[arg-type]
+        chosen = [int(one) for one in label]
 
         def mask(output: Tensor) -> Tensor:
             found = torch.zeros_like(output)

@@ -169,7 +169,7 @@ def _search(network: nn.Module, batch: Batch) -> FoundHead | str:
     return FoundHead(layer, name, everywhere, pooling)
 
 
-def _origin(module: nn.Module, x: Tensor, maps: Sequence[tuple[str, Tensor, int]]) -> tuple[str | None, bool]:
+def _origin(module: nn.Linear | _ConvNd, x: Tensor, maps: Sequence[tuple[str, Tensor, int]]) -> tuple[str | None, bool]:
     """Which module's output a linear layer sees, and whether with one weight per feature."""
     for name, z, version in reversed(maps):
         if z._version != version:
@@ -181,11 +181,11 @@ def _origin(module: nn.Module, x: Tensor, maps: Sequence[tuple[str, Tensor, int]
                 return name, False
             if x.shape[1] == z.shape[1] and torch.allclose(z.flatten(2).mean(-1), x, rtol=1e-4, atol=1e-6):
                 return name, True
-        elif z.shape == x.shape and torch.equal(z, x):
+        elif z.shape == x.shape and torch.equal(z, x) and module.groups == 1:
             kernel, window = module.weight.shape[2:], z.shape[2:]
-            if module.groups == 1 and kernel == window and set(module.padding) == {0}:  # type: ignore[union-attr]
+            if kernel == window and set(module.padding) == {0}:
                 return name, False
-            if module.groups == 1 and set(kernel) == {1} and set(module.stride) == {1}:  # type: ignore[union-attr]
+            if set(kernel) == {1} and set(module.stride) == {1}:
                 return name, True
     return None, False
 

@@ -467,10 +467,10 @@ def _of_head(head: LinearHead, method: str, function: Callable[..., Tensor], cho
         return select(maps, chosen) if by_item else maps
     axes = head.features.ndim - 2
     labels = sorted({label for row in chosen for label in row}) if by_item else list(chosen)
-    maps = [function(head.features, head.gradient(label), axes) for label in labels]
-    if not maps:
+    found = [function(head.features, head.gradient(label), axes) for label in labels]
+    if not found:
         return head.features.new_empty(len(head.features), 0, *head.grid)
-    stacked = torch.stack(maps, dim=1)
+    stacked = torch.stack(found, dim=1)
     return select(stacked, tuple(tuple(labels.index(one) for one in row) for row in chosen)) if by_item else stacked
 
 
@@ -492,7 +492,7 @@ def _finished(
     if upsample is None or upsample is False:
         return maps
     grid = maps._placed()
-    size = grid.input_shape if upsample is True else tuple(upsample)  # type: ignore[arg-type]
+    size = grid.input_shape if upsample is True else tuple(upsample)
     voxels = resized_grid(voxel_grid(size), grid.input_shape)
     return replace(maps, values=maps.on_image(size), grid=voxels)
 

@@ -116,7 +116,7 @@ def select(values: Tensor, chosen: tuple[int, ...] | tuple[tuple[int, ...], ...]
     if chosen and isinstance(chosen[0], tuple):
         rows = torch.arange(len(values), device=values.device)[:, None]
         return values[rows, torch.tensor(chosen, device=values.device, dtype=torch.long)]
-    return values[:, list(chosen)]  # type: ignore[arg-type]
+    return values[:, list(chosen)]
 
 
 def parse_targets(targets: Any, count: int, items: int | None = None) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
@@ -208,7 +208,8 @@ def _voxels(within: Any, logits: Tensor, part: Tensor, classes: Any) -> Tensor:
         msg = f"voxel {place} does not lie in the network's output of {voxels} voxels; the last one is {last}"
         raise ValueError(msg)
     counted = torch.zeros_like(part)
-    counted[(..., *place)] = 1
+    here: tuple[Any, ...] = (..., *place)
+    counted[here] = 1
     return counted
 
 

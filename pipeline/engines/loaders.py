@@ -124,7 +124,7 @@ def prepare_batch(
         image = _windowed(image, batch["window_hu"])
     wanted = ("label", "allowed", "regions", "places", "possible")
     given = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted if key in batch}
-    targets = {key: given[key] for key in ("label", "allowed") if key in given}
+    targets: dict[str, torch.Tensor] = {key: given[key] for key in given if key in {"label", "allowed"}}
     for cells, bits in (("allowed", "places"), ("possible", "possible")):
         if cells not in targets and "regions" in given and bits in given:
             targets[cells] = expand_regions(given["regions"], given[bits])

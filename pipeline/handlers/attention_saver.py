@@ -166,7 +166,8 @@ class AttentionSaver:
             else:
                 maps = attention_maps(self.network, pixels, method=self.method, targets=self.targets, layer=self.layer)
                 place = 0
-            found = scan_attention({self.method: maps}, place, [self._label_name(target) for target in maps.targets])
+            names = [self._label_name(target) for target in maps.targets if isinstance(target, int)]
+            found = scan_attention({self.method: maps}, place, names)
             if self.file_format == "npz":
                 self._save_npz(scan_id, found)
             else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..attention import METHODS, AttentionListener, AttentionMaps, attention_maps, to_input_grid
-from ..attention.capture import logits_of
+from ..attention.targets import logits_of
 from ..errors import ConfigError
 from ..modules import find_module, unwrap
 from .evaluation import Evaluator, Metric, check_metric, check_threshold, scale_map

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ..attention.capture import logits_of
+from ..attention.targets import logits_of
 from ..contract import NetworkContract
 from ..errors import did_you_mean
 
@@ -39,6 +39,11 @@ class ScoredNetwork(nn.Module):
         wanted: what is scored, see ``wanted_of``; that of the first output where it was not given.
     """
 
+    _label: Label
+    _others: tuple[tuple[Any, ...], dict[str, Any]]
+    output: Any
+    wanted: Wanted | None
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -59,10 +64,8 @@ class ScoredNetwork(nn.Module):
 
     def forget(self) -> None:
         """Let go of the inputs and outputs of the last runs."""
-        self._items, self._label = 0, None
-        self._others: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-        self.output: Any = None
-        self.wanted: Wanted | None = None
+        self._items, self._label, self._others = 0, None, ((), {})
+        self.output = self.wanted = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores ``[B, M]`` of a batch."""

@@ -57,7 +57,7 @@ class EfficientNet(Backbone):
             self.add_module(part, getattr(whole, part))
         self.name = name
         self._conv_stem_padding = _padder(3, spatial_dims)
-        layers = (_strided(3),)
+        layers: tuple[Layer, ...] = (_strided(3),)
         taps, channels = [], 0
         for stack in self._blocks:
             for block in stack:  # type: ignore[attr-defined]

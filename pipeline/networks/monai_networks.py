@@ -53,7 +53,7 @@ class MonaiClass:
         """What a workflow may set, in MONAI's own names."""
         found: dict[str, inspect.Parameter] = {}
         for source in (self.parent, self.make):
-            hints = get_type_hints(source.__init__ if inspect.isclass(source) else source)  # type: ignore[misc]
+            hints = get_type_hints(source.__init__ if inspect.isclass(source) else source)
             found |= {
                 name: given.replace(kind=given.KEYWORD_ONLY, annotation=hints.get(name, Any))
                 for name, given in inspect.signature(source).parameters.items()
@@ -75,7 +75,7 @@ class MonaiClass:
         if isinstance(network, nets.EfficientNet):
             # Its one swish runs twice, so that no module of its own gives what is pooled.
             parts = [("features", nn.Identity()), ("pool", network._avg_pooling)]
-            network._avg_pooling = nn.Sequential(OrderedDict(parts))
+            network._avg_pooling = nn.Sequential(OrderedDict(parts))  # type: ignore[assignment]
         return network
 
     def _is_published(self) -> bool:

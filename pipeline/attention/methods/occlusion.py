@@ -85,7 +85,8 @@ def _covered(
         covered = volume[item].clone()
         ranges = zip(box, grid.stride, grid.receptive_field, strict=True)
         starts = [(int(place * step), size) for place, step, size in ranges]
-        covered[(slice(None), *(slice(start, start + size) for start, size in starts))] = baseline
+        inside: tuple[slice, ...] = (slice(None), *(slice(start, start + size) for start, size in starts))
+        covered[inside] = baseline
         waiting.append((item, covered))
         if len(waiting) == together or number == len(boxes) * len(volume):
             found = score(torch.stack([one for _, one in waiting]))
