@@ -10,8 +10,7 @@ What a component found lies in ``doc.user_data`` as plain data, so that a ``Doc`
 and kept in a ``DocBin(store_user_data=True)``; the spans are made anew from it whenever they are asked for.
 """
 
-from __future__ import annotations
-
+# Annotations are objects here and no strings: spaCy 3.7 checks a factory's arguments by them, with no names to look up.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -134,7 +134,7 @@ def _records(
 ) -> tuple[list[ScanRecord], list[str]]:
     data, notes = run.workflow.data, []
     splits, drawn = split_scans(scans, given, data, run.workflow.seed)
-    if drawn and set(splits.values()) == {"all"}:
+    if drawn and set(splits.values()) == {"all"} and set(TRAINING_STAGES) & set(run.stages):
         patients = len({scan.patient_id for scan in scans})
         notes.append(
             f"{patients} patients are too few to split: every scan is used for training, thresholds and scoring, so "

@@ -10,7 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from organcam.errors import ConfigError, OrganCamError
-from organcam.runner import read_failures, read_sidecar
+from organcam.runner import SilentProgress, make_executor, read_failures, read_sidecar
+from organcam.stages.ingest import run_ingest
+from organcam.stages.run import Run
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import parse_workflow
 
@@ -46,7 +48,14 @@ def test_good_scans_and_reports_are_joined(tmp_path):
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
     assert outcome.exit_code == 0
     assert manifest[["scan_id", "report_id", "split"]].values.tolist() == [["a", "a", "all"], ["b", "b", "all"]]
-    assert "too few to split" in outcome.summaries[0].notes[0]
+    assert not any("too few to split" in note for note in outcome.summaries[0].notes)  # nothing is trained
+
+
+def test_a_run_that_trains_says_that_its_few_scans_are_in_every_split(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz")
+    workflow = parse_workflow({"data": {"images": str(tmp_path / "in"), "max_failed": 1}})
+    run = Run(workflow, tmp_path / "out", make_executor("serial"), SilentProgress(), stages=("ingest", "train"))
+    assert run_ingest(run).notes[0].startswith("1 patients are too few to split: every scan is used for training")
 
 
 def test_one_rotten_scan_of_every_kind_never_stops_the_rest(tmp_path):
