@@ -184,6 +184,18 @@ def test_npz_comes_back_as_it_was(tmp_path, grid):
     assert again.getvalue() == path.read_bytes()
 
 
+def test_maps_of_no_output_come_back():
+    nothing = ScanAttention({"hirescam": np.zeros((0, 4, 5, 6), np.float32)}, np.zeros(0, np.float32), (), GRID)
+    stream = io.BytesIO()
+    write_attention(stream, nothing)
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as archive:
+        assert archive["labels"].dtype.kind == "U"
+    stream.seek(0)
+    found = read_attention(stream)
+    assert (found.labels, found.maps["hirescam"].shape) == ((), (0, 4, 5, 6))
+
+
 def test_one_item_of_a_batch():
     torch.manual_seed(0)
     network = AxialNet(2, backbone="small", input_shape=(6, 16, 16), head_channels=(4,)).eval()
@@ -217,8 +229,15 @@ def test_unreadable_files_are_named(tmp_path, content):
     path = tmp_path / "scan7.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match="scan7.npz: not a readable attention file"):
+    with pytest.raises(DataError) as caught:
         read_attention(path)
+    assert str(caught.value).startswith(f"{path}: not a readable attention file (")
+    if content is not None:
+        with path.open("rb") as stream, pytest.raises(DataError) as of_the_stream:
+            read_attention(stream)
+        assert str(of_the_stream.value) == str(caught.value)
+        with pytest.raises(DataError, match="^the stream: not a readable attention file"):
+            read_attention(io.BytesIO(content))
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

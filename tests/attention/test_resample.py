@@ -71,6 +71,12 @@ def test_numpy_and_torch_are_alike():
     assert to_input_grid(torch.from_numpy(attention), grid).dtype == torch.float64
 
 
+def test_a_tensor_stays_on_its_device():
+    grid = line(2, 3, 1, 6)
+    found = to_input_grid(torch.zeros(2, 1, 1, device="meta"), grid)
+    assert (found.device.type, tuple(found.shape)) == ("meta", (6, 3, 3))
+
+
 def test_map_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"map of \(2, 1, 1\) cells, got \(1, 2, 1\)"):
         to_input_grid(np.zeros((1, 2, 1)), line(2, 3, 1, 6))

@@ -9,7 +9,7 @@ import torch
 from organcam.losses import ClassAndMaskLoss, MaskLoss, mask_loss
 from organcam.metrics import OrganIoU, fill_thresholds, find_thresholds, is_present
 
-LABELS = [0.0, 0.3, 0.5, 0.7, 1.0]
+LABELS = [0.0, 0.3, 0.5, 0.51, 1.0]
 PRESENT = [False, False, False, True, True]
 
 
