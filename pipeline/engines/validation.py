@@ -9,7 +9,7 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
 
-from ..metrics import organ_iou_curve
+from ..metrics import is_present, organ_iou_curve
 from ..metrics.classification import auroc, median_of_defined
 from .loaders import prepare_batch
 from .step import TrainingLoss, needs_attention, predict
@@ -40,6 +40,9 @@ def validate(
         labels that have both classes. ``organ_iou``: mean over all (scan, present label) pairs of the attention's
         OrganIoU at each label's best threshold on these same scans. NaN where there is no such label or pair; all of
         them are NaN for a network that gives a NaN or an infinity.
+
+    Raises:
+        ValueError: if a label is NaN.
     """
     attention = organ_iou or (loss is not None and needs_attention(loss))
     wanted = {"loss": loss is not None, "auroc_median": True, "organ_iou": organ_iou}
@@ -56,7 +59,7 @@ def validate(
                 losses.append(float(loss(prediction, targets)))
             if organ_iou:
                 curves.append(organ_iou_curve(prediction["attention"], targets["allowed"]).cpu().numpy())
-    present = np.concatenate(labels) > 0.5
+    present = is_present(np.concatenate(labels))
     figures = {"loss": float(np.average(losses, weights=[len(part) for part in labels]))} if losses else {}
     figures["auroc_median"] = median_of_defined(auroc(np.concatenate(scores), present))
     if organ_iou:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..metrics.presence import is_present
+
 __all__ = ["classification_loss", "positive_weights"]
 
 
@@ -24,7 +26,7 @@ def positive_weights(labels: Tensor, lowest: float = 1.0, highest: float = 10.0)
         ``[M]``, float32, for ``classification_loss``.
 
     Raises:
-        ValueError: if there is no scan, or the bounds are not 0 < lowest <= highest.
+        ValueError: if there is no scan, a label is NaN, or the bounds are not 0 < lowest <= highest.
 
     Example:
         >>> labels = torch.zeros(16, 4)
@@ -39,7 +41,7 @@ def positive_weights(labels: Tensor, lowest: float = 1.0, highest: float = 10.0)
     if not 0 < lowest <= highest:
         msg = f"weights of labels need bounds 0 < lowest <= highest, got {lowest} and {highest}"
         raise ValueError(msg)
-    present = (labels > 0.5).sum(0).to(torch.float32)
+    present = is_present(labels).sum(0).to(torch.float32)
     return ((len(labels) - present) / present).clamp(lowest, highest)
 
 

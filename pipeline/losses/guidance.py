@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
+from ..metrics.presence import is_present
+
 __all__ = ["EnergyLoss", "L1Loss", "energy_loss", "l1_loss"]
 
 
@@ -29,7 +31,7 @@ def energy_loss(attention: Tensor, allowed: Tensor, labels: Tensor) -> Tensor:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or a label is NaN.
 
     Example:
         >>> attention = torch.tensor([[[3.0, 1.0, -5.0]]])
@@ -61,7 +63,7 @@ def l1_loss(attention: Tensor, allowed: Tensor, labels: Tensor) -> Tensor:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or a label is NaN.
 
     Example:
         >>> attention = torch.tensor([[[4.0, 1.0, -5.0, 0.0]]])
@@ -98,7 +100,7 @@ def _present(attention: Tensor, allowed: Tensor, labels: Tensor) -> tuple[Tensor
             f"{list(attention.shape)}, {list(allowed.shape)} and {list(labels.shape)}"
         )
         raise ValueError(msg)
-    present = labels > 0.5
+    present = is_present(labels)
     maps = attention[present].flatten(1)
     maps = maps if maps.dtype == torch.float64 else maps.float()
     return maps.clamp_min(0), allowed[present].flatten(1).to(maps.dtype)

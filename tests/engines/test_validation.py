@@ -96,6 +96,12 @@ def test_a_network_that_gives_no_numbers_has_no_figures(value):
     assert all(math.isnan(figure) for figure in found.values())
 
 
+def test_unknown_labels_are_refused():
+    rows = [row([0.0], [1.0]), row([0.0], [float("nan")])]
+    with pytest.raises(ValueError, match=r"labels hold NaN \(1 of 2\)"):
+        validate(Repeats(), batches_of(rows, 1), CPU)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_is_used_in_evaluation_mode_and_left_in_its_own(training):
     modes = []

@@ -37,6 +37,7 @@ def test_weighted_loss_by_hand():
     ("call", "words"),
     [
         (lambda: positive_weights(torch.zeros(0, 3)), r"at least one scan, got \[0, 3\]"),
+        (lambda: positive_weights(torch.tensor([[1.0], [float("nan")]])), r"labels hold NaN \(1 of 2\)"),
         (lambda: positive_weights(torch.zeros(2, 3), 3, 2), "0 < lowest <= highest, got 3 and 2"),
         (lambda: classification_loss(torch.zeros(1, 2), torch.zeros(1, 3)), r"got \[1, 2\], \[1, 3\] and None"),
         (lambda: classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(3)), r"and \[3\]"),

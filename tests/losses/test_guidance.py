@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -65,13 +67,22 @@ def test_neither_depends_on_the_scale_nor_on_negative_attention(scale, seed):
         torch.testing.assert_close(loss(attention.clamp_min(0), allowed, labels), value)
 
 
-@pytest.mark.parametrize("module", [EnergyLoss(), L1Loss()])
-def test_modules_take_the_place_of_the_mask_loss(module):
+@pytest.mark.parametrize(("module", "expected"), [(EnergyLoss(), 1 / 4), (L1Loss(), (0 + 1 / 3 + 0) / 3)])
+def test_modules_take_the_place_of_the_mask_loss(module, expected):
     prediction = {"logits": torch.zeros(1, 1), "attention": torch.tensor([[[3.0, 1.0, -5.0]]])}
     target = {"label": torch.ones(1, 1), "allowed": torch.tensor([[[1, 0, 0]]])}
-    parts = ClassAndMaskLoss(module, weight=2.0).parts(prediction, target)
-    expected = energy_loss if isinstance(module, EnergyLoss) else l1_loss
-    assert parts["mask"] == expected(prediction["attention"], target["allowed"], target["label"])
+    loss = ClassAndMaskLoss(module, weight=2.0)
+    assert loss.parts(prediction, target)["mask"].item() == pytest.approx(expected)
+    assert loss(prediction, target).item() == pytest.approx(math.log(2) + 2 * expected)
+
+
+@pytest.mark.parametrize("loss", [energy_loss, l1_loss])
+def test_unknown_labels_are_refused_and_present_is_above_a_half(loss):
+    attention, allowed = torch.tensor([[[1.0, 3.0]] * 3]), torch.tensor([[[1, 0]] * 3])
+    of_one = loss(attention[:, :1], allowed[:, :1], ALL)
+    torch.testing.assert_close(loss(attention, allowed, torch.tensor([[0.5, 0.51, 0.2]])), of_one)
+    with pytest.raises(ValueError, match=r"labels hold NaN \(1 of 3\)"):
+        loss(attention, allowed, torch.tensor([[1.0, float("nan"), 0.0]]))
 
 
 def test_half_precision_is_summed_in_single():
