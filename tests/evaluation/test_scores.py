@@ -1,26 +1,31 @@
-"""Running sums choose what whole curves choose; tables keep every scan's id."""
+"""Running sums choose the best thresholds; tables keep every scan's id."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from organcam.evaluation import ModelScores, ScanFigures, ThresholdSearch, evaluate_models, pairs_table, scores_table
-from organcam.metrics import THRESHOLDS, find_thresholds
+from organcam.metrics import THRESHOLDS
 
 LABELS = ("a", "b", "c")
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_search_chooses_what_whole_curves_choose(seed):
+def test_search_chooses_the_highest_mean_and_the_smallest_threshold_of_equals(seed):
     rng = np.random.default_rng(seed)
-    curves = np.round(rng.random((7, 3, len(THRESHOLDS))) * 4) / 4  # few values, so that means are equal often
-    present = rng.random((7, 3)) < 0.6
+    curves = rng.integers(0, 5, (8, 3, len(THRESHOLDS))) / 4  # few values, so that means are equal often
+    present = rng.random((8, 3)) < 0.6
     present[:, 2] = False
     search = ThresholdSearch(LABELS)
     for curve, there in zip(curves, present, strict=True):
         search.add(np.where(there[:, None], curve, np.nan), there)
-    np.testing.assert_array_equal(search.best(), find_thresholds(curves, present))
+    for label in (0, 1):
+        totals = [sum(Fraction(curves[n, label, t]) for n in range(8) if present[n, label]) for t in range(53)]
+        assert search.best()[label] == THRESHOLDS[totals.index(max(totals))]
+    assert np.isnan(search.best()[2])
 
 
 def test_a_label_without_a_threshold_takes_the_median_of_the_others():
