@@ -44,6 +44,17 @@ def test_every_mask_file_of_a_scan_is_read_and_values_do_not_mix(table):
     assert "c" not in Lesions(table)
 
 
+def test_lesions_of_one_label_in_several_files_are_all_kept_and_no_scan_gets_anothers(table):
+    rows = ["a,1,nodule,right_lung,nodule.nii.gz", "a,1,nodule,left_lung,mass.nii.gz", "b,1,nodule,lung,mass.nii.gz"]
+    table.write_text("scan_id,value,abnormality,location,mask\n" + "\n".join(rows) + "\n")
+    lesions = Lesions(table)
+    both, one = np.zeros((2, 2, 2)), np.zeros((2, 2, 2))
+    both[0, 0, 0], both[1, 1, 1] = 1, 2 / 3
+    one[1, 1, 1] = 2 / 3
+    for name, expected in (("a", both), ("b", one), ("a", both)):
+        np.testing.assert_allclose(lesions.occupancy(name, LABELS, GRID, PLACE)[0], expected, atol=1e-6)
+
+
 def test_a_mask_in_other_axes_lies_at_the_same_place(table):
     turned = IPL @ np.array([[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     save(table.with_name("mass.nii.gz"), np.s_[:3, 3:, 3:5], 1, turned)
