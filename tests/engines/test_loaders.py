@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from monai.data import CacheDataset
 from monai.transforms import Compose
 
 from organcam.config import InputConfig, TrainConfig
-from organcam.data.volume_store import write_stored
+from organcam.data.volume_store import read_stored, write_stored
 from organcam.engines import image_transforms, loader, prepare_batch, train_model, training_transforms
 from organcam.losses import ClassAndMaskLoss
 
@@ -86,8 +87,12 @@ def test_augmentation_is_new_in_each_epoch_and_for_each_scan(items):
 def test_images_stay_in_hu_until_the_batch_is_on_the_device(items):
     batch = next(iter(batches_of(items, TrainConfig(device="cpu", batch_size=8), shuffle=False)))
     assert batch["image"].dtype == torch.int16
+    prepared = prepare_batch(batch, CPU)[0]
     explained = [Compose(image_transforms(InputConfig(shape=SHAPE), "slabs"))(item)["image"] for item in items]
-    assert torch.equal(prepare_batch(batch, CPU)[0], torch.stack(explained))
+    assert torch.equal(prepared, torch.stack(explained))
+    hu = np.stack([read_stored(Path(item["image"])) for item in items]).astype(np.float64)
+    by_hand = ((np.clip(hu, -1000, 800) + 1000) / 1800 - 0.449).reshape(8, 2, 3, 16, 16)
+    np.testing.assert_allclose(prepared, by_hand, atol=1e-6)
 
 
 def test_each_item_goes_by_its_own_window(items):

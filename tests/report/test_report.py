@@ -114,15 +114,18 @@ def test_figures_equal_those_of_the_tables(reported_run: Run) -> None:
                 "\u2013" if np.isnan(want["average_precision"]) else f"{want['average_precision']:.3f}"
             )
             assert iou == f"{overlap['label', label, model, 'hirescam']:.3f}"
-    for name, count, *cells in page.tables["groups-table"][2:]:
+    groups = page.tables["groups-table"][2:]
+    assert [row[0] for row in groups] == ["overall", "lung", "heart"]
+    for name, count, *cells in groups:
         by = "overall" if name == "overall" else "group"
         want_values = [
             overlap[by, name, m, method] for m in ("baseline", "masked") for method in ("gradcam", "hirescam")
         ]
         assert (int(count), cells) == (7, [f"{value:.3f}" for value in want_values])
     summary = json.loads((folder / "summary.json").read_text())["models"]
-    for cells in page.tables["models-table"][2:]:
-        model = "masked" if cells[0].startswith("masked") else "baseline"
+    models = page.tables["models-table"][2:]
+    for model, cells in zip(("baseline", "masked"), models, strict=True):
+        assert cells[0].startswith(model)
         for position, method in ((1, "gradcam"), (3, "hirescam")):  # learned labels first
             assert cells[position] == f"{summary[model]['organ_iou_learned'][method]:.3f}"
             assert cells[position + 1] == f"{summary[model]['organ_iou_ratio'][method]:.2f}"

@@ -97,6 +97,7 @@ def test_it_stays_where_it_is_in_the_patient(name: str, corner: tuple[float, ...
     stored = {"spacing_mm": STORED_MM, "clip_hu": (-1000, 1000)}
     payload = {"image": str(tmp_path / "s.nii.gz"), "max_voxels": 10**9}
     place = done("store", tmp_path / "volumes", store_scan, stored, payload)
+    assert nib.aff2axcodes(np.asarray(place["affine"])) == ("I", "P", "L")  # as networks see every scan
     volume = read_stored(tmp_path / "volumes" / "s.b2nd")
     found = centre_of(np.clip(volume - float(BACKGROUND), 0, None), np.asarray(place["affine"]))
     assert np.linalg.norm(found - point) < 0.5  # linear interpolation keeps the centre of mass
