@@ -358,6 +358,7 @@ class TrainRuntime(Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     cache_gb: NonNegativeFloat = 2.0
     loader_workers: int = Field(default=0, ge=0)
+    save_minutes: PositiveFloat | None = 15.0
     parallel: bool = False
 
 
@@ -384,6 +385,7 @@ class TrainConfig(TrainRuntime):
         cache_gb: volumes stay in memory, as int16, when the training split fits into this much.
         loader_workers: processes that read volumes ahead, where they do not stay in memory; 0 reads in the training
             process.
+        save_minutes: minutes between two checkpoints inside an epoch, beside those at its end; null for none.
         parallel: whether models are trained side by side in the run's worker processes, one thread each: quicker for
             several small ones on a CPU. Otherwise one after another, with all cores or on the GPU.
     """

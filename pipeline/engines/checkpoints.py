@@ -1,28 +1,29 @@
-"""The state of a training after each epoch on disk, and going on from the newest file that is sound."""
+"""The state of a training on disk, after each epoch and inside it, and going on from the newest file that is sound."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import re
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
-from ignite.handlers.checkpoint import BaseSaveHandler
 
 from ..errors import OrganCamError
-from ..runner.atomic import atomic_path, clean_temporary
+from ..runner import atomic_path, clean_temporary, stop_asked
+from .position import EpochPosition
 
 __all__ = ["Checkpoints", "Resumable", "SameSettings"]
 
 KEPT = 2
-"""Checkpoints in a folder: the newest, and the one before in case that a disk spoils the newest."""
+"""Checkpoints of whole epochs: the newest, and the one before in case that a disk spoils the newest."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,10 @@ class Resumable(Protocol):
 
 
 class Checkpoints:
-    """A folder with a training's last two checkpoints, ``checkpoint_<epoch>.pt``.
+    """A folder with a training's last checkpoints.
+
+    ``checkpoint_<epochs>.pt`` of whole epochs, of which two are kept, and ``checkpoint_<epochs>_<steps>.pt`` of so many
+    steps into the epoch after them, of which the newest is kept until that epoch is over.
 
     Args:
         folder: made if it is not there.
@@ -48,17 +52,52 @@ class Checkpoints:
     def __init__(self, folder: Path, objects: Mapping[str, Resumable]) -> None:
         self.folder = folder
         self.objects = dict(objects)
-        self._handler = Checkpoint(
-            self.objects,
-            _AtomicSaver(folder),
-            n_saved=KEPT,
-            global_step_transform=lambda engine, _: engine.state.epoch,
-            include_self=True,  # so that a resumed training knows the older files, and removes them in their turn
-        )
 
-    def attach(self, trainer: Engine) -> None:
-        """Save after each epoch; attach it last, so that what other handlers do at its end is in the file."""
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._handler)
+    def attach(self, trainer: Engine, position: EpochPosition, minutes: float | None = None) -> None:
+        """Save after each epoch, inside one as often as asked, and before a training ends that was told to stop.
+
+        Attach it last, so that what other handlers do at the end of a step or an epoch is in the file.
+
+        Args:
+            trainer: ends at the next step or epoch where a signal waits, see ``organcam.runner.held_back``.
+            position: in the epoch under way; where it cannot be entered in its middle, nothing is saved there.
+            minutes: between two files inside an epoch; None for none but the one before the end.
+        """
+        watch = _Watch(minutes)
+
+        def save(engine: Engine) -> None:
+            if not position.steps or position.can_go_on:
+                whole = (engine.state.iteration - position.steps) // engine.state.epoch_length
+                self.save(whole, position.steps)
+                watch.restart()
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def end_step(engine: Engine) -> None:
+            stop = stop_asked()
+            if stop or watch.is_due():
+                save(engine)
+            if stop:
+                engine.terminate()
+
+        @trainer.on(Events.EPOCH_COMPLETED)
+        def end_epoch(engine: Engine) -> None:
+            save(engine)
+            if stop_asked():
+                engine.terminate()
+
+    def save(self, epochs: int, steps: int = 0) -> None:
+        """Write the state after so many epochs and steps, and remove what is no longer needed.
+
+        Raises:
+            OSError: if the disk is full or refuses; the files that were there stay.
+        """
+        name = f"checkpoint_{epochs}_{steps}.pt" if steps else f"checkpoint_{epochs}.pt"
+        with atomic_path(self.folder / name) as path:
+            torch.save({name: thing.state_dict() for name, thing in self.objects.items()}, path)
+        found = _newest_first(self.folder)
+        whole = [path for path, steps in found.items() if not steps]
+        for path in [*whole[KEPT:], *(path for path, steps in list(found.items())[1:] if steps)]:
+            path.unlink(missing_ok=True)
 
     def resume(self) -> Path | None:
         """Load the newest checkpoint that can be read as one.
@@ -83,13 +122,13 @@ class Checkpoints:
                 logger.warning("%s cannot be read as a checkpoint (%s): put aside as %s", path, problem, aside.name)
             else:
                 self._load(path, state)
+                logger.info("training in %s goes on from %s", self.folder.name, path.name)
                 return path
         return None
 
     def _load(self, path: Path, state: Mapping[str, Any]) -> None:
-        wanted: dict[str, Any] = {**self.objects, "checkpointer": self._handler}
         try:
-            Checkpoint.load_objects(to_load=wanted, checkpoint=state)
+            Checkpoint.load_objects(to_load=self.objects, checkpoint=state)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             if _is_of_the_machine(error):
                 raise OrganCamError(_not_now(path, error)) from error
@@ -98,6 +137,20 @@ class Checkpoints:
                 "empty this one"
             )
             raise OrganCamError(msg) from error
+
+
+class _Watch:
+    """Tells when so many minutes are over."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.seconds = math.inf if minutes is None else 60 * minutes
+        self.restart()
+
+    def restart(self) -> None:
+        self.since = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.since >= self.seconds
 
 
 class SameSettings:
@@ -133,26 +186,11 @@ class _NotACheckpointError(Exception):
     """The file's content is at fault."""
 
 
-class _AtomicSaver(BaseSaveHandler):
-    """Whole files or none, flushed to disk; ignite's own saver leaves its temporary file behind when it is killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Any = None) -> None:  # noqa: ARG002
-        if idist.get_rank() == 0:
-            with atomic_path(self.folder / filename) as path:
-                torch.save(checkpoint, path)
-
-    def remove(self, filename: str) -> None:
-        if idist.get_rank() == 0:
-            (self.folder / filename).unlink(missing_ok=True)
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    epochs = {path: re.fullmatch(r"checkpoint_(\d+)\.pt", path.name) for path in folder.iterdir()}
-    found = {path: int(match[1]) for path, match in epochs.items() if match}
-    return sorted(found, key=lambda path: found[path], reverse=True)
+def _newest_first(folder: Path) -> dict[Path, int]:
+    """The checkpoints in a folder, each with its steps after the last whole epoch."""
+    names = {path: re.fullmatch(r"checkpoint_(\d+)(?:_(\d+))?\.pt", path.name) for path in folder.iterdir()}
+    found = {path: (int(name[1]), int(name[2] or 0)) for path, name in names.items() if name}
+    return {path: found[path][1] for path in sorted(found, key=lambda path: found[path], reverse=True)}
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import ignite.distributed as idist
@@ -163,9 +164,17 @@ class ScanDataset(torch.utils.data.Dataset[Any]):
 
 
 class _EpochSampler(DistributedSampler):
-    """MONAI's trainer tells the sampler each epoch; this one passes it on to the augmentation."""
+    """MONAI's trainer tells the sampler each epoch; this one passes it on to the augmentation, and can begin later."""
 
     dataset: ScanDataset
+    skipped = 0
+
+    def skip(self, scans: int) -> None:
+        """Leave out the first scans of this process in the epochs to come; ``len`` stays that of a whole epoch."""
+        self.skipped = scans
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(super().__iter__(), self.skipped, None)
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)

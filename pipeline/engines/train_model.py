@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
 from ignite.engine import Events
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose
 from torch import nn
 
 from ..config import TrainConfig, TrainRuntime
 from ..handlers import MaskLossRamp
+from ..runner import held_back, stop_asked
 from .checkpoints import Checkpoints, SameSettings
 from .device import choose_device, mixed_precision
 from .loaders import prepare_batch
 from .optimisation import make_optimizer, make_schedule
+from .position import EpochPosition
 from .progress import Progress, TrainedModel
 from .step import TrainingLoss, TrainingStep
 from .validation import validate
@@ -40,10 +39,12 @@ def train_model(
 ) -> TrainedModel:
     """Train a network until ``settings.epochs``, or until patience runs out.
 
-    A checkpoint is written after each epoch (atomically, the last two are kept); a second call with the same folder
-    goes on from the newest sound one. Order of scans and augmentation depend on seed and epoch, so the resumed outcome
-    is the uninterrupted one, bit for bit on the same machine and number of threads; with float16 the gradient scaler
-    goes on too.
+    A checkpoint is written after each epoch (atomically, the last two are kept), and inside it every
+    ``settings.save_minutes``; a second call with the same folder goes on from the newest sound one. All that is random
+    depends on seed, epoch and step, so the resumed outcome is the uninterrupted one, bit for bit on the same machine
+    and number of threads; with float16 the gradient scaler goes on too. Under ``organcam.runner.interruptible`` a
+    signal is heeded after the step, or the batch of the validation, that is under way: the state is saved there, and
+    ``Interrupted`` is raised. With batches of other samplers than those of `loader` it goes on from the last epoch.
 
     A training loss that is NaN or infinite ends the training with an error, and so does a validation loss that is not
     finite for the weights to be kept: a model without figures is none. In between such a validation loss counts as
@@ -67,6 +68,7 @@ def train_model(
 
     Raises:
         OrganCamError: for a loss that is not finite, or a checkpoint of another training.
+        Interrupted: when it was told to stop.
         ConfigError: if the device is not there.
     """
     device = choose_device(settings.device)
@@ -90,12 +92,13 @@ def train_model(
         train_handlers=[MaskLossRamp(loss, ramp)] if ramp else None,
         decollate=False,
     )
-    _attach_seeds(trainer, loaders[0], seed)
+    position = EpochPosition(loaders[0], seed)
+    position.attach(trainer)
 
     def look() -> dict[str, float]:
-        return validate(network, loaders[1], device, loss=loss, organ_iou=organ_iou)
+        return validate(network, loaders[1], device, loss=loss, organ_iou=organ_iou, between=_heed_signals)
 
-    _attach_progress(trainer, progress, look, on_epoch)
+    _attach_progress(trainer, position, progress, look, on_epoch)
     decided = {**settings.model_dump(exclude=set(TrainRuntime.model_fields)), "ramp": ramp, "seed": seed}
     checkpoints = Checkpoints(
         folder,
@@ -105,64 +108,56 @@ def train_model(
             "optimizer": optimizer,
             "schedule": schedule,
             "scaler": step.scaler,
+            "position": position,
             "progress": progress,
             "settings": SameSettings(decided),
         },
     )
-    checkpoints.attach(trainer)
+    checkpoints.attach(trainer, position, settings.save_minutes)
     checkpoints.resume()
-    if trainer.state.epoch < settings.epochs and not progress.out_of_patience():
-        trainer.run()
+    with held_back():  # a signal is heeded where everything can be saved, and raises at the end of this block
+        if position.steps == trainer.state.epoch_length:
+            trainer.fire_event(Events.EPOCH_COMPLETED)  # it ended before this epoch's validation did
+        if not _is_over(trainer, progress):
+            trainer.run()
     return progress.finish(network)
 
 
-def _attach_seeds(trainer: SupervisedTrainer, batches: DataLoader, seed: int) -> None:
-    """Seed everything random at each epoch's start (order and augmentation of our own loaders have theirs)."""
-
-    @trainer.on(Events.EPOCH_STARTED)
-    def seed_epoch(engine: SupervisedTrainer) -> None:
-        here = (seed * 100_003 + engine.state.epoch) % 2**31
-        torch.manual_seed(here)
-        transform = getattr(batches.dataset, "transform", None)
-        if isinstance(transform, Compose):
-            transform.set_random_state(seed=here)
+def _is_over(trainer: SupervisedTrainer, progress: Progress) -> bool:
+    return stop_asked() or trainer.state.epoch >= progress.settings.epochs or progress.out_of_patience()
 
 
-def _attach_mean_loss(trainer: SupervisedTrainer) -> Callable[[], float]:
-    """A function that gives the epoch's mean loss over the scans, and begins anew."""
-    losses: list[float] = []
-    scans: list[int] = []
+class _StoppedError(Exception):
+    """A signal waits."""
 
-    @trainer.on(Events.ITERATION_COMPLETED)
-    def remember(engine: SupervisedTrainer) -> None:
-        losses.append(float(engine.state.output["loss"].detach()))
-        scans.append(len(engine.state.output["image"]))
 
-    def mean() -> float:
-        value = float(np.average(losses, weights=scans))
-        losses.clear()
-        scans.clear()
-        return value
-
-    return mean
+def _heed_signals() -> None:
+    if stop_asked():
+        raise _StoppedError
 
 
 def _attach_progress(
     trainer: SupervisedTrainer,
+    position: EpochPosition,
     progress: Progress,
     look: Callable[[], dict[str, float]],
     on_epoch: Callable[[int, dict[str, float]], None] | None,
 ) -> None:
     """A row of the log after each epoch, with the validation figures where it is time for them."""
-    settings, mean_loss = progress.settings, _attach_mean_loss(trainer)
+    settings = progress.settings
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def end_epoch(engine: SupervisedTrainer) -> None:
-        epoch, figures = engine.state.epoch, {"train_loss": mean_loss()}
+        epoch, figures = engine.state.epoch, {"train_loss": position.mean_loss}
         if epoch % settings.validate_every == 0 or epoch == settings.epochs:
-            figures |= {f"valid_{name}": value for name, value in look().items()}
+            try:
+                figures |= {f"valid_{name}": value for name, value in look().items()}
+            except _StoppedError:  # the epoch stays open, to be ended with its validation when the training goes on
+                engine.terminate()
+                return
         rate = engine.optimizer.param_groups[0]["lr"]
         progress.add(engine.network, epoch=epoch, learning_rate=rate, **figures)
+        position.close()
         if progress.out_of_patience():
             engine.terminate()
         if on_epoch is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from monai.data import DataLoader
@@ -24,6 +26,7 @@ def validate(
     *,
     loss: TrainingLoss | None = None,
     organ_iou: bool = False,
+    between: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """One pass over the validation scans, in evaluation mode and float32; the network's mode is restored.
 
@@ -33,6 +36,7 @@ def validate(
         device: where it is computed.
         loss: see `TrainingLoss`; None for no loss.
         organ_iou: whether OrganIoU is measured, for which the network must give attention and the batches regions.
+        between: called before each batch; what it raises ends the pass.
 
     Returns:
         ``loss``, the mean over batches weighted by their scans: exactly the mean over scans for a loss that is one
@@ -49,6 +53,8 @@ def validate(
     losses, scores, labels, curves = [], [], [], []
     with eval_mode(network):
         for batch in batches:
+            if between is not None:
+                between()
             inputs, targets = prepare_batch(batch, device)
             prediction = predict(network, inputs, attention, targets.get("possible"))
             if not all(value.isfinite().all() for value in prediction.values()):

@@ -25,7 +25,7 @@ from .plan import StagePlan, UnitState, unit_state
 from .progress import Progress, SilentProgress, make_progress
 from .shards import Shard, parse_shard
 from .sidecars import output_hash, read_sidecar, retire, retire_others
-from .signals import Interrupted, interruptible
+from .signals import Interrupted, held_back, interruptible, stop_asked
 from .stage import StageResult, run_stage, run_stages
 from .unit import Failure, FailureKind, StageSpec, Unit, WorkContext
 
@@ -56,6 +56,7 @@ __all__ = [
     "fingerprint_file",
     "fingerprint_files",
     "fingerprint_value",
+    "held_back",
     "interruptible",
     "is_damaged",
     "make_executor",
@@ -72,6 +73,7 @@ __all__ = [
     "run_stage",
     "run_stages",
     "safe_id",
+    "stop_asked",
     "to_json",
     "unit_key",
     "unit_state",

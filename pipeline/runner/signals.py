@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "held_back", "interruptible"]
+__all__ = ["Interrupted", "held_back", "interruptible", "stop_asked"]
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
@@ -25,7 +25,7 @@ class Interrupted(KeyboardInterrupt):
         number: of the signal.
 
     Attributes:
-        exit_code: 130 for Ctrl-C, 143 for SIGTERM.
+        exit_code: 130 for Ctrl-C, 143 for SIGTERM; a stage that saved what it was at may give another one.
     """
 
     def __init__(self, number: int) -> None:
@@ -76,6 +76,11 @@ def held_back() -> Iterator[None]:
         if number is not None and not _hold.depth:
             _hold.number = None
             raise _watched(number)
+
+
+def stop_asked() -> bool:
+    """Whether a signal waits for the end of `held_back`, for long work that looks for a good moment to end itself."""
+    return _hold.number is not None
 
 
 def _watched(number: int) -> Interrupted:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ..losses import ClassAndMaskLoss
 from ..networks.weights import IMAGENET
 from ..plugins import ATTENTION_LOSSES
 from ..runner import (
+    Interrupted,
     StagePlan,
     StageSpec,
     Unit,
@@ -47,7 +49,10 @@ from .targets import load_targets, possible_organs, training_labels
 
 __all__ = ["plan_candidates", "plan_choice", "run_train"]
 
-VERSION = 2
+VERSION = 3
+EXIT_TO_GO_ON = 75
+"""Of a run that SIGTERM stopped while it trained: everything is saved, the same command goes on (EX_TEMPFAIL)."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,7 +61,8 @@ def run_train(run: Run) -> StageSummary:
 
     A model without any trained candidate is retired: what an earlier training left is removed.
     """
-    results = [run.make(plan_candidates)]
+    with _to_go_on():
+        results = [run.make(plan_candidates)]
     _clear_checkpoints(run)
     notes = []
     for model in run.workflow.models:
@@ -67,6 +73,17 @@ def run_train(run: Run) -> StageSummary:
     if gone:
         notes.append(f"removed, because the workflow names them no more: {', '.join(gone)}")
     return summarise("train", *results, notes=notes)
+
+
+@contextmanager
+def _to_go_on() -> Iterator[None]:
+    """Give SIGTERM, by which schedulers take a machine back, an exit code by which they know to start again."""
+    try:
+        yield
+    except Interrupted as stopped:
+        if stopped.number == signal.SIGTERM:
+            stopped.exit_code = EXIT_TO_GO_ON
+        raise
 
 
 def plan_candidates(run: Run) -> StagePlan:
@@ -244,7 +261,7 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     }
     runtime = training.model_dump(mode="json", include=elsewhere)  # not in the key: a change of it trains nothing again
     payload = {"items": data.items, "labels": data.labels, **settings, "runtime": runtime}
-    return Unit(candidate.id, inputs, {**payload, "made_for": fingerprint_value(inputs)})
+    return Unit(candidate.id, inputs, {**payload, "made_for": fingerprint_value([VERSION, inputs])})
 
 
 def _by_content(run: Run, network: Mapping[str, Any]) -> dict[str, Any]:
