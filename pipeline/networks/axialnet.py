@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -25,6 +26,7 @@ __all__ = ["NETWORKS", "AxialNet"]
 NETWORKS: Registry[nn.Module] = Registry("network", group="organcam.networks")
 
 HEADS = ("registered", "reference", "pylon", "none")
+POOLINGS = ("mean", "max", "linear")
 SLAB_AXIS = (Layer(3, stride=3),)  # three slices are the three channels of one slab
 PUBLISHED_CHANNELS = (64, 32, 16, 16)
 PYLON_CHANNELS = 128
@@ -54,7 +56,9 @@ class AxialNet(nn.Module):
         head_channels: outputs of the head's convolutions; None for the published 64, 32, 16, 16. One number for
             head "pylon", 128 where None is given.
         head_kernel: 3, or 1 to keep the receptive field that of the backbone (head "registered" only).
-        pooling: "mean" or "max" over slabs (head "pylon": over all cells of all slabs).
+        pooling: "mean" or "max" over slabs (head "pylon": over all cells of all slabs), or "linear": a weight for every
+            slab too, one linear layer over all of Z, as in the published Final3DConv. The number of slabs is then
+            fixed, and a finding is learned at each level of the body for itself.
         shared_start: start the linear layer small and alike at all places, as if it followed global average pooling;
             False for PyTorch's own initialisation, as published.
         initial_bias: first value of the linear layer's biases, for instance the logit of the labels' mean frequency;
@@ -98,7 +102,7 @@ class AxialNet(nn.Module):
     ) -> None:
         super().__init__()
         _validate_head(head, head_channels, head_kernel)
-        _validate_running(pooling, chunk, checkpoint)
+        _validate_running(pooling, head, chunk, checkpoint)
         self.num_labels = num_labels
         self.input_shape = _parse_shape(input_shape)
         self.pooling = pooling
@@ -122,7 +126,11 @@ class AxialNet(nn.Module):
             self.head = _build_head(self.backbone.channels, plan, layer)
             features = plan[-1] if plan else self.backbone.channels
             window = (output_size(self.input_shape[1], self.layers), output_size(self.input_shape[2], self.layers))
-        self.fc = nn.Conv2d(features, num_labels, window)
+        self.fc: nn.Conv2d | nn.Conv3d = (
+            nn.Conv3d(features, num_labels, (self.input_shape[0] // 3, *window))
+            if pooling == "linear"
+            else nn.Conv2d(features, num_labels, window)
+        )
         _start_linear_layer(self.fc, shared_start, initial_bias)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.train()
@@ -142,9 +150,11 @@ class AxialNet(nn.Module):
             ValueError: if D is not a multiple of 3 or (H, W) is not the network's input size.
         """
         D, H, W = input_shape
-        if D < 1 or D % 3 or self.input_shape[1:] != (H, W):
-            _, height, width = self.input_shape
-            msg = f"expected input of (3 S, {height}, {width}) voxels, got {tuple(input_shape)}"
+        fixed = self.pooling == "linear"
+        if D < 1 or D % 3 or self.input_shape[1:] != (H, W) or (fixed and self.input_shape[0] != D):
+            depth, height, width = self.input_shape
+            legal = depth if fixed else "3 S"
+            msg = f"expected input of ({legal}, {height}, {width}) voxels, got {tuple(input_shape)}"
             raise ValueError(msg)
         grid = grid_of_layers((D, H, W), (SLAB_AXIS, self.layers, self.layers))
         # Through the pyramid a cell may see all of its slab.
@@ -160,7 +170,7 @@ class AxialNet(nn.Module):
         Returns:
             Logits ``[B, M]``; with ``attention`` a dictionary of ``logits`` and ``attention`` ``[B, M, S, h, w]``, raw,
             signed and differentiable. A slab's cells sum to its score less the bias (no division by S); with head
-            "pylon" their mean or maximum does.
+            "pylon" their mean or maximum does, with pooling "linear" all cells sum to the logit less the bias.
 
         Raises:
             ValueError: if the shape of ``x`` is another one.
@@ -169,10 +179,12 @@ class AxialNet(nn.Module):
         # In the linear layer's own precision also under autocast: a map must sum to its score, and it costs nothing.
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(self.fc.weight.dtype)
-            logits = self._pool(self._pool(self.fc(z).flatten(2), -1).reshape(*x.shape[:2], self.num_labels), 1)
-            if not attention:
-                return logits
-            return {"logits": logits, "attention": contributions(_slabs_to_grid(z, x.shape[:2]), self._weight())}
+            grid = _slabs_to_grid(z, x.shape[:2])
+            if self.pooling == "linear":
+                logits = self.fc(grid).flatten(1)
+            else:
+                logits = self._pool(self._pool(self.fc(z).flatten(2), -1).reshape(*x.shape[:2], self.num_labels), 1)
+            return {"logits": logits, "attention": contributions(grid, self._weight())} if attention else logits
 
     def linear_head(self, x: Tensor) -> LinearHead:
         """Features ``[B, F, S, h, w]`` and the linear layer on them, for attention in closed form.
@@ -182,10 +194,14 @@ class AxialNet(nn.Module):
         """
         z = self._features(x).to(self.fc.weight.dtype)
         assert self.fc.bias is not None
-        return LinearHead(_slabs_to_grid(z, x.shape[:2]), self._weight(), self.fc.bias, self.pooling)
+        pooling = "mean" if self.pooling == "linear" else self.pooling  # of one score
+        return LinearHead(_slabs_to_grid(z, x.shape[:2]), self._weight(), self.fc.bias, pooling)
 
     def slab_scores(self, x: Tensor) -> Tensor:
-        """``[B, M, S]``: what each slab says before pooling."""
+        """``[B, M, S]``: what each slab says before pooling; with pooling "linear" what it adds to the logit."""
+        if self.pooling == "linear":
+            head = self.linear_head(x)
+            return contributions(head.features, head.weight).flatten(3).sum(-1)
         return self._pool(self.linear_head(x).scores().unflatten(-1, (x.shape[1], -1)), -1)
 
     def train(self, mode: bool = True) -> AxialNet:
@@ -223,8 +239,11 @@ class AxialNet(nn.Module):
 
     def _validate_input(self, x: Tensor) -> None:
         _, H, W = self.input_shape
-        if x.ndim != 5 or x.shape[2:] != (3, H, W) or 0 in x.shape:
-            msg = f"expected input [B, S, 3, {H}, {W}] (slabs of three slices), got {list(x.shape)}"
+        slabs = self.input_shape[0] // 3
+        fixed = self.pooling == "linear"
+        if x.ndim != 5 or x.shape[2:] != (3, H, W) or 0 in x.shape or (fixed and x.shape[1] != slabs):
+            legal = slabs if fixed else "S"
+            msg = f"expected input [B, {legal}, 3, {H}, {W}] (slabs of three slices), got {list(x.shape)}"
             raise ValueError(msg)
 
 
@@ -241,14 +260,14 @@ def _build_head(channels: int, plan: Sequence[int], layer: Layer) -> nn.Sequenti
     return head
 
 
-def _start_linear_layer(fc: nn.Conv2d, shared_start: bool, initial_bias: float | None) -> None:
+def _start_linear_layer(fc: nn.Conv2d | nn.Conv3d, shared_start: bool, initial_bias: float | None) -> None:
     assert fc.bias is not None
     with torch.no_grad():
         if shared_start:
-            h, w = fc.kernel_size
-            bound = fc.in_channels**-0.5 / (h * w)
+            bound = fc.in_channels**-0.5 / math.prod(fc.kernel_size)
+            alike = (1,) * len(fc.kernel_size)
             fc.weight.copy_(
-                torch.empty(fc.out_channels, fc.in_channels, 1, 1).uniform_(-bound, bound).expand_as(fc.weight)
+                torch.empty(fc.out_channels, fc.in_channels, *alike).uniform_(-bound, bound).expand_as(fc.weight)
             )
         if initial_bias is not None:
             fc.bias.fill_(initial_bias)
@@ -277,9 +296,12 @@ def _validate_head(head: str, head_channels: Sequence[int] | None, head_kernel: 
         raise ValueError(msg)
 
 
-def _validate_running(pooling: str, chunk: int | None, checkpoint: bool) -> None:
-    if pooling not in {"mean", "max"}:
-        msg = f"unknown pooling {pooling!r}: {did_you_mean(pooling, ('mean', 'max'))}"
+def _validate_running(pooling: str, head: str, chunk: int | None, checkpoint: bool) -> None:
+    if pooling not in POOLINGS:
+        msg = f"unknown pooling {pooling!r}: {did_you_mean(pooling, POOLINGS)}"
+        raise ValueError(msg)
+    if pooling == "linear" and head == "pylon":
+        msg = "pooling='linear' needs a weight for every cell, which head='pylon' has not: use mean or max"
         raise ValueError(msg)
     if chunk is not None and chunk < 1:
         msg = f"chunk must be at least 1 slab, or None for all at once, got {chunk}"

@@ -19,6 +19,10 @@ LINES: dict[str, tuple[str, dict[str, object]]] = {
     "AxialNet, published head": ("axialnet", {"head": "reference"}),
     "AxialNet, no head (NoCustomConv)": ("axialnet", {"head": "none"}),
     "AxialNet, PYLON head": ("axialnet", {"head": "pylon"}),
+    "Final3DConv": (
+        "axialnet",
+        {"head": "reference", "pooling": "linear"},
+    ),
     "BodyCAM": ("bodycam", {}),
     "CTNet": ("ctnet", {}),
     "BodyConv": ("bodyconv", {}),

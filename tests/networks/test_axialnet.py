@@ -88,6 +88,26 @@ def test_attention_and_bias_sum_to_the_slab_scores(head):
     assert torch.equal(network(x), out["logits"])
 
 
+def test_linear_pooling_weighs_every_slab():
+    network, x = make(pooling="linear", shared_start=True, input_shape=(15, *SIZE)).eval(), scan()
+    out = network(x, attention=True)
+    z = network.linear_head(x).features
+    by_hand = torch.stack(
+        [(z[b] * network.fc.weight[m]).sum() for b in range(len(x)) for m in range(out["logits"].shape[1])]
+    )
+    torch.testing.assert_close(out["logits"], by_hand.view_as(out["logits"]) + network.fc.bias)
+    torch.testing.assert_close(out["attention"].flatten(2).sum(-1) + network.fc.bias, out["logits"])
+    torch.testing.assert_close(network.slab_scores(x).sum(-1) + network.fc.bias, out["logits"])
+    maps = attention_maps(network, x)
+    torch.testing.assert_close(maps.values, out["attention"])
+    torch.testing.assert_close(maps.values, attention_maps(network, x, layer="head").values)  # by gradients
+    depth, H, W = network.input_shape
+    with pytest.raises(ValueError, match=rf"expected input \[B, {depth // 3}, 3, {H}, {W}\]"):
+        network(x[:, 1:])
+    with pytest.raises(ValueError, match=rf"expected input of \({depth}, {H}, {W}\) voxels"):
+        network.feature_grid((depth + 3, H, W))
+
+
 def test_max_pooling_takes_the_largest_slab():
     network = make(pooling="max").eval()
     torch.testing.assert_close(network(scan()), network.slab_scores(scan()).amax(-1))
@@ -234,6 +254,7 @@ def test_grid_of_another_input_is_refused(shape):
     [
         ({"head": "registred"}, ValueError, "unknown head 'registred': did you mean 'registered'"),
         ({"pooling": "avg"}, ValueError, "unknown pooling 'avg'"),
+        ({"pooling": "linear", "head": "pylon"}, ValueError, "needs a weight for every cell"),
         ({"head_kernel": 5}, ValueError, "head_kernel must be 3, or 1"),
         ({"head": "none", "head_kernel": 1}, ValueError, "head_kernel must be 3, or 1"),
         ({"head": "none", "head_channels": (8,)}, ValueError, "needs a head"),

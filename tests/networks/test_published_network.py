@@ -148,3 +148,19 @@ def test_training_steps(oracle, published, whole):
             assert norm.num_batches_tracked == 1
         optimizer.step()
     published.assert_agrees(torch.tensor(losses, dtype=torch.float64), item["losses_3_steps"])
+
+
+@pytest.mark.parametrize("kind", ["sine", "q"])
+def test_one_linear_layer_over_all_slabs_is_the_published_final3dconv(oracle, published, kind):
+    case = oracle["1_head"][kind]
+    network = published.head_network(kind, case, pooling="linear", input_shape=(9, 420, 420))
+    with torch.no_grad():
+        network.fc.weight.copy_(published.sine(2131, (5, 16, 3, 6, 6), case["fc_weight_amp"]))
+        network.fc.bias.copy_(published.sine(2132, (5,), 0.1))
+        out = network(torch.zeros(1, dtype=torch.float64).expand(1, 3, 3, 420, 420), attention=True)
+    published.assert_agrees(out["logits"], case["logits_final3dconv"])
+    published.assert_agrees(out["attention"][0], case["attention_final3dconv"])
+    with torch.device("meta"):
+        counted = AxialNet(80, head="reference", pooling="linear")
+    stored = oracle["3_baselines"]["other_parameter_counts_n80_slices135"]["Final3DConv"]
+    assert sum(p.numel() for p in counted.parameters()) == stored
