@@ -25,6 +25,15 @@ def test_hand_computed_stack():
     assert compose([Layer(3, 2), Layer(2), Layer(3, dilation=2)]) == (2.0, 6.0, 3 + 2 + 8)
 
 
+@pytest.mark.parametrize("size", range(2, 12))
+def test_padding_at_the_end_alone(size):
+    """A pooling that rounds up, and a convolution after padding one voxel at the end."""
+    x = torch.zeros(1, 1, size)
+    assert output_size(size, [Layer(3, 2, end_padding=1)]) == nn.MaxPool1d(3, 2, ceil_mode=True)(x).shape[-1]
+    assert output_size(size, [Layer(2, 1, end_padding=1)]) == nn.Conv1d(1, 1, 2)(nn.functional.pad(x, (0, 1))).shape[-1]
+    assert compose([Layer(3, 2, end_padding=1)]) == compose([Layer(3, 2)])
+
+
 def test_plain_tuples_are_layers():
     assert compose([(7, 2, 3), (3, 2, 1)]) == compose(STEM_AND_POOL)
 
