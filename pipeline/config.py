@@ -380,6 +380,13 @@ class TrainConfig(TrainRuntime):
             null for never. A validation loss that is not finite is worse than any other.
         validate_every: epochs from one look at the validation split to the next; the last epoch is always looked at.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        positive_weights: whether a present label counts more in the class loss than an absent one: as many times as
+            absent training scans come on a present one, from 1 to 10.
+        head_epochs: epochs in a first phase that trains everything but the backbone, whose best weights the ``epochs``
+            then start from with a new optimiser (PYLON's transfer); 0 for none.
+        start_from: a model of another training to start the whole network from, such as another run's
+            ``models/<m>/model.pt``; what fits in name and shape is taken, and outputs for other labels are not. May end
+            in ``#sha256=...``, which the file is then checked against.
         amp: mixed precision: ``float16`` (with a scaled loss) or ``bfloat16`` on any device; true is ``float16`` on a
             GPU and nothing on a CPU.
         cache_gb: volumes stay in memory, as int16, when the training split fits into this much.
@@ -401,6 +408,9 @@ class TrainConfig(TrainRuntime):
     keep: Literal["last", "best"] = "last"
     patience: PositiveInt | None = None
     validate_every: PositiveInt = 1
+    positive_weights: bool = False
+    head_epochs: int = Field(default=0, ge=0)
+    start_from: str | None = None
     amp: bool | Literal["float16", "bfloat16"] = False
 
 

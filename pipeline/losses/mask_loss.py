@@ -13,6 +13,7 @@ from torch.nn.modules.loss import _Loss
 from ..errors import did_you_mean
 from ..metrics.presence import is_present
 from ..plugins import MASK_LOSS_FORMS
+from .class_weights import classification_loss
 
 __all__ = [
     "ClassAndMaskLoss",
@@ -130,6 +131,8 @@ class ClassAndMaskLoss(_Loss):
         mask_loss: called with attention, allowed cells and labels, as ``MaskLoss``; None for the class loss alone,
             which then asks for neither attention nor allowed cells.
         weight: factor of the mask loss (lambda); a plain attribute, so that a trainer may ramp it up. 1/3 as published.
+        positive_weights: ``[M]``, how much a present label counts in the class loss (``positive_weights``); None for
+            once.
 
     Raises:
         ValueError: if the weight is negative.
@@ -142,13 +145,18 @@ class ClassAndMaskLoss(_Loss):
         0.9242
     """
 
-    def __init__(self, mask_loss: nn.Module | None = None, weight: float = 1 / 3) -> None:
+    positive_weights: Tensor | None
+
+    def __init__(
+        self, mask_loss: nn.Module | None = None, weight: float = 1 / 3, positive_weights: Tensor | None = None
+    ) -> None:
         if weight < 0:
             msg = f"the mask loss's weight must be 0 or more, got {weight}"
             raise ValueError(msg)
         super().__init__()
         self.mask_loss = mask_loss
         self.weight = weight
+        self.register_buffer("positive_weights", positive_weights, persistent=False)
 
     @property
     def needs_attention(self) -> bool:
@@ -162,10 +170,7 @@ class ClassAndMaskLoss(_Loss):
             prediction: "logits" ``[B, M]`` and "attention" ``[B, M, *grid]``.
             target: "label" ``[B, M]`` and "allowed" ``[B, M, *grid]``.
         """
-        with torch.autocast(prediction["logits"].device.type, enabled=False):
-            logits = prediction["logits"]
-            logits = logits if logits.dtype == torch.float64 else logits.float()
-            parts = {"class": functional.binary_cross_entropy_with_logits(logits, target["label"].to(logits.dtype))}
+        parts = {"class": classification_loss(prediction["logits"], target["label"], self.positive_weights)}
         if self.mask_loss is not None:
             parts["mask"] = self.mask_loss(prediction["attention"], target["allowed"], target["label"])
         return parts

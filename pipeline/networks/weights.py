@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 
-__all__ = ["IMAGENET", "load_backbone_weights", "load_network_weights"]
+__all__ = ["IMAGENET", "load_backbone_weights", "load_network_weights", "weights_file"]
 
 IMAGENET = "imagenet"
 """Instead of a path: torchvision's ImageNet file of the backbone's name in torch hub's cache."""
 
+CHECKSUM = "#sha256="
 NESTED = ("weights", "state_dict", "model_state_dict", "model")
 CLASSIFIERS = ("fc.", "classifier.", "class_layers.", "last_linear.", "_fc.")
 PUBLISHED_NAME = re.compile(r"(?:resnet|densenet)\d+-([0-9a-f]{8})\.pth")
@@ -36,7 +37,7 @@ def load_backbone_weights(backbone: nn.Module, source: str | Path, sha256: str |
     Args:
         backbone: changed in place. On the meta device, where there is nothing to fill, no file is opened.
         source: a file written by ``torch.save`` that holds tensors only (read with ``weights_only=True``), or
-            "imagenet" for the backbone's file in torch hub's cache.
+            "imagenet" for the backbone's file in torch hub's cache. ``FILE#sha256=DIGITS`` gives its checksum too.
         sha256: what the file's checksum must be or begin with. Torchvision's files have it in their names, where it is
             always compared.
 
@@ -45,8 +46,8 @@ def load_backbone_weights(backbone: nn.Module, source: str | Path, sha256: str |
     """
     if any(parameter.is_meta for parameter in backbone.parameters()):
         return
-    path = _cached(backbone) if str(source) == IMAGENET else Path(source)
-    state = _read(path, sha256)
+    path = _cached(backbone) if str(source) == IMAGENET else weights_file(source)
+    state = _tensors(path, _contents(path, sha256 or _checksum(source)))
     own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
     state = {name: value for name, value in (own or state).items() if not name.startswith(CLASSIFIERS)}
     state = {DENSE_LAYER.sub(r"\1.layers.\2\3.", name): value for name, value in state.items()}
@@ -63,7 +64,22 @@ def load_backbone_weights(backbone: nn.Module, source: str | Path, sha256: str |
     backbone.load_state_dict(state, strict=False)
 
 
-def load_network_weights(network: nn.Module, source: str | Path, sha256: str | None = None) -> tuple[str, ...]:
+def weights_file(source: str | Path) -> Path:
+    """The path in what names a file of weights, without the checksum that may follow.
+
+    Example:
+        >>> weights_file("resnet.pth#sha256=f37072fd").name
+        'resnet.pth'
+    """
+    return Path(str(source).partition(CHECKSUM)[0])
+
+
+def load_network_weights(
+    network: nn.Module,
+    source: str | Path,
+    sha256: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> tuple[str, ...]:
     """Start a network from another one's checkpoint: what fits in name and shape is taken, the rest stays fresh.
 
     The transfer of the PYLON paper, where the head of another label set is dropped.
@@ -72,6 +88,8 @@ def load_network_weights(network: nn.Module, source: str | Path, sha256: str | N
         network: changed in place.
         source: as for ``load_backbone_weights``, of a whole network.
         sha256: likewise.
+        labels: of the network's outputs. Outputs of a model of `organcam train` that has others are left out, also
+            where they are as many.
 
     Returns:
         Names of the network's tensors that stay fresh, in its order.
@@ -79,35 +97,52 @@ def load_network_weights(network: nn.Module, source: str | Path, sha256: str | N
     Raises:
         ConfigError: if the file is missing, unreadable, another one than its checksum says, or nothing of it fits.
     """
-    state = _read(Path(source), sha256)
+    path = weights_file(source)
+    contents = _contents(path, sha256 or _checksum(source))
+    state = _tensors(path, contents)
+    theirs = contents.get("labels") if isinstance(contents, Mapping) else None
+    if labels is not None and theirs is not None and list(theirs) != list(labels):
+        state = {name: value for name, value in state.items() if not _is_per_label(name, value, len(theirs))}
     wanted = network.state_dict()
     fit = {name: value for name, value in state.items() if name in wanted and value.shape == wanted[name].shape}
     if not any(name.endswith("weight") for name in fit):
-        msg = f"weights {str(source)!r} do not fit {type(network).__name__}: no layer has the same name and shape"
+        msg = f"weights {str(path)!r} do not fit {type(network).__name__}: no layer has the same name and shape"
         raise ConfigError(msg)
     network.load_state_dict(fit, strict=False)
     return tuple(name for name in wanted if name not in fit)
 
 
-def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """The tensors of a file by name, without the wrappings that training code adds."""
+def _checksum(source: str | Path) -> str | None:
+    return str(source).partition(CHECKSUM)[2] or None
+
+
+def _is_per_label(name: str, value: Tensor, labels: int) -> bool:
+    """Whether a tensor may hold a row a label; one of the backbone never does."""
+    return not name.startswith("backbone.") and value.ndim > 0 and value.shape[0] == labels
+
+
+def _contents(path: Path, sha256: str | None) -> Any:
     if not path.is_file():
-        msg = f"backbone weights {str(path)!r} not found; give the path of a local file (nothing is downloaded)"
+        msg = f"weights {str(path)!r} not found; give the path of a local file (nothing is downloaded)"
         raise ConfigError(msg)
     published = PUBLISHED_NAME.fullmatch(path.name)
     for expected in (sha256, published and published[1]):
         if expected and not _digest(path).startswith(expected.lower()):
-            msg = f"backbone weights {str(path)!r} are damaged or another file: their SHA-256 is not {expected}..."
+            msg = f"weights {str(path)!r} are damaged or another file: their SHA-256 is not {expected}..."
             raise ConfigError(msg)
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives and refused pickles raise many types
-        msg = f"backbone weights {str(path)!r} cannot be read as a file of tensors: {_first_line(error)}"
+        msg = f"weights {str(path)!r} cannot be read as a file of tensors: {_first_line(error)}"
         raise ConfigError(msg) from error
+
+
+def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
+    """The tensors of a file by name, without the wrappings that training code adds."""
     if isinstance(state, Mapping):
         state = next((state[key] for key in NESTED if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        msg = f"backbone weights {str(path)!r} must hold a state dict (name -> tensor)"
+        msg = f"weights {str(path)!r} must hold a state dict (name -> tensor)"
         raise ConfigError(msg)
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 

@@ -8,6 +8,7 @@ wait for the image libraries.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from organcam.nlp import check_labels as check_profile
 from organcam.nlp import find_columns, load_vocabulary
@@ -156,6 +157,36 @@ def _weights(workflow: Workflow) -> Iterator[str]:
         if options.get("weights") is not None and options not in wanted[:place]:
             problems = list(_told(lambda options=options: build_model(options, workflow.input, 1)))  # type: ignore[misc]
             yield from (problem for problem in problems if "weights" in problem)  # the others are told above
+    for model in workflow.models:
+        yield from _told(partial(_check_start, workflow, model))
+
+
+def _check_start(workflow: Workflow, model: str) -> None:
+    """What `head_epochs` and `start_from` ask of a model's network and of the file.
+
+    Raises:
+        ConfigError: if it has no backbone to freeze, or the file is missing, damaged or of another network.
+    """
+    from ..networks import load_network_weights, set_trainable  # noqa: PLC0415 - loads torch
+    from .grids import build_model  # noqa: PLC0415
+
+    settings = workflow.training_of(model)
+    if not settings.head_epochs and settings.start_from is None:
+        return
+    options = {key: value for key, value in workflow.network_of(model).items() if key != "weights"}
+    network = build_model(options, workflow.input, 1)
+    if settings.head_epochs:
+        try:
+            set_trainable(network, "head")
+        except ValueError as error:
+            msg = f"train.head_epochs: {error}"
+            raise ConfigError(msg) from None
+    if settings.start_from is not None:
+        try:
+            load_network_weights(network, settings.start_from)
+        except ConfigError as error:
+            msg = f"train.start_from: {error}"
+            raise ConfigError(msg) from None
 
 
 def _devices(workflow: Workflow) -> Iterator[str]:

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from ..data.records import ScanRecord, in_split
 from ..engines import loader, train_model, training_transforms
 from ..errors import ConfigError, OrganCamError
 from ..geometry import FeatureGrid
-from ..losses import ClassAndMaskLoss
-from ..networks.weights import IMAGENET
+from ..losses import ClassAndMaskLoss, positive_weights
+from ..networks.weights import IMAGENET, weights_file
 from ..plugins import ATTENTION_LOSSES
 from ..runner import (
     Interrupted,
@@ -41,6 +42,7 @@ from ..runner import (
     retire_others,
     write_text_atomic,
 )
+from .fine_tuning import start_network, train_in_phases
 from .grids import build_model, grids_of_models, reads_regions
 from .regions import plan_regions
 from .run import Run, StageSummary, summarise
@@ -121,7 +123,10 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     checkpoints = _own_folder(context.folder / f"{context.id}.checkpoints", payload["made_for"])
     torch.manual_seed(payload["seed"])
     network = build_model(payload["network"], input_config, len(payload["labels"]))
-    loss, ramp = _loss(payload["mask_loss"], payload["weight"])
+    fresh = start_network(network, settings.start_from, payload["labels"])
+    learned = [item["label"] for item in payload["items"] if item["split"] in ("train", "all")]
+    weights = positive_weights(torch.tensor(learned)) if settings.positive_weights else None
+    loss, ramp = _loss(payload["mask_loss"], payload["weight"], weights)
     batches = {
         split: loader(
             [
@@ -147,25 +152,25 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
         shares = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         logger.info("%s  epoch %d/%d  %s", context.id, epoch, settings.epochs, shares)
 
-    trained = train_model(
+    train = partial(
+        train_model,
         network,
         loss,
         (batches["train"], batches["valid"]),
-        settings,
-        folder=checkpoints,
-        ramp=ramp,
         seed=payload["seed"],
         organ_iou=True,
         on_epoch=tell,
     )
+    trained, curve = train_in_phases(network, settings, train, folder=checkpoints, ramp=ramp)
     judged = {name: trained.figures[f"valid_{name}"] for name in ("auroc_median", "organ_iou")}
     told = ("labels", "network", "input", "grid", "input_organs")
     state = {"weights": trained.weights, **{key: payload[key] for key in told if key in payload}}
     with context.output(f"{context.id}.pt") as path:
         torch.save(state, path)
     with context.output(f"{context.id}.csv") as path:
-        trained.log.frame().to_csv(path, index=False)
-    return {"labels": payload["labels"], "epochs": len(trained.log.rows), **judged}
+        curve.to_csv(path, index=False)
+    started = {} if settings.start_from is None else {"fresh": list(fresh)}
+    return {"labels": payload["labels"], "epochs": len(curve), **started, **judged}
 
 
 def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,23 +262,29 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     ]
     inputs = {
         "data": fingerprint_value([scans, data.labels]),
-        "settings": fingerprint_value({**settings, "network": _by_content(run, settings["network"])}),
+        "settings": fingerprint_value(
+            {
+                **settings,
+                "network": _by_content(run, settings["network"], "weights", "network"),
+                "train": _by_content(run, settings["train"], "start_from", "train"),
+            }
+        ),
     }
     runtime = training.model_dump(mode="json", include=elsewhere)  # not in the key: a change of it trains nothing again
     payload = {"items": data.items, "labels": data.labels, **settings, "runtime": runtime}
     return Unit(candidate.id, inputs, {**payload, "made_for": fingerprint_value([VERSION, inputs])})
 
 
-def _by_content(run: Run, network: Mapping[str, Any]) -> dict[str, Any]:
-    """The network's options with the content of its file of first weights instead of the file's path."""
-    source = network.get("weights")
+def _by_content(run: Run, options: Mapping[str, Any], key: str, section: str) -> dict[str, Any]:
+    """Options with the content of a file of first weights instead of the file's path."""
+    source = options.get(key)
     if source is None or source == IMAGENET:  # torchvision's names of files are those of their contents
-        return dict(network)
-    path = Path(source)
+        return dict(options)
+    path = weights_file(source)
     if not path.is_file():
-        msg = f"network.weights: no such file: {path}"
+        msg = f"{section}.{key}: no such file: {path}"
         raise ConfigError(msg)
-    return {**network, "weights": run.once(("weights", path), lambda: fingerprint_file(path))}
+    return {**options, key: run.once(("weights", path), lambda: fingerprint_file(path))}
 
 
 def _clear_checkpoints(run: Run) -> None:
@@ -312,12 +323,14 @@ def _own_folder(folder: Path, made_for: str) -> Path:
     return folder
 
 
-def _loss(mask_loss: Mapping[str, Any] | None, weight: float | None) -> tuple[ClassAndMaskLoss, float]:
+def _loss(
+    mask_loss: Mapping[str, Any] | None, weight: float | None, positive: torch.Tensor | None
+) -> tuple[ClassAndMaskLoss, float]:
     if mask_loss is None or weight is None:
-        return ClassAndMaskLoss(), 0.0
+        return ClassAndMaskLoss(positive_weights=positive), 0.0
     settings = MaskLossConfig.model_validate(mask_loss)
     penalty = ATTENTION_LOSSES.build(settings.form, **settings.options())
-    return ClassAndMaskLoss(penalty, weight=weight), settings.ramp
+    return ClassAndMaskLoss(penalty, weight=weight, positive_weights=positive), settings.ramp
 
 
 def _as_tensors(

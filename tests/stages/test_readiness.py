@@ -70,6 +70,11 @@ def test_what_is_ready_passes(data):
         ({"network": {**SMALL, "initial_bias": float("nan")}}, "network.initial_bias: "),
         ({"network": {**SMALL, "head": "reference"}, "input": {"shape": [24, 32, 32]}}, "network: "),
         ({"models": {"m": {"network": {"weights": "none.pt"}}}}, "'none.pt' not found"),
+        ({"train": {"start_from": "none.pt#sha256=00"}}, "train.start_from: weights 'none.pt' not found"),
+        (
+            {"train": {"head_epochs": 2}, "network": {"name": "monai.resnet10"}},
+            "train.head_epochs: MonaiNetwork has no backbone to freeze",
+        ),
         ({"train": {"device": "cuda:99"}}, "train.device=cuda:99"),
         ({"models": {"m": {"train": {"device": "cuda:99"}}}}, "models.m.train.device=cuda:99"),
         ({"parse": {"vocabulary": "chest_cd"}}, "did you mean 'chest_ct'"),
@@ -85,6 +90,18 @@ def test_what_is_ready_passes(data):
 )
 def test_what_would_fail_late_is_refused_first(data, sections, words):
     assert words in refused(workflow_of(data, **sections))
+
+
+def test_a_model_of_another_network_is_refused_as_a_start(data):
+    """One whose layers have nothing in common; what fits in part is taken."""
+    torch.save({"weights": {"convs.0.weight": torch.zeros(3)}, "labels": ["a"]}, data / "other.pt")
+    told = refused(workflow_of(data, train={"start_from": str(data / "other.pt")}))
+    assert "train.start_from: weights" in told
+    assert "do not fit AxialNet: no layer has the same name and shape" in told
+    (data / "broken.pt").write_bytes(b"PK")
+    assert "cannot be read as a file of tensors" in refused(
+        workflow_of(data, train={"start_from": str(data / "broken.pt")})
+    )
 
 
 def test_a_network_that_tells_nothing_of_itself_is_refused(data, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +133,20 @@ def test_absent_labels_are_allowed_where_they_could_lie(tmp_path, payload, seen)
     assert not seen[-1][0][:, 1].any()
 
 
-def class_loss(weights: dict[str, torch.Tensor], payload: dict[str, Any]) -> float:
-    """Cross-entropy of the validation scans, read, windowed and stacked by hand."""
-    network = build_model(NETWORK, SHOWN, 2)
+def class_loss(
+    weights: dict[str, torch.Tensor], payload: dict[str, Any], split: str = "valid", of_present_alone: bool = False
+) -> float:
+    """Cross-entropy of the scans of a split, read, windowed and stacked by hand; of all labels or the present ones."""
+    network = build_model(NETWORK, SHOWN, 2).train(split == "train")
     network.load_state_dict(weights)
-    items = [item for item in payload["items"] if item["split"] == "valid"]
+    items = [item for item in payload["items"] if item["split"] == split]
     hu = np.stack([read_stored(Path(item["image"])) for item in items]).astype(np.float64)
     x = torch.from_numpy((np.clip(hu, -1000, 800) + 1000) / 1800 - 0.449).float().reshape(4, 2, 3, 16, 16)
     with torch.no_grad():
-        logits = network.eval()(x)
+        logits = network(x)
     labels = torch.tensor([item["label"] for item in items], dtype=torch.float32)
-    return functional.binary_cross_entropy_with_logits(logits, labels).item()
+    terms = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return (terms * labels if of_present_alone else terms).mean().item()
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -172,3 +176,62 @@ def test_only_the_training_scans_are_turned(tmp_path, payload, seen):
         assert allowed[[1, 3], 0, ..., :half].all()
         assert not allowed[[1, 3], 0, ..., half:].any()
     assert len({tuple(allowed.flatten().tolist()) for allowed in training}) > 1
+
+
+def test_rare_labels_weigh_more_where_asked(tmp_path, payload):
+    """Label 0 is in one of four training scans: a present one counts three times."""
+    for item in payload["items"][:3]:
+        item["label"] = [0, 0]
+    payload["train"] = {**payload["train"], "epochs": 1}
+    _, plain = trained(tmp_path / "plain", payload)
+    payload["train"]["positive_weights"] = True
+    _, curve = trained(tmp_path / "m", payload)
+    weights = torch.load(tmp_path / "m" / "c.pt", weights_only=True)["weights"]
+    present = class_loss(weights, payload, of_present_alone=True)
+    assert present > 0.1
+    assert curve["valid_loss"][0] - plain["valid_loss"][0] == pytest.approx(2 * present, rel=1e-4)
+
+
+def test_two_phases_train_the_head_and_then_everything_from_its_best_weights(tmp_path, payload):
+    torch.manual_seed(payload["seed"])
+    start = build_model(NETWORK, SHOWN, 2).state_dict()
+    payload["train"] = {**payload["train"], "epochs": 2, "head_epochs": 8, "learning_rate": 0.1}
+    details, curve = trained(tmp_path / "m", payload)
+    assert curve["phase"].tolist() == 8 * ["head"] + 2 * ["all"]
+    assert details["epochs"] == 10
+    folder = tmp_path / "m" / "c.checkpoints"
+    head = torch.load(folder / "head" / "checkpoint_8.pt", weights_only=True)
+    frozen = [name for name, value in start.items() if name.startswith("backbone") and "running" not in name]
+    for name in [name for name in frozen if not name.endswith("tracked")]:
+        assert torch.equal(head["network"][name], start[name]), name
+    assert not torch.equal(head["network"]["backbone.bn1.running_mean"], start["backbone.bn1.running_mean"])
+    assert not torch.equal(head["network"]["fc.weight"], start["fc.weight"])
+    best = head["progress"]["best"]
+    assert not torch.equal(best["fc.weight"], head["network"]["fc.weight"])  # the rate is too high: another epoch
+    assert curve["train_loss"][8] == pytest.approx(class_loss(best, payload, "train"), rel=1e-4)
+    state = torch.load(tmp_path / "m" / "c.pt", weights_only=True)["weights"]
+    assert not torch.equal(state["backbone.conv1.weight"], start["backbone.conv1.weight"])
+
+
+def test_a_training_starts_from_another_model(tmp_path, payload):
+    payload["train"] = {**payload["train"], "epochs": 1, "learning_rate": 1e-2}
+    trained(tmp_path / "source", payload)
+    source = tmp_path / "source" / "c.pt"
+    state = torch.load(source, weights_only=True)["weights"]
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    payload["train"] |= {"learning_rate": 1e-12, "start_from": f"{source}#sha256={digest}"}
+    payload["seed"] = 4
+    details, _ = trained(tmp_path / "same", payload)
+    assert details["fresh"] == []
+    found = torch.load(tmp_path / "same" / "c.pt", weights_only=True)["weights"]
+    torch.testing.assert_close(found["fc.weight"], state["fc.weight"])
+    torch.testing.assert_close(found["backbone.conv1.weight"], state["backbone.conv1.weight"])
+    # as many labels, but others: their outputs say nothing of ours
+    details, _ = trained(tmp_path / "other", {**payload, "labels": ["seen", "elsewhere"]})
+    assert details["fresh"] == ["fc.weight", "fc.bias"]
+    payload["train"]["start_from"] = f"{source}#sha256={'0' * 64}"
+    result = run_stage(
+        StageSpec("train", 1, tmp_path / "bad", train_candidate), [Unit("c", {}, payload)], make_executor("serial")
+    )
+    [failure] = result.failed
+    assert "c.pt' are damaged or another file: their SHA-256 is not 000" in failure.reason
