@@ -32,7 +32,6 @@ __all__ = [
     "read_attention",
     "scan_attention",
     "write_attention",
-    "write_dense",
     "write_map",
 ]
 
@@ -168,8 +167,3 @@ def write_map(
     """``map_on_volume`` as NIfTI, float32."""
     volume = map_on_volume(cells, grid, input_affine, shape, affine)
     write_nifti(path, volume.array, volume.affine)
-
-
-def write_dense(path: Path, voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
-    """Values of voxels as NIfTI, float32 and millimetres, compressed where the path ends in ``.gz``."""
-    write_nifti(path, voxels, affine)

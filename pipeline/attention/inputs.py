@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class Batch:
     place: int | str
     affines: Tensor | None = None
     """Voxel to world (RAS+, mm) of the image, ``[B, 4, 4]``, where it is MONAI's MetaTensor."""
+    source: ref[Tensor] | None = None
+    """The image as the caller holds it."""
 
     @property
     def image(self) -> Tensor:
@@ -96,7 +99,7 @@ def parse_inputs(inputs: Inputs) -> Batch:
         raise ValueError(msg)
     affines = _affines(image)
     # MONAI's MetaTensor would carry the scan's affine over to the maps
-    batch = Batch(given, named, place, affines)._mapped(lambda x: x.as_subclass(Tensor))
+    batch = Batch(given, named, place, affines, ref(image))._mapped(lambda x: x.as_subclass(Tensor))
     for value in (*batch.given, *batch.named.values()):
         if isinstance(value, Tensor) and value.is_floating_point() and value.ndim:
             refuse_nonfinite(value, "inputs hold")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, overload
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -157,14 +156,13 @@ def attention_by_method(
     check_chunk(chunk)
     core = unwrap(network)
     batch = parse_inputs(inputs)
-    source = batch.image
     several = isinstance(layer, (list, tuple))
     named: Sequence[Layer] = [] if layer is None else list(layer) if isinstance(layer, (list, tuple)) else [layer]
     run = _Run(
         core, contract_of(network), batch, targets, dict(find_module(core, one) for one in named), create_graph, chunk
     )
     _refuse_unread_layer(functions, run, cells)
-    with eager(core) if create_graph else untouched(core, source.device):
+    with eager(core) if create_graph else untouched(core, batch.image.device):
         if not create_graph:
             run = replace(run, batch=batch.detached())
         found = run.explain(functions, cells)
@@ -172,7 +170,7 @@ def attention_by_method(
     for method, by_layer in found.items():
         for name, maps in by_layer.items():
             _validate_results(maps)
-            by_layer[name] = _finished(maps, upsample, batch.affines, source)
+            by_layer[name] = _finished(maps, upsample, batch)
         finished[method] = by_layer if several else next(iter(by_layer.values()))
     return finished
 
@@ -444,7 +442,7 @@ def maps_of_run(
     run = _Run(network, contract_of(network), batch.detached(), targets, {layer: module}, False, chunk)
     maps = run.of_run({method: METHODS.get(method)}, output, {layer: list(calls)})[method][layer]
     _validate_results(maps)
-    return _finished(maps, None, batch.affines, batch.image)
+    return _finished(maps, None, batch)
 
 
 def choose_layer(
@@ -484,11 +482,9 @@ def _if_fits(grid: FeatureGrid | None, maps: Tensor) -> FeatureGrid | None:
     return grid if grid is not None and grid.shape == tuple(maps.shape[2:]) else None
 
 
-def _finished(
-    maps: AttentionMaps, upsample: bool | Sequence[int] | None, affines: Tensor | None, source: Tensor
-) -> AttentionMaps:
+def _finished(maps: AttentionMaps, upsample: bool | Sequence[int] | None, batch: Batch) -> AttentionMaps:
     """With what is known of the input, and on the image's voxels if that is wanted."""
-    maps = replace(maps, affines=affines, image=ref(source))
+    maps = replace(maps, affines=batch.affines, image=batch.source)
     if upsample is None or upsample is False:
         return maps
     grid = maps._placed()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.writers import write_nifti
 from ..geometry import FeatureGrid
 from ..runner.atomic import atomic_path
 from .picture import draw_planes
@@ -56,6 +57,10 @@ class AttentionMaps:
         """Everything but the numbers."""
         shape, names = list(self.values.shape), self.layer
         return f"AttentionMaps({self.method} of {names!r}, values {shape}, targets {self.targets}, grid {self.grid})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and other processes; the input stays behind."""
+        return {**self.__dict__, "image": None}
 
     def select(self, item: int | None = None, target: int | None = None) -> AttentionMaps:
         """The maps of one item of the batch, of one of the M targets (by its place among them), or of both.
@@ -125,8 +130,7 @@ class AttentionMaps:
         """Write the maps; the path's ending says how, and several files get the item and the label before it.
 
         ``.npz`` holds all maps of an item at their own resolution (``read_attention`` reads it). ``.nii`` and
-        ``.nii.gz`` hold one map on the voxels of the input, float32, raw and signed, in millimetres; ``.nii`` is
-        written five times faster. ``.png`` is a picture. A file is complete or not there.
+        ``.nii.gz`` hold one map on the voxels of the input, float32, raw and signed, in millimetres; ``.png`` is a picture. A file is complete or not there.
 
         Args:
             path: with one of these endings.
@@ -161,7 +165,7 @@ class AttentionMaps:
                 if ending == ".png":
                     one._write_png(final)
                 else:
-                    one._write_nifti(final, self._affine(item, affine), size)
+                    one._write_nifti(final, affine, size)
                 written.append(final)
         return written
 
@@ -194,7 +198,8 @@ class AttentionMaps:
 
     def _png(self) -> bytes:
         image = None if self.image is None else self.image()
-        return draw_planes(self.values[0, 0].detach().cpu(), self._placed(), None if image is None else image[0])
+        item = None if image is None else image.as_subclass(Tensor)[0]
+        return draw_planes(self.values[0, 0].detach().cpu(), self._placed(), item)
 
     def _write_png(self, final: Path) -> None:
         with atomic_path(final) as temporary:
@@ -206,21 +211,20 @@ class AttentionMaps:
         with atomic_path(final) as temporary, temporary.open("wb") as stream:
             write_attention(stream, scan_attention({self.method: self}, item, names))
 
-    def _write_nifti(self, final: Path, affine: np.ndarray, size: Sequence[int] | None) -> None:
-        from .export import write_dense  # noqa: PLC0415
-
+    def _write_nifti(self, final: Path, given: Any, size: Sequence[int] | None) -> None:
         grid = self._placed()
         if grid.axes != 3:
             msg = f"maps with {grid.axes} axes cannot be NIfTI volumes; use .png or .npz"
             raise ValueError(msg)
+        affine = self._affine(0, given)
         if size is not None:
             scale = np.asarray(grid.input_shape) / np.asarray(size)
-            affine = affine @ np.block(
-                [[np.diag(scale), (scale[:, None] - 1) / 2], [np.zeros((1, 3)), np.ones((1, 1))]]
-            )
+            resized = np.diag([*scale, 1.0])
+            resized[:3, 3] = (scale - 1) / 2
+            affine = affine @ resized
         dense = self.on_image(size)[0, 0].detach().float().cpu().numpy()
         with atomic_path(final) as temporary:
-            write_dense(temporary, dense, affine)
+            write_nifti(temporary, dense, affine)
 
     def _labels(self, item: int, labels: Sequence[str] | None) -> list[str]:
         row = self.targets[item] if self.targets and isinstance(self.targets[0], tuple) else self.targets

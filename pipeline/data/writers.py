@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 __all__ = ["write_nifti"]
 
 
 def write_nifti(path: Path, array: NDArray, affine: NDArray[np.float64]) -> None:
-    """Write ``[i, j, k]`` with its affine, both forms set, millimetres, gzip level 1 without a time stamp.
+    """Write ``[i, j, k]`` with its affine, both forms set, millimetres; compressed if the path ends in ``.gz``.
 
-    The file's bytes depend on array and affine alone, so that a repeated run gives identical files. Level 1, because on
-    label maps higher levels cost three times the time for a few per cent.
+    There is no time stamp in it: the bytes depend on array and affine alone. ISA-L's gzip at
+    level 1, which makes files of the size of zlib's level 1 in a tenth of the time: of 405 x 420 x 420 float32 values
+    in 0.8 s instead of 8.
     """
     image = nib.Nifti1Image(array, affine)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as stream:
-        stream.write(image.to_bytes())
+    with path.open("wb") as raw:
+        if not path.name.endswith(".gz"):
+            raw.write(image.to_bytes())
+            return
+        with igzip.IGzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as stream:
+            stream.write(image.to_bytes())
