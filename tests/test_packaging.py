@@ -103,7 +103,7 @@ def test_floors_import_downwards_only():
         {"nlp", "segmentation"},
         {"metrics", "attention", "contract", "runner", "data", "config", "agreement", "candidates", "workflow_file"},
         {"losses", "transforms", "networks", "evaluation"},
-        {"handlers", "inferers", "injection", "medcam_compat"},
+        {"handlers", "inferers", "injection", "medcam_compat", "placement"},
         {"engines"},
         {"stages", "report", "review", "compare", "check", "console", "describe"},
         {"cli", "__main__"},

@@ -26,7 +26,7 @@ __all__ = ["InjectedNetwork", "InjectionOptions", "get_layers", "inject"]
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = {"gcam": "gradcam", "gcampp": "gradcampp", "gbp": "guided_backprop", "ggcam": "guided_gradcam"}
+BACKENDS = {"gcam": "gradcam", "gcampp": "gradcam_plus_plus", "gbp": "guided_backprop", "ggcam": "guided_gradcam"}
 """M3d-CAM's names of methods."""
 
 PREFIX = "network."

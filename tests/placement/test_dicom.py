@@ -1,0 +1,186 @@
+"""Parametric Maps and Segmentations that refer to their series: read again by other libraries, at the same points."""
+
+from __future__ import annotations
+
+import sys
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from organcam.data.readers import read_volume
+from organcam.data.volume import Volume
+from organcam.errors import ConfigError, DataError
+from organcam.geometry import FeatureGrid
+from organcam.placement import SourceGrid, map_on_source
+from organcam.placement.dicom import DicomSeries, attention_regions, write_parametric_map, write_segmentation
+
+COLUMNS, ROWS, SLICES = 20, 16, 7
+SPACING = (0.7, 0.9, 2.5)
+
+
+def write_series(folder, reverse=False):
+    """A slightly oblique CT series whose file names say nothing of the slices' order."""
+    angle = 0.2
+    across = np.array([np.cos(angle), np.sin(angle), 0.0])
+    down = np.array([-np.sin(angle), np.cos(angle), 0.0])
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for index in range(SLICES):
+        place = SLICES - 1 - index if reverse else index
+        image = sitk.GetImageFromArray(np.full((1, ROWS, COLUMNS), 100 * place - 1000, np.int16))
+        image.SetSpacing(SPACING)
+        position = (-10.0, -20.0, 30.0 + SPACING[2] * place)
+        fields = {
+            "0008|0060": "CT",
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0008|0018": f"1.2.3.4.{index + 1}",
+            "0008|0020": "20240102",
+            "0008|0030": "101112",
+            "0008|0090": "",
+            "0010|0010": "Phantom^One",
+            "0010|0020": "P1",
+            "0010|0030": "",
+            "0010|0040": "O",
+            "0020|0010": "1",
+            "0018|0050": str(SPACING[2]),
+            "0020|000d": "1.2.3",
+            "0020|000e": "1.2.3.4",
+            "0020|0052": "1.2.3.5",
+            "0020|0013": str(index + 1),
+            "0020|0032": "\\".join(f"{value:.6f}" for value in position),
+            "0020|0037": "\\".join(f"{value:.8f}" for value in (*across, *down)),
+            "0028|0030": f"{SPACING[1]}\\{SPACING[0]}",
+        }
+        for tag, value in fields.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{(index * 5) % SLICES}.dcm"))
+        writer.Execute(image)
+    (folder / "readme.txt").write_text("no slice")
+    return folder
+
+
+def bright(series, voxel=(13, 4, 5)):
+    """A map of 1 at one voxel of the series, 0.25 at its right neighbour, -0.5 at another; a slab not seen."""
+    values = np.zeros(series.shape, np.float32)
+    values[voxel] = 1.0
+    values[voxel[0] + 1, voxel[1], voxel[2]] = 0.25
+    values[2, 2, 2] = -0.5
+    values[:, :, 0] = np.nan
+    return Volume(values, series.affine), (series.affine @ [*voxel, 1])[:3]
+
+
+def world_of(frame_groups, orientation, spacing, frame, row, column):
+    """LPS point of a pixel from the object's own plane positions, turned to RAS; by hand."""
+    origin = np.asarray(frame_groups[frame].PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+    across, down = np.asarray(orientation[:3], dtype=float), np.asarray(orientation[3:], dtype=float)
+    point = origin + column * float(spacing[1]) * across + row * float(spacing[0]) * down
+    return point * [-1, -1, 1]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_parametric_map_has_its_values_at_the_same_points(tmp_path, reverse):
+    series = DicomSeries(write_series(tmp_path / "ct", reverse))
+    assert series.shape == (COLUMNS, ROWS, SLICES)
+    np.testing.assert_allclose(series.affine, read_volume(tmp_path / "ct").affine, atol=1e-4)
+    volume, point = bright(series)
+    write_parametric_map(tmp_path / "map.dcm", volume, series, label="lung_nodule", method="hirescam")
+
+    held = pydicom.dcmread(tmp_path / "map.dcm")
+    assert held.SOPClassUID == "1.2.840.10008.5.1.4.1.1.30"
+    assert (held.StudyInstanceUID, held.FrameOfReferenceUID, held.PatientID) == ("1.2.3", "1.2.3.5", "P1")
+    assert held.SeriesInstanceUID != "1.2.3.4"
+    pixels = np.frombuffer(held.FloatPixelData, np.float32).reshape(-1, ROWS, COLUMNS)
+    frame, row, column = np.unravel_index(pixels.argmax(), pixels.shape)
+    shared = held.SharedFunctionalGroupsSequence[0]
+    groups = held.PerFrameFunctionalGroupsSequence
+    orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    spacing = shared.PixelMeasuresSequence[0].PixelSpacing
+    np.testing.assert_allclose(world_of(groups, orientation, spacing, frame, row, column), point, atol=1e-3)
+    frame, row, column = np.unravel_index(pixels.argmin(), pixels.shape)
+    found = world_of(groups, orientation, spacing, frame, row, column)
+    np.testing.assert_allclose(found, (series.affine @ [2, 2, 2, 1])[:3], atol=1e-3)
+    assert sorted(np.unique(pixels)) == pytest.approx([-0.5, 0, 0.25, 1.0])
+    # every frame refers to the slice that lies where it lies
+    slices = {header.SOPInstanceUID: header.ImagePositionPatient for header in series.slices}
+    for group in groups:
+        source = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        np.testing.assert_allclose(slices[source], group.PlanePositionSequence[0].ImagePositionPatient, atol=1e-4)
+
+    again = hd.imread(tmp_path / "map.dcm").get_volume()
+    place = np.unravel_index(again.array.argmax(), again.array.shape)
+    np.testing.assert_allclose((again.affine @ [*place, 1])[:3] * [-1, -1, 1], point, atol=1e-3)
+
+
+def test_a_segmentation_marks_high_attention_and_what_was_not_seen(tmp_path):
+    series = DicomSeries(write_series(tmp_path / "ct"))
+    volume, point = bright(series)
+    write_segmentation(tmp_path / "seg.dcm", attention_regions(volume), series)
+
+    again = hd.seg.segread(tmp_path / "seg.dcm")
+    assert [one.SegmentLabel for one in again.SegmentSequence] == ["High attention", "Not seen by the network"]
+    lit = again.get_volume(segment_numbers=[1], combine_segments=True)
+    (place,) = np.argwhere(lit.array)
+    np.testing.assert_allclose((lit.affine @ [*place, 1])[:3] * [-1, -1, 1], point, atol=1e-3)
+    hidden = again.get_volume(segment_numbers=[2], combine_segments=True)
+    assert (hidden.array > 0).sum() == COLUMNS * ROWS
+    (slab,) = np.unique(np.argwhere(hidden.array)[:, 0])
+    assert (hidden.affine @ [slab, 0, 0, 1])[2] == pytest.approx(30.0)
+
+    image = sitk.ReadImage(str(tmp_path / "seg.dcm"))
+    assert image.GetSize()[:2] == (COLUMNS, ROWS)
+
+
+def test_a_map_of_other_axes_is_brought_to_the_series(tmp_path):
+    series = DicomSeries(write_series(tmp_path / "ct"))
+    volume, _ = bright(series)
+    other = volume.reoriented("SAR")
+    assert other.array.shape != volume.array.shape
+    np.testing.assert_array_equal(series.frames(other), series.frames(volume))
+
+
+def test_a_map_of_another_grid_is_refused(tmp_path):
+    series = DicomSeries(write_series(tmp_path / "ct"))
+    volume, _ = bright(series)
+    moved = volume.affine.copy()
+    moved[2, 3] += 1.0
+    for wrong in (Volume(volume.array, moved), Volume(volume.array[..., 1:], volume.affine)):
+        with pytest.raises(DataError, match="another grid than the series"):
+            write_parametric_map(tmp_path / "map.dcm", wrong, series, label="x")
+    assert not (tmp_path / "map.dcm").exists()
+
+
+def test_nothing_lit_is_no_object(tmp_path):
+    series = DicomSeries(write_series(tmp_path / "ct"))
+    empty = Volume(np.zeros(series.shape, np.float32), series.affine)
+    with pytest.raises(DataError, match="none of High attention"):
+        write_segmentation(tmp_path / "seg.dcm", attention_regions(empty), series)
+
+
+def test_without_highdicom_the_extra_is_named(tmp_path, monkeypatch):
+    write_series(tmp_path / "ct")
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ConfigError, match=r"organcam\[dicom\]"):
+        DicomSeries(tmp_path / "ct")
+
+
+def test_a_real_series(shared_data, tmp_path):
+    """A cell of a coarse map over a real CT, told by its middle of the world."""
+    series = DicomSeries(shared_data / "lung_pet_ct_dx" / "A0002_dicom")
+    grid = FeatureGrid((5, 8, 8), (6, 64, 64), (2.5, 31.5, 31.5), (6, 64, 64), (30, 512, 512))
+    cells = np.zeros(grid.shape, np.float32)
+    cells[3, 2, 5] = 1
+    turned = np.array([[0, 0, 1.0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])  # the network sees [z, y, x]
+    volume = map_on_source(cells, grid, series.affine @ turned, SourceGrid(series.shape, series.affine))
+    point = (series.affine @ [31.5 + 64 * 5, 31.5 + 64 * 2, 2.5 + 6 * 3, 1])[:3]
+    write_parametric_map(tmp_path / "map.dcm", volume, series, label="tumour")
+    again = hd.imread(tmp_path / "map.dcm").get_volume()
+    weights = again.array * (again.array > 0.2)
+    middle = [
+        (weights.sum(tuple(b for b in range(3) if b != a)) * np.arange(n)).sum() / weights.sum()
+        for a, n in enumerate(weights.shape)
+    ]
+    np.testing.assert_allclose((again.affine @ [*middle, 1])[:3] * [-1, -1, 1], point, atol=0.5)
