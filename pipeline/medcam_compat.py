@@ -20,8 +20,8 @@ from .injection import Evaluator as _Scores
 from .injection import InjectedNetwork, InjectionOptions, compute_score, get_layers
 from .injection import inject as _inject
 from .injection.evaluation import Metric
+from .injection.labels import Label
 from .injection.saving import save_pictures
-from .injection.scoring import Label
 
 __all__ = ["Evaluator", "MedcamNetwork", "compute_score", "get_layers", "inject", "medcam", "save"]
 

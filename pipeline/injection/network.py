@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -13,14 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ..attention import METHODS, AttentionListener, AttentionMaps, attention_maps, to_input_grid
-from ..attention.targets import logits_of
+from ..attention import METHODS, AttentionListener, AttentionMaps, attention_maps, positive_part, scale_to_one
+from ..attention.methods import place_of
+from ..contract import contract_of
 from ..errors import ConfigError
 from ..modules import find_module, unwrap
-from .evaluation import Evaluator, Metric, check_metric, check_threshold, scale_map
+from .evaluation import Evaluator, Metric, check_metric, check_threshold
+from .labels import Label, Wanted, is_segmentation, scores_by_label, wanted_maps
 from .layers import automatic_layers, map_layers
 from .saving import item_names, save_npz, save_pictures
-from .scoring import Label, ScoredNetwork, is_segmentation, names_of, wanted_of
 
 __all__ = ["InjectedNetwork", "InjectionOptions", "get_layers", "inject"]
 
@@ -29,7 +32,11 @@ logger = logging.getLogger(__name__)
 BACKENDS = {"gcam": "gradcam", "gcampp": "gradcam_plus_plus", "gbp": "guided_backprop", "ggcam": "guided_gradcam"}
 """M3d-CAM's names of methods."""
 
-PREFIX = "network."
+OF_LAYERS = ("layer", "guided layer")
+"""Where methods look that explain a layer of one's choice; others look at the input, or at the one layer they can."""
+
+Explained = tuple[Any, dict[str, AttentionMaps], list[list[str]]]
+"""Output of the network, layer -> maps, and what each item's maps are called."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +173,7 @@ class InjectedNetwork(nn.Module):
         self.maps: dict[str, Tensor] = {}
         self._calls = 0
         self._lock = RLock()
-        self._auto = ""  # the automatic layer, once it is found
-        # outside the modules, so that its parameters are not there twice
-        self._scored = (ScoredNetwork(unwrap(network)),)
+        self._found: tuple[str, ...] = ()  # the layers that "auto" or "full" mean, once they are found
         self.network = network
 
     def forward(
@@ -206,21 +211,21 @@ class InjectedNetwork(nn.Module):
         if options.evaluate and mask is None:
             msg = "evaluate: give each call a mask (model(inputs, mask=...)) to score its maps against"
             raise ValueError(msg)
+        wanted = options.label if label is None else label
+        output, found, labels = self._explained((inputs, *args), kwargs, wanted)
+        with torch.autocast(inputs.device.type, enabled=False):
+            dense = {name: self._dense(maps, inputs) for name, maps in found.items()}
         with self._lock:
-            wanted = options.label if label is None else label
-            output, found, labels = self._explained(inputs, args, kwargs, wanted)
-            with torch.autocast(inputs.device.type, enabled=False):
-                dense = {name: self._dense(maps, inputs) for name, maps in found.items()}
             names = item_names(inputs, self._calls)
             self._calls += 1
             self.maps = dense
             scores = {} if mask is None else self._score(dense, labels, names, mask)
-            if options.output_dir is not None:
-                for name, maps in found.items():
-                    if options.save_maps:
-                        save_pictures(options.output_dir / name, names, labels, dense[name], inputs, raw_input)
-                    if options.save_npz:
-                        save_npz(options.output_dir / name, names, labels, maps)
+        if options.output_dir is not None:
+            for name, maps in found.items():
+                if options.save_maps:
+                    save_pictures(options.output_dir / name, names, labels, dense[name], inputs, raw_input)
+                if options.save_npz:
+                    save_npz(options.output_dir / name, names, labels, maps)
         return self._returned(output, dense, scores)
 
     def enable(self) -> None:
@@ -266,93 +271,83 @@ class InjectedNetwork(nn.Module):
             raise ConfigError(msg)
         return self.evaluator.dump(self.options.output_dir)
 
-    def _explained(
-        self, inputs: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], label: Label
-    ) -> tuple[Any, dict[str, AttentionMaps], list[list[str]]]:
-        scored, name = self._scored[0], self._known_layer()
-        scored.arm(len(inputs), label, args, kwargs)
-        try:
-            if name is not None and _is_plain_inference(self.network, inputs):
-                output, found = self._of_own_pass(inputs, name)
-            else:
-                output = self.network(inputs, *args, **kwargs)
-                logits = logits_of(output)
-                scored.wanted = wanted_of(logits, label)
-                with torch.inference_mode(False), torch.no_grad():
-                    scored.make_usable()
-                    found = self._of_further_passes(inputs, is_segmentation(logits))
-            assert scored.wanted is not None
-            return output, found, names_of(scored.wanted, len(inputs))
-        finally:
-            scored.forget()
+    def _explained(self, given: tuple[Any, ...], words: dict[str, Any], label: Label) -> Explained:
+        names = self._layers()
+        listen = place_of(METHODS.get(self.options.backend)) == "layer" and names is not None and len(names) == 1
+        if names is not None and listen and _is_plain_inference(self.network, given[0]):
+            return self._of_own_pass(given, words, label, names[0])
+        output = self.network(*given, **words)
+        wanted = wanted_maps(output, label, len(given[0]))
+        inputs = _as_inputs(self.network, given, words)
+        found = self._of_first_layers(inputs, wanted, output) if names is None else self._maps(inputs, wanted, names)
+        return output, found, wanted.names
 
-    def _known_layer(self) -> str | None:
-        """The one layer, where it is known before the call."""
-        layer = self.options.layer
-        if isinstance(layer, str):
-            return self._auto or None if layer == "auto" else None
-        return layer[0] if len(layer) == 1 else None
+    def _layers(self) -> tuple[str, ...] | None:
+        """The layers to explain, none for methods that look at none; None where they are yet to be found."""
+        if place_of(METHODS.get(self.options.backend)) not in OF_LAYERS:
+            return ()
+        return (self._found or None) if isinstance(self.options.layer, str) else self.options.layer
 
-    def _of_own_pass(self, inputs: Tensor, name: str) -> tuple[Any, dict[str, AttentionMaps]]:
-        scored = self._scored[0]
-        listener = AttentionListener(scored, method=self.options.backend, layer=f"{PREFIX}{name}")
+    def _of_own_pass(self, given: tuple[Any, ...], words: dict[str, Any], label: Label, layer: str) -> Explained:
+        items = len(given[0])
+        targets = partial(scores_by_label, label=label, items=items)
+        listener = AttentionListener(self.network, method=self.options.backend, targets=targets, layer=layer)
         with torch.no_grad():  # what the listener switches on is switched off again
             listener.start()
             try:
-                scores = scored(inputs)
+                output = self.network(*given, **words)
             finally:
                 listener.stop()
         with torch.enable_grad():
-            maps = listener.maps(inputs, scores)
-        return tree_map_only(Tensor, Tensor.detach, scored.output), {name: maps}
+            maps = listener.maps(_as_inputs(self.network, given, words), output)  # type: ignore[arg-type]
+        output = tree_map_only(Tensor, Tensor.detach, output)
+        return output, {layer: maps}, wanted_maps(output, label, items).names
 
-    def _of_further_passes(self, inputs: Tensor, segmentation: bool) -> dict[str, AttentionMaps]:
-        layer = self.options.layer
-        if layer == "auto" and self._auto:
-            layer = (self._auto,)
-        if isinstance(layer, str):
-            return self._try_layers(inputs, segmentation, everything=layer == "full")
-        return {name: self._maps_of(name, inputs) for name in layer}
+    def _maps(self, inputs: Any, wanted: Wanted, names: tuple[str, ...]) -> dict[str, AttentionMaps]:
+        explain = partial(attention_maps, self.network, inputs, method=self.options.backend, targets=wanted.targets)
+        if not names:
+            maps = explain()
+            return {maps.layer: maps}
+        return dict(explain(layer=list(names)))
 
-    def _try_layers(self, inputs: Tensor, segmentation: bool, everything: bool) -> dict[str, AttentionMaps]:
+    def _of_first_layers(self, inputs: Any, wanted: Wanted, output: Any) -> dict[str, AttentionMaps]:
         """Maps of the first automatic layer that leads to the score, or of all that do."""
-        scored = self._scored[0]
-        layers = [one for one in map_layers(scored, lambda: scored(inputs), inputs.shape) if one.name != "network"]
+        core, everything = unwrap(self.network), self.options.layer == "full"
+        given = inputs if isinstance(inputs, (tuple, dict)) else (inputs,)
+        run = partial(core, **given) if isinstance(given, dict) else partial(core, *given)
+        shape = next(iter(given.values() if isinstance(given, dict) else given)).shape
+        own = contract_of(core).attention_layer
+        names = [own] if own and not everything else []
+        names += automatic_layers(map_layers(core, run, shape), is_segmentation(output))
         found: dict[str, AttentionMaps] = {}
         problems: list[str] = []
-        for name in automatic_layers(layers, segmentation):
-            inner = name.removeprefix(PREFIX)
+        for name in names:
             try:
-                found[inner] = self._maps_of(inner, inputs)
+                found.update(self._maps(inputs, wanted, (name,)))
             except ValueError as error:
                 problems.append(str(error))
                 continue
             if not everything:
-                self._auto = inner
-                logger.info("attention of layer %s", inner)
+                logger.info("attention of layer %s", name)
                 break
         if not found:
             reason = problems[0] if problems else "none of its layers gives a map of more than one cell along each axis"
-            msg = f"{type(scored.network).__name__} has no layer to explain: {reason}"
+            msg = f"{type(core).__name__} has no layer to explain: {reason}"
             raise ValueError(msg)
-        return dict(reversed(found.items())) if everything else found
-
-    def _maps_of(self, name: str, inputs: Tensor) -> AttentionMaps:
-        return attention_maps(self._scored[0], inputs, method=self.options.backend, layer=f"{PREFIX}{name}")
+        found = dict(reversed(found.items()))
+        self._found = tuple(found)
+        return found
 
     def _dense(self, maps: AttentionMaps, inputs: Tensor) -> Tensor:
         """``[B, M, *voxels]`` of the input."""
-        values = maps.values.detach()
-        rows = values.flatten(0, 1)
         if maps.grid is not None:
-            dense = torch.stack([to_input_grid(row, maps.grid) for row in rows])
+            dense = maps.on_image().detach().as_subclass(Tensor)
         else:
             logger.warning("the cells of %s have no regular places: its maps are stretched over the input", maps.layer)
-            mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[rows.ndim - 1]
-            dense = nn.functional.interpolate(rows[:, None].float(), tuple(inputs.shape[2:]), mode=mode)[:, 0]
-        if self.options.normalise:
-            dense = torch.stack([torch.from_numpy(scale_map(one.cpu().numpy())).to(one) for one in dense])
-        return dense.unflatten(0, values.shape[:2])
+            values = maps.values.detach().float()
+            mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[values.ndim - 2]
+            dense = nn.functional.interpolate(values, tuple(inputs.shape[2:]), mode=mode)
+        return scale_to_one(positive_part(dense)) if self.options.normalise else dense
 
     def _score(
         self, dense: dict[str, Tensor], labels: list[list[str]], names: list[str], mask: Tensor
@@ -429,13 +424,20 @@ def _names_of(network: nn.Module, layer: str | nn.Module | Iterable[str]) -> str
     return tuple(find_module(core, one)[0] for one in layer)
 
 
+def _as_inputs(network: nn.Module, given: tuple[Any, ...], words: dict[str, Any]) -> Any:
+    """Arguments of a call in the form that ``attention_maps`` takes."""
+    if not words:
+        return given if len(given) > 1 else given[0]
+    names = list(inspect.signature(unwrap(network).forward).parameters)
+    return {**dict(zip(names, given, strict=False)), **words}
+
+
 def _is_plain_inference(network: nn.Module, inputs: Tensor) -> bool:
     """Whether the pass that the caller asked for can be listened to without changing anything for him."""
     return (
-        type(inputs) is Tensor  # a MetaTensor's metadata go through to the output, but make no sense on a layer's
-        and not torch.is_grad_enabled()
+        not torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()
         and not torch.is_autocast_enabled(inputs.device.type)
-        and unwrap(network) is network
+        and unwrap(network) is network  # hooks on modules inside a compiled one are not seen
         and not any(module.training for module in network.modules())
     )

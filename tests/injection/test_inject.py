@@ -78,6 +78,27 @@ def test_maps_are_raw_signed_and_those_of_the_gradient(dims, backend):
     torch.testing.assert_close(on_cells, expected, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("backend", "method"), [("gcampp", "gradcam_plus_plus"), ("ggcam", "guided_gradcam")])
+def test_names_of_m3d_cam_are_methods(backend, method):
+    model, x = network().eval(), images()
+    expected = attention_maps(model, x, method=method, targets=[1], layer="norm", upsample=True).values
+    torch.testing.assert_close(
+        organcam.inject(model, backend=backend, layer="norm", label=1, replace=True)(x), expected
+    )
+
+
+def test_guided_backprop_needs_no_layer_and_guides_functional_relus():
+    """medcam leaves `relu()` as a function unguided, without a word."""
+    model, x = network().eval(), images()
+    expected = attention_maps(model, x, method="guided_backprop", targets=[1]).values
+    plain = attention_maps(model, x, method="gradient", targets=[1]).values
+    injected = organcam.inject(model, backend="gbp", label=1, return_attention=True)
+    with torch.no_grad():
+        _, maps = injected(x)
+    torch.testing.assert_close(maps, expected)
+    assert not torch.allclose(maps, plain)
+
+
 def test_best_is_each_items_own_and_labels_may_differ_by_item():
     model, x = network().eval(), 4 * images(6)
     with torch.no_grad():
@@ -199,11 +220,11 @@ def test_auto_of_a_densenet_is_its_last_activation_and_of_a_unet_its_bottleneck(
     with torch.no_grad():
         injected = organcam.inject(dense)
         injected(x)
-        assert injected._auto == "class_layers.relu"
+        assert injected._found == ("class_layers.relu",)
         injected = organcam.inject(unet)
         injected(x)
     assert injected.get_attention_map().shape == x.shape
-    assert injected._auto == "model.1.submodule.1"
+    assert injected._found == ("model.1.submodule.1",)
 
 
 def test_full_explains_every_layer_and_the_closer_one_is_named_like_it():
@@ -310,6 +331,35 @@ def test_plain_inference_costs_no_second_pass_and_no_hidden_one():
         assert not torch.is_grad_enabled()
     assert len(seen) == 3
     handle.remove()
+
+
+def test_a_metatensor_costs_no_second_pass_either_and_stays_one():
+    model, seen = network().eval(), []
+    injected = organcam.inject(model, layer="norm", return_attention=True)
+    x = MetaTensor(images(), meta={"filename_or_obj": ["a.png", "b.png"]})
+    with torch.no_grad():
+        injected(x)
+        handle = model.first.register_forward_hook(lambda *_: seen.append(1))
+        output, maps = injected(x)
+        handle.remove()
+        expected = organcam.inject(model, layer="norm", replace=True)(images())
+    assert len(seen) == 1
+    assert isinstance(output, MetaTensor)
+    torch.testing.assert_close(maps, expected)
+
+
+def test_several_inputs_one_of_them_by_name():
+    class Two(Classifier):
+        def forward(self, x, other, scale=1.0):
+            return super().forward(x + other) * scale
+
+    model, x = Two().eval(), images()
+    with torch.no_grad():
+        found = organcam.inject(model, layer="norm", label=1, replace=True)(x, other=-2 * x, scale=3.0)
+        again = organcam.inject(model, layer="norm", label=1, replace=True)(x, -2 * x, 3.0)
+    expected = attention_maps(model, (x, -2 * x, 3.0), targets=[1], layer="norm", upsample=True).values
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(again, expected)
 
 
 def test_the_output_is_the_networks_own_whatever_its_form():
