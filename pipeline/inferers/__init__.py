@@ -1,5 +1,6 @@
 """MONAI inferers for networks with attention."""
 
+from .attention import AttentionInferer
 from .logits_and_attention import LogitsAndAttentionInferer
 
-__all__ = ["LogitsAndAttentionInferer"]
+__all__ = ["AttentionInferer", "LogitsAndAttentionInferer"]

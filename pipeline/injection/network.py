@@ -25,7 +25,7 @@ from .labels import Label, Wanted, is_segmentation, scores_by_label, wanted_maps
 from .layers import automatic_layers, map_layers
 from .saving import item_names, save_npz, save_pictures
 
-__all__ = ["InjectedNetwork", "InjectionOptions", "get_layers", "inject"]
+__all__ = ["InjectedNetwork", "InjectionOptions", "as_inputs", "get_layers", "inject"]
 
 logger = logging.getLogger(__name__)
 
@@ -278,7 +278,7 @@ class InjectedNetwork(nn.Module):
             return self._of_own_pass(given, words, label, names[0])
         output = self.network(*given, **words)
         wanted = wanted_maps(output, label, len(given[0]))
-        inputs = _as_inputs(self.network, given, words)
+        inputs = as_inputs(self.network, given, words)
         found = self._of_first_layers(inputs, wanted, output) if names is None else self._maps(inputs, wanted, names)
         return output, found, wanted.names
 
@@ -299,7 +299,7 @@ class InjectedNetwork(nn.Module):
             finally:
                 listener.stop()
         with torch.enable_grad():
-            maps = listener.maps(_as_inputs(self.network, given, words), output)  # type: ignore[arg-type]
+            maps = listener.maps(as_inputs(self.network, given, words), output)  # type: ignore[arg-type]
         output = tree_map_only(Tensor, Tensor.detach, output)
         return output, {layer: maps}, wanted_maps(output, label, items).names
 
@@ -424,7 +424,7 @@ def _names_of(network: nn.Module, layer: str | nn.Module | Iterable[str]) -> str
     return tuple(find_module(core, one)[0] for one in layer)
 
 
-def _as_inputs(network: nn.Module, given: tuple[Any, ...], words: dict[str, Any]) -> Any:
+def as_inputs(network: nn.Module, given: tuple[Any, ...], words: dict[str, Any]) -> Any:
     """Arguments of a call in the form that ``attention_maps`` takes."""
     if not words:
         return given if len(given) > 1 else given[0]
