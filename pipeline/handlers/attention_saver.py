@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,8 +28,10 @@ from ..attention import (
     write_map,
 )
 from ..contract import grid_of_layer
+from ..data.writers import write_nifti
 from ..errors import DataError, did_you_mean
 from ..geometry import FeatureGrid
+from ..placement import map_on_source, source_grid_of
 from ..runner.atomic import atomic_path
 from ..runner.identifiers import id_of_file, safe_id
 from .engine_items import engine_items, find_entry, plain
@@ -36,6 +39,8 @@ from .engine_items import engine_items, find_entry, plain
 __all__ = ["AttentionSaver", "FileFormat"]
 
 FileFormat = Literal["npz", "nifti"]
+Space = Literal["input", "source"]
+Choice = Literal["predicted", "present"]
 
 
 class AttentionSaver:
@@ -44,7 +49,10 @@ class AttentionSaver:
     Works with any network and any existing evaluator or bundle; every argument but the network is a plain value. Maps
     are raw and signed. ``npz`` files hold all chosen outputs at the network's own resolution (read them with
     ``organcam.attention.read_attention``); NIfTI files hold one output each, interpolated between the true centres of
-    the layer's cells to the network's input, with its affine.
+    the layer's cells, on the voxels of the scan as it was read (``space="source"``) or of the network's input.
+
+    On the scan's voxels a value of NaN means that the network has not seen the place, because a transform cropped it
+    away; 0 means that it has seen it, and that no cell of the layer lies there or that there is no evidence.
 
     Where the evaluator is MONAI's and runs the network once and in full precision, its own forward pass is explained;
     otherwise the network runs again for each scan. Its training flags, gradients and random state are left as they
@@ -60,13 +68,18 @@ class AttentionSaver:
     Args:
         network: the evaluator's network.
         output_dir: folder for the files; made if missing.
-        method: ``"hirescam"`` or ``"gradcam"``.
-        layer: name of the layer whose maps are wanted; None for the network's own choice.
-        targets: indices, or names out of ``label_names``, of the wanted outputs; None for all (npz only: eighty
+        method: name of an attention method. Defaults to HiResCAM.
+        layer: name of the layer whose maps are wanted; None for the network's own, or that before its linear head.
+        targets: index, indices, or names out of ``label_names``, of the wanted outputs; ``"predicted"`` for each scan's
+            ``top`` highest; ``"present"`` for those that are true of it (``label_key``); None for all (npz only: eighty
             full-size maps of one scan are 23 GB).
         label_names: names of all outputs; default ``label0``, ``label1``, and so on.
         file_format: ``"npz"`` or ``"nifti"``.
+        space: whose voxels NIfTI files have: ``"source"``, the scan's as ``LoadImaged`` read it, through whatever
+            transforms came after, or ``"input"``, the network's input's.
+        top: how many outputs are ``"predicted"``.
         image_key: entry with the network's input. Defaults to ``"image"``.
+        label_key: entry with the truth, used with ``"present"``: 0 and 1 for each output, or the index of one.
         id_key: entry with the scan's id. Where there is none, the name of the image's file is taken.
         affine_key: entry with the input's 4 x 4 voxel-to-world matrix (RAS+, mm), needed for NIfTI where the image
             carries no metadata, as stacked slabs do not.
@@ -82,16 +95,23 @@ class AttentionSaver:
         output_dir: str | Path,
         method: str = "hirescam",
         layer: str | None = None,
-        targets: Sequence[int | str] | None = None,
+        targets: Choice | int | Sequence[int | str] | None = None,
         label_names: Sequence[str] | None = None,
         file_format: FileFormat = "npz",
+        space: Space = "input",
+        top: int = 1,
         image_key: str = "image",
+        label_key: str = "label",
         id_key: str = "scan_id",
         affine_key: str = "affine",
         name: str | None = None,
     ) -> None:
         METHODS.get(method)
         _validate_choice("file_format", file_format, get_args(FileFormat))
+        _validate_choice("space", space, get_args(Space))
+        if top < 1:
+            msg = f"top must be at least 1, got {top}"
+            raise ValueError(msg)
         if file_format == "nifti" and targets is None:
             msg = "name the targets to write as NIfTI: each is a full-size volume"
             raise ValueError(msg)
@@ -100,16 +120,29 @@ class AttentionSaver:
         self.method = method
         self.layer = layer
         self.label_names = None if label_names is None else tuple(label_names)
-        self.targets = None if targets is None else tuple(_parse_target(target, self.label_names) for target in targets)
+        self.choice: str | None = targets if targets in get_args(Choice) else None  # type: ignore[assignment]
+        self.targets = None if self.choice else _parse_targets(targets, self.label_names)  # type: ignore[arg-type]
         self.file_format = file_format
+        self.space = space
+        self.top = top
+        self.label_key = label_key
         self.image_key = image_key
         self.id_key = id_key
         self.affine_key = affine_key
         self.logger = logging.getLogger(name)
         self._name = name
         self._written: dict[str, str] = {}
-        self._listener = AttentionListener(network, method=method, targets=self.targets, layer=layer)
+        self._listener = self._make_listener()
         self._of_batch: AttentionMaps | None = None
+
+    def _make_listener(self) -> AttentionListener | None:
+        """What explains the evaluator's own pass; None where the layer is yet to be found in a pass of its own."""
+        try:
+            return AttentionListener(self.network, method=self.method, targets=self.targets, layer=self.layer)
+        except ValueError:
+            if self.layer is not None:
+                raise
+            return None
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator (of every rank, so to the validation handlers, not the training ones)."""
@@ -118,7 +151,7 @@ class AttentionSaver:
         if not engine.has_event_handler(self, Events.ITERATION_COMPLETED):
             engine.add_event_handler(Events.EPOCH_STARTED, self.reset)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-            if isinstance(engine, Evaluator):  # its own forward pass will do
+            if isinstance(engine, Evaluator) and self._listener is not None:  # its own forward pass will do
                 engine.add_event_handler(Events.ITERATION_STARTED, self._listen)
                 engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._explain)
                 engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
@@ -129,11 +162,12 @@ class AttentionSaver:
 
     def _listen(self, engine: Evaluator) -> None:
         self._of_batch = None
-        if not engine.amp:  # maps are made in the network's own precision
+        if self._listener is not None and not engine.amp:  # maps are made in the network's own precision
             self._listener.start()
 
     def _explain(self, engine: Evaluator) -> None:
         """Maps of the evaluator's own forward pass; where it is no plain one, the network runs again for each scan."""
+        assert self._listener is not None
         self._listener.stop()
         output = engine.state.output
         try:
@@ -145,7 +179,8 @@ class AttentionSaver:
             output[CommonKeys.PRED] = tree_map_only(Tensor, Tensor.detach, output[CommonKeys.PRED])
 
     def _give_up(self, engine: Engine, error: Exception) -> None:  # noqa: ARG002
-        self._listener.stop()
+        if self._listener is not None:
+            self._listener.stop()
         raise error
 
     def __call__(self, engine: Engine) -> None:
@@ -155,7 +190,7 @@ class AttentionSaver:
             DataError: if two scans have the same id, or an id cannot be a file name.
             KeyError: if the image, the id or the affine is nowhere.
         """
-        items = engine_items(engine.state, (self.image_key, self.id_key, self.affine_key))
+        items = engine_items(engine.state, (self.image_key, self.id_key, self.affine_key, self.label_key))
         done, self._of_batch = self._of_batch, None
         for number, item in enumerate(items):
             image = find_entry(item, self.image_key, "the network's input")
@@ -166,27 +201,49 @@ class AttentionSaver:
             else:
                 maps = attention_maps(self.network, pixels, method=self.method, targets=self.targets, layer=self.layer)
                 place = 0
-            names = [self._label_name(target) for target in maps.targets if isinstance(target, int)]
-            found = scan_attention({self.method: maps}, place, names)
+            labels = [self._label_name(target) for target in maps.targets if isinstance(target, int)]
+            found = scan_attention({self.method: maps}, place, labels)
+            if self.choice is not None:
+                found = _only(found, self._chosen(found, item))
             if self.file_format == "npz":
                 self._save_npz(scan_id, found)
             else:
                 grid = maps.grid or grid_of_layer(self.network, maps.layer, tuple(pixels.shape[1:]))
-                self._save_nifti(scan_id, found, grid, self._affine(item, image))
+                self._save_nifti(scan_id, found, grid, item, image)
+
+    def _chosen(self, found: ScanAttention, item: dict[Any, Any]) -> list[int]:
+        """Outputs that are predicted of a scan, or true of it."""
+        count = len(found.labels)
+        if self.choice == "predicted":
+            return np.argsort(-found.scores, kind="stable")[: self.top].tolist()
+        truth = plain(find_entry(item, self.label_key, "what is true of the scan")).flatten()
+        if len(truth) == 1 and count > 1:
+            return [int(truth)]
+        if len(truth) != count:
+            msg = f"{self.label_key!r} has {len(truth)} values, the network {count} outputs: which of them are present?"
+            raise DataError(msg)
+        return (truth > 0.5).nonzero().flatten().tolist()
 
     def _save_npz(self, scan_id: str, found: ScanAttention) -> None:
         with atomic_path(self.output_dir / f"{scan_id}.npz") as path, path.open("wb") as stream:
             write_attention(stream, found)
         self.logger.info("wrote attention of %s", scan_id)
 
-    def _save_nifti(self, scan_id: str, found: ScanAttention, grid: FeatureGrid, affine: NDArray) -> None:
+    def _save_nifti(
+        self, scan_id: str, found: ScanAttention, grid: FeatureGrid, item: dict[Any, Any], image: Any
+    ) -> None:
         if grid.axes != 3:
             msg = f"maps with {grid.axes} axes cannot be NIfTI volumes; use file_format='npz'"
             raise ValueError(msg)
+        affine = self._affine(item, image)
         for cells, label in zip(found.maps[self.method], found.labels, strict=True):
             name = safe_id(f"{scan_id}_{label}", "file name")
             with atomic_path(self.output_dir / f"{name}.nii.gz") as path:
-                write_map(path, cells, grid, affine, grid.input_shape, affine)
+                if self.space == "source":
+                    volume = map_on_source(cells, grid, affine, source_grid_of(image))
+                    write_nifti(path, volume.array, volume.affine)
+                else:
+                    write_map(path, cells, grid, affine, grid.input_shape, affine)
         self.logger.info("wrote attention of %s", scan_id)
 
     def _label_name(self, label: int) -> str:
@@ -219,13 +276,31 @@ class AttentionSaver:
         return plain(affine).cpu().numpy().astype(np.float64)
 
 
+def _only(found: ScanAttention, rows: list[int]) -> ScanAttention:
+    """Some of a scan's maps."""
+    maps = {method: values[rows] for method, values in found.maps.items()}
+    return replace(found, maps=maps, scores=found.scores[rows], labels=tuple(found.labels[row] for row in rows))
+
+
+def _parse_targets(
+    targets: str | int | Sequence[int | str] | None, names: tuple[str, ...] | None
+) -> tuple[int, ...] | None:
+    if targets is None:
+        return None
+    listed = [targets] if isinstance(targets, (int, str)) else targets
+    return tuple(_parse_target(target, names) for target in listed)
+
+
 def _parse_target(target: int | str, names: tuple[str, ...] | None) -> int:
     if isinstance(target, int):
         return target
     if names is None:
-        msg = f"target {target!r} is a name, which needs label_names"
+        msg = (
+            f"target {target!r} is a name, which needs label_names; without names there are indices, "
+            f"{' and '.join(repr(choice) for choice in get_args(Choice))}"
+        )
         raise ValueError(msg)
-    _validate_choice("target", target, names)
+    _validate_choice("target", target, (*names, *get_args(Choice)))
     return names.index(target)
 
 

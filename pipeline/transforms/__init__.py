@@ -21,6 +21,16 @@ from .loading import (
     LoadStoredd,
     LoadStoredDict,
 )
+from .organs import (
+    AllowedRegions,
+    AllowedRegionsD,
+    AllowedRegionsd,
+    AllowedRegionsDict,
+    SegmentOrgans,
+    SegmentOrgansD,
+    SegmentOrgansd,
+    SegmentOrgansDict,
+)
 from .regions import (
     AllowedFromOccupancy,
     AllowedFromOccupancyD,
@@ -60,6 +70,10 @@ __all__ = [
     "AllowedFromRegionsD",
     "AllowedFromRegionsDict",
     "AllowedFromRegionsd",
+    "AllowedRegions",
+    "AllowedRegionsD",
+    "AllowedRegionsDict",
+    "AllowedRegionsd",
     "FlipRotate",
     "FlipRotateD",
     "FlipRotateDict",
@@ -84,6 +98,10 @@ __all__ = [
     "RandFlipRotateD",
     "RandFlipRotateDict",
     "RandFlipRotated",
+    "SegmentOrgans",
+    "SegmentOrgansD",
+    "SegmentOrgansDict",
+    "SegmentOrgansd",
     "SlabStack",
     "SlabStackD",
     "SlabStackDict",

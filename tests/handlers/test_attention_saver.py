@@ -13,8 +13,15 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
-from monai.networks.nets import DenseNet
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from monai.networks.nets import DenseNet, UNet
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    Orientationd,
+    ResizeWithPadOrCropd,
+    Spacingd,
+)
 from torch import nn
 
 from organcam.attention import attention_maps, read_attention
@@ -22,6 +29,7 @@ from organcam.errors import DataError
 from organcam.geometry import FeatureGrid
 from organcam.handlers import AttentionSaver
 from organcam.networks import AxialNet
+from organcam.placement import map_on_source, source_grid_of
 
 NAMES = ("lung_nodule", "heart_stent", "lung_mass")
 
@@ -188,6 +196,8 @@ def test_nifti_without_affine_says_so(tmp_path):
         ({"layer": "haed"}, "did you mean 'head'"),
         ({"file_format": "nii"}, "did you mean 'nifti'"),
         ({"file_format": "nifti"}, "name the targets"),
+        ({"space": "sorce"}, "did you mean 'source'"),
+        ({"top": 0}, "at least 1"),
         ({"targets": ["lung_nodul"], "label_names": NAMES}, "did you mean 'lung_nodule'"),
         ({"targets": ["lung_nodule"]}, "needs label_names"),
     ],
@@ -245,3 +255,90 @@ def test_hooks_are_gone_after_a_failure(tmp_path):
     with pytest.raises(ValueError, match="expected input"):
         evaluate(network, broken, AttentionSaver(network, tmp_path))
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def nifti_scans(folder, count=2):
+    """Scans as a bundle loads them: oblique, anisotropic, with a label."""
+    affine = np.array([[-1.2, 0.1, 0, 20], [0.1, 1.2, 0, -30], [0, 0, 2.5, 5], [0, 0, 0, 1]])
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        values = generator.random((36, 40, 20), np.float32)
+        nib.save(nib.Nifti1Image(values, affine), folder / f"scan{number}.nii.gz")
+    items = [{"image": str(folder / f"scan{n}.nii.gz"), "label": torch.tensor(n)} for n in range(count)]
+    chain = [
+        LoadImaged("image"),
+        EnsureChannelFirstd("image"),
+        Orientationd("image", "RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
+        Spacingd("image", (2.0, 2.0, 2.0)),
+        ResizeWithPadOrCropd("image", (16, 32, 32)),
+    ]
+    return items, Compose(chain), affine
+
+
+def dense() -> DenseNet:
+    torch.manual_seed(0)
+    return DenseNet(3, 1, 3, init_features=4, growth_rate=4, block_config=(1, 1)).eval()
+
+
+def test_maps_on_the_scans_own_voxels_with_nan_where_it_was_cropped_away(tmp_path):
+    items, chain, affine = nifti_scans(tmp_path)
+    network, out = dense(), tmp_path / "out"
+    saver = AttentionSaver(network, out, layer="class_layers.relu", targets=1, file_format="nifti", space="source")
+    evaluate(network, items, saver, chain)
+    image = nib.load(out / "scan1_label1.nii.gz")
+    assert image.shape == (36, 40, 20)
+    np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+    values = np.asarray(image.dataobj)
+    given = chain(items[1])["image"]
+    maps = attention_maps(network, given[None], targets=1, layer="class_layers.relu")
+    expected = map_on_source(maps.values[0, 0].numpy(), maps.grid, given.affine.numpy(), source_grid_of(given))
+    np.testing.assert_allclose(values, expected.array, atol=1e-6)
+    assert 0.2 < np.isnan(values).mean() < 0.9  # 36 voxels of 1.2 mm are 43 mm, of which the network sees 32
+
+
+def test_the_own_pass_of_loaded_images_is_explained_too(tmp_path):
+    """MONAI's MetaTensor once made it run again for each scan, without a word."""
+    items, chain, _ = nifti_scans(tmp_path)
+    network, seen = dense(), []
+    saver = AttentionSaver(network, tmp_path / "out", layer="class_layers.relu", targets="predicted")
+    evaluate(network, items, saver, chain)  # the first time the places of the cells are found out
+    handle = network.features.conv0.register_forward_hook(lambda *_: seen.append(1))
+    evaluate(network, items, saver, chain)
+    handle.remove()
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("layer", ["class_layers.relu", None])
+def test_predicted_and_true_labels_are_chosen_scan_by_scan(tmp_path, layer):
+    items, chain, _ = nifti_scans(tmp_path)
+    network = dense()
+    with torch.no_grad():
+        scores = torch.cat([network(chain(item)["image"][None].as_tensor()) for item in items])
+    saver = AttentionSaver(network, tmp_path / "predicted", layer=layer, targets="predicted", top=2)
+    evaluate(network, items, saver, chain)
+    for number in range(2):
+        found = read_attention(tmp_path / "predicted" / f"scan{number}.npz")
+        best = scores[number].argsort(descending=True)[:2].tolist()
+        assert found.labels == tuple(f"label{one}" for one in best)
+        np.testing.assert_allclose(found.scores, scores[number][best], atol=1e-5)
+        assert found.maps["hirescam"].shape[0] == 2
+    true = AttentionSaver(network, tmp_path / "true", layer=layer, targets="present", file_format="nifti")
+    evaluate(network, items, true, chain)  # a class index of each scan
+    assert sorted(p.name for p in (tmp_path / "true").iterdir()) == ["scan0_label0.nii.gz", "scan1_label1.nii.gz"]
+    many = [item | {"label": torch.tensor([0.0, 1.0, 1.0])} for item in items]
+    evaluate(network, many, AttentionSaver(network, tmp_path / "many", layer=layer, targets="present"), chain)
+    assert read_attention(tmp_path / "many" / "scan0.npz").labels == ("label1", "label2")
+    wrong = [item | {"label": torch.tensor([0.0, 1.0])} for item in items]
+    with pytest.raises(DataError, match="'label' has 2 values, the network 3 outputs"):
+        evaluate(network, wrong, AttentionSaver(network, tmp_path / "no", layer=layer, targets="present"), chain)
+
+
+def test_segmentation_networks_are_explained_where_they_predict(tmp_path):
+    items, chain, _ = nifti_scans(tmp_path)
+    torch.manual_seed(0)
+    network = UNet(3, 1, 2, (4, 8), (2,)).eval()
+    evaluate(network, items, AttentionSaver(network, tmp_path / "out", layer="model.0"), chain)
+    found = read_attention(tmp_path / "out" / "scan0.npz")
+    expected = attention_maps(network, chain(items[0])["image"][None].as_tensor(), layer="model.0")
+    np.testing.assert_allclose(found.maps["hirescam"], expected.values[0], rtol=1e-4, atol=1e-4)
+    assert found.labels == ("label0", "label1")
