@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .yaml_data import check_keys, load_yaml, string_list
 
 __all__ = ["Cue", "CueTable", "load_cues"]
 
+_SLOT = re.compile(r"\{(\w+)\}")
 _RANK = {"resolved": 5.0, "present": 4.0, "absent": 3.0, "historical": 2.0, "uncertain": 1.0}
 _OUTWEIGHS_ABSENCE = 3.5
 _STATUS = ("absent", "uncertain", "historical", "resolved", "present", "stop", "")
@@ -74,6 +76,8 @@ class CueTable:
     words: Mapping[str, frozenset[str]]
     anaphora: Trie
     back_references: Trie
+    back_signs: frozenset[str]
+    """Words of which each of ``back_references`` has one: a quick look."""
     references: ReferenceFinder
 
     def of(self, joined: str) -> tuple[Cue, ...]:
@@ -97,7 +101,7 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
     for name, entry in content["cues"].items():
         cues[name] = _cue(name, entry, f"{where}: cues.{name}")
         for term in string_list(entry["terms"], f"{where}: cues.{name}.terms"):
-            for words in _expand(term, slots, forms):
+            for words in _expand(term, slots, forms, f"{where}: cues.{name}.terms"):
                 names[words] = (
                     f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name
                 )
@@ -112,6 +116,7 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
     signs = {",", ";", "/", "&", "+"}
     sets["clause_joins"] = frozenset((",", ";", *(sets["and"] & sets["joins"] & sets["clause_and"])))
     sets["clause_signs"] = sets["hard_breaks"] | sets["existential"] | sets["nothing"] | {";"}
+    sets["clause_words"] = sets["finite"] | sets["negations"] | sets["clause_joins"] | sets["hard_breaks"]
     sets["place_joins"] = sets["and"] | (signs - {";"})
     sets["between_places"] = sets["place_joins"] | sets["links"] | sets["nouns_of_part"] | {"'s", "-", "(", ")"}
     sets["separators"] = sets["normal"] | {",", ";"}
@@ -125,8 +130,16 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
         words=sets,
         anaphora=anaphora,
         back_references=back_references,
+        back_signs=_signs(
+            (forms.term(t) for t in lists.get("back_references", ())), sets["prepositions"] | sets["articles"]
+        ),
         references=ReferenceFinder(*(lists.get(key, ()) for key in ("series", "image", "reference_leads"))),
     )
+
+
+def _signs(terms: Iterable[tuple[str, ...]], small: frozenset[str]) -> frozenset[str]:
+    """The first word of each term that is no small word."""
+    return frozenset(next((word for word in words if word not in small), words[0]) for words in terms)
 
 
 def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
@@ -150,8 +163,15 @@ def _cue(name: str, entry: Mapping[str, Any], where: str) -> Cue:
     return Cue(name, status, change, forward, backward, last, next_, stopped_by, denied_by, rank)
 
 
-def _expand(term: str, slots: Mapping[str, tuple[str, ...]], forms: WordForms) -> list[tuple[str, ...]]:
+def _expand(term: str, slots: Mapping[str, tuple[str, ...]], forms: WordForms, where: str) -> list[tuple[str, ...]]:
     """A term with ``{slot}`` marks as all its word sequences."""
-    used = [slot for slot in slots if f"{{{slot}}}" in term]
-    choices = product(*(slots[slot] for slot in used))
-    return [forms.term(term.format(**dict(zip(used, choice, strict=True)))) for choice in choices]
+    if "{" not in term:
+        return [forms.term(term)]
+    parts = []
+    for part in _SLOT.split(term):  # every second one is the name of a slot
+        named = len(parts) % 2 == 1
+        if named and part not in slots:
+            msg = f"{where}: unknown slot {{{part}}} in {term!r}; {did_you_mean(part, slots)}"
+            raise ConfigError(msg)
+        parts.append([forms.term(choice) for choice in slots[part]] if named else [forms.term(part)])
+    return [tuple(chain.from_iterable(choice)) for choice in product(*parts)]

@@ -15,6 +15,9 @@ __all__ = ["Reference", "ReferenceFinder", "blanked", "images_of"]
 _FIRST_YEAR = 1900
 _PAIR = re.compile(r"\d\s*/\s*\d")
 _PART = re.compile(r"[^\W\d_]+|\d+")
+_NUMBER = re.compile(r"\d+")
+_LOOK_BACK = 24
+_BETWEEN = " \t\r\n.,:#=/"  # signs between a word for an image and its number
 
 
 class Reference(NamedTuple):
@@ -37,6 +40,7 @@ class ReferenceFinder:
 
     def __init__(self, series: Iterable[str], image: Iterable[str], leads: Iterable[str]) -> None:
         self._series, self._image = frozenset(series), frozenset(image)
+        self._signs = ("(", "[", *self._series, *self._image)
         if not self._image:
             self._pattern = re.compile("(?!)")
             return
@@ -51,7 +55,9 @@ class ReferenceFinder:
 
     def find(self, lowered: str) -> list[Reference]:
         """All references of a text in lower case, in order."""
-        found = []
+        found: list[Reference] = []
+        if not self._may_refer(lowered):
+            return found
         for match in self._pattern.finditer(lowered):
             series, image = self._numbers(match.group())
             if not image or (series and int(image) >= _FIRST_YEAR):  # a month and its year
@@ -59,6 +65,14 @@ class ReferenceFinder:
             lead = self._lead.search(lowered, max(0, match.start() - 20), match.start())
             found.append(Reference(lead.start() if lead else match.start(), match.end(), series, image))
         return found
+
+    def _may_refer(self, lowered: str) -> bool:
+        """A quick look: a number after a bracket or after a word for series or image, which few reports have."""
+        for number in _NUMBER.finditer(lowered):
+            at = number.start()
+            if lowered[max(0, at - _LOOK_BACK) : at].rstrip(_BETWEEN).endswith(self._signs):
+                return True
+        return False
 
     def _numbers(self, text: str) -> tuple[str, str]:
         """Series and image of a reference; of several images the first."""

@@ -64,12 +64,14 @@ class WordForms:
         keep_endings: Iterable[str] = (),
     ) -> None:
         self._spellings = tuple((spellings or {}).items())
+        self._respelled = re.compile("|".join(map(re.escape, spellings or ())) or "(?!)")
         self._suffixes = tuple(suffixes)
         self._plurals = dict(plurals or {})
         self._endings = tuple(endings)
         self._last = tuple(ending.ending for ending in self._endings)
         self._keep, self._keep_endings = frozenset(keep), tuple(keep_endings)
         self.of_piece = _Forms(self)
+        self._terms: dict[str, tuple[str, ...]] = {}
         self._known: dict[str, bool] = {}
 
     def normal(self, word: str) -> tuple[str, bool]:
@@ -81,8 +83,8 @@ class WordForms:
             (('edema', True), ('opacity', True), ('mass', False))
         """
         word = word.replace("'s", "")
-        for spelled, kept in self._spellings:
-            if spelled in word:
+        if self._respelled.search(word):
+            for spelled, kept in self._spellings:
                 word = word.replace(spelled, kept)
         for ending, becomes, longer_than, _ in self._suffixes:
             if word.endswith(ending) and len(word) > longer_than:
@@ -112,7 +114,10 @@ class WordForms:
             >>> load_word_forms().term("Ground-glass opacities")
             ('ground', 'glass', 'opacity')
         """
-        return tuple(Tokens(same_length_lower(term), self).words)
+        known = self._terms.get(term)
+        if known is None:  # a vocabulary is merged, compiled and checked, and asks for each term several times
+            known = self._terms[term] = tuple(Tokens(same_length_lower(term), self).words)
+        return known
 
 
 @lru_cache(maxsize=4)
@@ -133,6 +138,7 @@ def load_word_forms(folder: Path = ENGLISH) -> WordForms:
     )
 
 
+@lru_cache(maxsize=4)
 def read_words(folder: Path) -> tuple[Mapping[str, Any], str]:
     """``words.yaml`` of a language's folder with its keys checked, and its name for messages."""
     path = folder / "words.yaml"

@@ -41,11 +41,6 @@ class Trie:
         for words, kind, name in entries:
             self.add(words, kind, name, replace=False)
 
-    @property
-    def first_words(self) -> frozenset[str]:
-        """The words that terms begin with."""
-        return frozenset(self._root)
-
     def starts(self, word: str) -> bool:
         """Whether any term begins with a word."""
         return word in self._root
@@ -66,11 +61,12 @@ class Trie:
             node = root[padded[position]]
             best = node.get(_END)
             last = reach = position + 1
-            while (node := node.get(padded[reach])) is not None:
+            while padded[reach] in node:
+                node = node[padded[reach]]
                 reach += 1
                 if _END in node:
                     best, last = node[_END], reach
             if best is not None:
-                hits.append(make(Hit, (best[0], best[1], position, last)))
+                hits.append(make(Hit, (*best, position, last)))
                 done = last
         return hits

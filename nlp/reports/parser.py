@@ -226,7 +226,9 @@ def _add_findings(
         for location, first, last, place, side in spots:
             at = (first + base, last + base) if first >= 0 else (-1, -1)
             known = (label, location, status, change, section, number, start, end)
-            image = images.get((first, last)) or images.get((mention.start, mention.end)) or _NO_IMAGE
+            image = _NO_IMAGE
+            if images:
+                image = images.get((first, last)) or images.get((mention.start, mention.end)) or _NO_IMAGE
             further = (concept, place, side, *image, cue_start, cue_end)
             add(make(Finding, (*known, *at, cue, rule, size_mm, *further)))
 

@@ -220,16 +220,12 @@ def _line_ends(text: str, start: int, at: int, after: int) -> bool:
 
 def _trimmed(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """The range without white space and an enumeration's number around it; several where it is too long."""
-    while start < end and text[start].isspace():
-        start += 1
+    start = end - len(text[start:end].lstrip())
     if start < end and not text[start].isalpha():
         match = _ENUMERATION.match(text, start, end)
         if match:
-            start = match.end()
-            while start < end and text[start].isspace():
-                start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
+            start = end - len(text[match.end() : end].lstrip())
+    end = start + len(text[start:end].rstrip())
     pieces = []
     while end - start > _LONGEST_SENTENCE:
         cut = text.rfind(" ", start, start + _LONGEST_SENTENCE)

@@ -63,6 +63,8 @@ def _attach_clause(
 ) -> list[tuple[list[Phrase], str]]:
     if not phrases:
         return [_opened(topic, clause[0])] * len(findings)
+    if len(phrases) == len(findings) == 1 and topic in (None, phrases[0]):
+        return [_only(words, findings[0], phrases[0], clause[1], lists)]
     firm = [p for p in phrases if p.firm] or phrases
     loose = [p for p in phrases if not p.firm] if firm is not phrases else []
     before: list[list[Phrase]] = []
@@ -90,6 +92,18 @@ def _attach_clause(
         beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
         result[number] = (result[number][0] + beside, result[number][1])
     return result
+
+
+def _only(
+    words: Sequence[str], finding: Hit, phrase: Phrase, end: int, lists: Mapping[str, frozenset[str]]
+) -> tuple[list[Phrase], str]:
+    """The place of the only finding of a clause with one place: it can only be named more or less directly."""
+    if phrase.last <= finding.first:
+        return [phrase], "before" if _adjacent(words, phrase.last, finding.first, lists) else "clause"
+    if finding.last <= phrase.first:
+        inside = phrase.last <= end and _after(words, finding, [phrase], None, lists)
+        return [phrase], "after" if inside else "clause_after"
+    return [], ""
 
 
 def _placed_before(finding: Hit, own: list[Phrase], phrases: Sequence[Phrase]) -> list[Phrase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import compress, count, pairwise
 
 from ..language.trie import Hit
 from ..language.vocabulary import Vocabulary
@@ -18,6 +18,7 @@ class FindingChooser:
     def __init__(self, vocabulary: Vocabulary, lists: Mapping[str, frozenset[str]]) -> None:
         self._vocabulary = vocabulary
         self._lists = lists
+        self._stand_ins = lists["articles"] | lists["pronouns"]
         self._mentioned = {name: place.mentioned for name, place in vocabulary.places.items() if place.mentioned}
         self._adjectives = frozenset(name for name, concept in vocabulary.concepts.items() if concept.yields_to)
 
@@ -79,7 +80,8 @@ class FindingChooser:
             and not (hit.first > 1 and words[hit.first - 2] in self._lists["prepositions"])
             and self._lists["denials"].isdisjoint(words[hit.last + 1 : hit.last + 4])
         }
-        for index, word in enumerate(words):
+        for index in compress(count(), map(self._stand_ins.__contains__, words)):
+            word = words[index]
             alone = index + 1 == len(words) or words[index + 1] in blocked
             if (word in self._lists["articles"] and index in subjects) or (word in self._lists["pronouns"] and alone):
                 earlier = [

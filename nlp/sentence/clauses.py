@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress, count
 
 from ..language.trie import Hit
 
@@ -30,14 +31,13 @@ def split_clauses(
     findings = {position for hit in hits if hit.kind == "finding" for position in range(hit.first, hit.last)}
     bounds, start, has_verb, negated = [], 0, False, False
     size = len(words)
-    for index, word in enumerate(words):
+    for index in compress(count(), map(lists["clause_words"].__contains__, words)):
+        word = words[index]
         if word in finite:
             has_verb = True
             continue
         if word in lists["negations"]:
             negated = True
-            continue
-        if word not in joining and word not in breaks:
             continue
         following = words[index + 1] if index + 1 < size else ""
         cut = word == ";" or (word in breaks and index > start and following not in lists["also"])
@@ -77,7 +77,7 @@ def _may_split(words: Sequence[str], lists: Mapping[str, frozenset[str]]) -> boo
         return True
     if lists["clause_joins"].isdisjoint(words):
         return False
-    verbs = len([word for word in words if word in lists["finite"]])
+    verbs = sum(map(lists["finite"].__contains__, words))
     return verbs > 1 or (verbs == 1 and not lists["negations"].isdisjoint(words))
 
 

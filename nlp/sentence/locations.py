@@ -50,6 +50,15 @@ class Placement(NamedTuple):
         return spots, tuple([(label, spots if kept is None else _spots_at(kept, where)) for label, kept in self.labels])
 
 
+def _alike(vocabulary: Vocabulary) -> dict[str, int]:
+    """A number for each concept, shared by all that lie in the same places (nodule, mass, consolidation ...)."""
+    classes: dict[tuple[object, ...], int] = {}
+    return {
+        name: classes.setdefault((entry.home, entry.within, bool(entry.elsewhere), tuple(entry.when)), len(classes))
+        for name, entry in vocabulary.concepts.items()
+    }
+
+
 def _spots_at(placed: Sequence[Placed], where: Sequence[tuple[int, int]]) -> tuple[Spot, ...]:
     return tuple([Spot(column, *where[number], place, side) for column, number, place, side in placed])
 
@@ -65,6 +74,11 @@ class LocationRules:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._placements: dict[tuple[object, ...], Placement] = {}
+        self._spots_known: dict[tuple[object, ...], tuple[tuple[Placed, ...], bool, str, bool]] = {}
+        self._alike = _alike(vocabulary)
+        self._refused: dict[str, frozenset[str]] = {}
+        for label, column in vocabulary.forbidden:
+            self._refused[label] = self._refused.get(label, frozenset()) | {column}
         self._fits: dict[tuple[str, str], bool] = {}
         self._ancestors = {name: frozenset(vocabulary.ancestors(name)) for name in vocabulary.rollup}
 
@@ -96,16 +110,20 @@ class LocationRules:
         if known is None:
             if len(self._placements) >= _KNOWN_PLACEMENTS:
                 self._placements.clear()
-            outside = self._outside(concept, members, rule, inner)
-            if outside:  # another disease of another organ: "perihepatic effusion"
+                self._spots_known.clear()
+            place = (self._alike[concept], *key[2:])
+            found = self._spots_known.get(place)
+            if found is None:
+                outside = self._outside(concept, members, rule, inner)
+                inside = self._spots(concept, members, rule, inner, topic) if not outside else (outside, True, rule)
+                found = self._spots_known[place] = (*inside, bool(outside))
+            spots, named, rule, elsewhere = found
+            if elsewhere:  # another disease of another organ: "perihepatic effusion"
                 labels = self._vocabulary.concepts[concept].elsewhere
-                spots, named = outside, True
-            else:
-                spots, named, rule = self._spots(concept, members, rule, inner, topic)
             allowed = [(x, self.allowed(x, concept, self._spots_of_label(x, concept, spots), rule)) for x in labels]
-            given = tuple((label, None if kept == spots else kept) for label, kept in allowed)
+            given = tuple([(label, None if kept == spots else kept) for label, kept in allowed])
             known = Placement(spots, named, rule, given, None)
-            if all(spot.member < 0 for _, kept in (("", spots), *given) for spot in kept or ()):
+            if all(spot.member < 0 for spot in spots):
                 known = known._replace(ready=known.at(((-1, -1),)))
             self._placements[key] = known
         return known
@@ -137,6 +155,8 @@ class LocationRules:
     def _spots_of_label(self, label: str, concept: str, spots: tuple[Placed, ...]) -> tuple[Placed, ...]:
         """The spots of a label that the concept has only beside certain places ("... of the aorta and coronaries")."""
         entry, places = self._vocabulary.concepts[concept], self._vocabulary.places
+        if not entry.when:
+            return spots
         beside = {key for key, extra in entry.when.items() if label in extra}
         if label in entry.labels or not beside:
             return spots
@@ -227,13 +247,15 @@ class LocationRules:
 
     def allowed(self, label: str, concept: str, spots: tuple[_AnySpot, ...], rule: str) -> tuple[_AnySpot, ...]:
         """The spots that the label can have; where there is none, its home, its own organ, or the unplaced column."""
-        forbidden = self._vocabulary.forbidden
-        kept = tuple(spot for spot in spots if (label, spot.location) not in forbidden)
-        if kept or not spots:
+        refused = self._refused.get(label)
+        if refused is None or refused.isdisjoint([spot.location for spot in spots]):
+            return spots
+        kept = tuple([spot for spot in spots if spot.location not in refused])
+        if kept:
             return kept
         column = self._vocabulary.own_organ.get(label, self._vocabulary.unplaced)
         home = self._vocabulary.concepts[concept].home
-        if rule in _SHARED_RULES and home and (label, self._vocabulary.places[home].location) not in forbidden:
+        if rule in _SHARED_RULES and home and self._vocabulary.places[home].location not in refused:
             column = self._vocabulary.places[home].location
         return (spots[0]._replace(location=column),)
 

@@ -105,8 +105,8 @@ class SizeFinder:
         """The measurements of a sentence, in order."""
         sizes: list[Size] = []
         lists, done = self._lists, 0
-        for index in [i for i, word in enumerate(words) if word[0] in _DIGITS]:
-            if index < done:
+        for index, word in enumerate(words):
+            if word[0] not in _DIGITS or index < done:
                 continue
             end, values, unit = self._read(words, index)
             if not unit and self._is_prior(words, index):

@@ -7,6 +7,7 @@ sides. A phrase is what a finding is attached to (``attachment.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -39,6 +40,10 @@ class Phrase(NamedTuple):
     """Whether it names more than a position (subpleural, anterior)."""
 
 
+# a report has dozens; the classes' own calls take twice as long
+_member_of, _phrase = partial(tuple.__new__, Member), partial(tuple.__new__, Phrase)
+
+
 class PhraseFinder:
     """Finds the place phrases of sentences; what the same words compose to is worked out once."""
 
@@ -46,6 +51,7 @@ class PhraseFinder:
         self._vocabulary = vocabulary
         self._lists = lists
         self._known: dict[tuple[object, ...], Phrase] = {}
+        self._alone: dict[tuple[str, str, bool], tuple[str, tuple[str, ...], bool] | None] = {}
 
     def find(self, tokens: Tokens, hits: Sequence[Hit]) -> list[Phrase]:
         """The place phrases of a sentence, in order."""
@@ -63,6 +69,8 @@ class PhraseFinder:
 
     def _phrase(self, tokens: Tokens, run: Sequence[Hit]) -> Phrase:
         """The phrase of a run of hits, by its words, which are the same for every sentence that names the place so."""
+        if len(run) == 1:
+            return self._of_one(tokens, run)
         base = run[0].first
         key = (*tokens.raw[base : run[-1].last], *[hit.name for hit in run])
         phrase = self._known.get(key)
@@ -72,12 +80,26 @@ class PhraseFinder:
             phrase = self._known[key] = _moved(_compose(tokens, run, self._vocabulary, self._lists), -base)
         return _moved(phrase, base)
 
+    def _of_one(self, tokens: Tokens, run: Sequence[Hit]) -> Phrase:
+        """The phrase of one hit, by its name and number alone."""
+        kind, name, first, last = run[0]
+        key = (kind, name, kind != "side" and tokens.plural(last - 1))
+        if key not in self._alone:
+            phrase = _compose(tokens, run, self._vocabulary, self._lists)
+            self._alone[key] = (*phrase.members[0][:2], phrase.firm) if phrase.members else None
+        known = self._alone[key]
+        if known is None:
+            return _phrase((first, last, (), False))
+        place, sides, firm = known
+        return _phrase((first, last, (_member_of((place, sides, first, last)),), firm))
+
 
 def _moved(phrase: Phrase, by: int) -> Phrase:
     if not by:
         return phrase
-    members = tuple([Member(place, sides, first + by, last + by) for place, sides, first, last in phrase.members])
-    return Phrase(phrase.first + by, phrase.last + by, members, phrase.firm)
+    first, last, given, firm = phrase
+    members = tuple([_member_of((place, sides, start + by, end + by)) for place, sides, start, end in given])
+    return _phrase((first + by, last + by, members, firm))
 
 
 def _joined(tokens: Tokens, before: Hit, after: Hit, lists: Mapping[str, frozenset[str]]) -> bool:

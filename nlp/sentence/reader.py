@@ -60,7 +60,6 @@ class SentenceReader:
         self.numbered = sorted({a for words, _, _ in vocabulary.terms for a, b in pairwise(words) if b.isdigit()})
         self._known = self.known_words()
         self._right = set(self._known)
-        self._back = cues.back_references.first_words
         self._speller = Speller((w for words, _, _ in vocabulary.terms for w in words), cues.words["no_typos"])
         self._chooser = FindingChooser(vocabulary, cues.words)
 
@@ -277,7 +276,7 @@ class SentenceReader:
 
     def _refers(self, words: Sequence[str]) -> bool:
         anaphora = self._cues.anaphora
-        if not self._back.isdisjoint(words) and self._cues.back_references.scan(words):
+        if not self._cues.back_signs.isdisjoint(words) and self._cues.back_references.scan(words):
             return True
         if not anaphora.starts(words[0]):
             return False

@@ -193,3 +193,13 @@ def test_a_language_of_ones_own_is_a_folder(tmp_path):
     parser = ReportParser(path)
     assert [f.status for f in parser.parse("Nope blob. A blob.").findings] == ["absent", "present"]
     assert set(vocabulary_files(path)) == {path, *folder.glob("*.yaml")}
+
+
+def test_an_unknown_slot_of_a_language_is_told_with_the_nearest(tmp_path):
+    folder = tmp_path / "pidgin"
+    shutil.copytree(language_folder("en"), folder)
+    cues = folder / "cues.yaml"
+    cues.write_text(cues.read_text().replace("not {seen}", "not {sean}", 1))
+    path = write(tmp_path, "name: x\nlanguage: pidgin\nlabels: [a]\nlocations: [h]\nunplaced: h\n")
+    with pytest.raises(ConfigError, match=r"cues.negation_after.terms: unknown slot \{sean\}.*'seen'"):
+        ReportParser(path)
