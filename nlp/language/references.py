@@ -33,25 +33,31 @@ class ReferenceFinder:
     """Finds the image references of a language.
 
     Args:
-        series: words for a series.
+        series: words for a series; one of a single letter counts only beside one for an image ("s3 i45").
         image: words for an image.
+        numbers: words between these and the number ("image no. 40").
         leads: words before a reference that go with it ("on image 40").
     """
 
-    def __init__(self, series: Iterable[str], image: Iterable[str], leads: Iterable[str]) -> None:
+    def __init__(
+        self, series: Iterable[str], image: Iterable[str], numbers: Iterable[str], leads: Iterable[str]
+    ) -> None:
         self._series, self._image = frozenset(series), frozenset(image)
-        self._signs = ("(", "[", *self._series, *self._image)
+        known = self._series | self._image
+        self._signs = ("(", "[", *(word for word in (*known, *numbers) if len(word) > 1))
         if not self._image:
             self._pattern = re.compile("(?!)")
             return
-        one, other = _alternatives(self._series), _alternatives(self._image)
-        word = rf"\b(?:{one}|{other})\b\.?"
-        named = rf"{word}(?:\s*[/,]\s*{word})?\s*[:#=]?\s*\d{{1,4}}(?:\s*[-/:,]\s*\d{{1,4}}(?![\d.]|\s*[cm]m\b))*"
-        joined = rf"{named}(?:\s*[,;/]?\s*(?:\w{{2,4}}\s+)?{named})*"
-        bare = r"\d{1,4}\s*[/:]\s*\d{1,4}"
+        letters = [_alternatives(word for word in words if len(word) == 1) for words in (self._series, self._image)]
+        word = rf"\b(?:{_alternatives(word for word in known if len(word) > 1)})(?![^\W\d_])\.?"
+        number = rf"(?:\s*\b(?:{_alternatives(numbers)})\b\.?)?\s*[:#=]?\s*\d{{1,4}}(?![\d.]*\s*[cm]m\b)"
+        named = rf"{word}(?:\s*[/,]\s*{word})?{number}(?:\s*[-/:,]\s*\d{{1,4}}(?![\d.]|\s*[cm]m\b))*"
+        short = rf"\b(?:{letters[0]})[\s:]?\d{{1,4}}[\s,;:/]*(?:{letters[1]})[\s:]?\d{{1,4}}\b"
+        joined = rf"(?:{named}(?:\s*[,;/]?\s*(?:\w{{2,4}}\s+)?{named})*|{short})"
+        bare = r"\d{1,4}\s*[/:;]\s*\d{1,4}"
         inside = rf"(?:{joined}|{bare})(?:\s*[,;]\s*(?:{joined}|{bare}))*"
         self._pattern = re.compile(rf"[(\[]\s*{inside}\s*[)\]]|{joined}")
-        self._lead = re.compile(rf"(?:\b(?:{_alternatives(frozenset(leads)) or '(?!)'})\s+)+$")
+        self._lead = re.compile(rf"(?:\b(?:{_alternatives(leads)})\s+)+$")
 
     def find(self, lowered: str) -> list[Reference]:
         """All references of a text in lower case, in order."""
@@ -70,7 +76,8 @@ class ReferenceFinder:
         """A quick look: a number after a bracket or after a word for series or image, which few reports have."""
         for number in _NUMBER.finditer(lowered):
             at = number.start()
-            if lowered[max(0, at - _LOOK_BACK) : at].rstrip(_BETWEEN).endswith(self._signs):
+            before = lowered[max(0, at - _LOOK_BACK) : at].rstrip(_BETWEEN)
+            if before.endswith(self._signs) or (before[-1:] in self._series and not before[-2:-1].isalnum()):
                 return True
         return False
 
@@ -97,8 +104,9 @@ def blanked(text: str, references: Sequence[Reference]) -> str:
     return text
 
 
-def _alternatives(words: frozenset[str]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+def _alternatives(words: Iterable[str]) -> str:
+    """The words as a pattern, longer ones first; one that nothing matches where there is none."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or "(?!)"
 
 
 def images_of(
