@@ -106,12 +106,13 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
     path = folder / "cues.yaml"
     where, forms = str(path), load_word_forms(folder)
     content = check_keys(load_yaml(path), ("language", "slots", "cues", "words"), where)
-    slots = {key: string_list(value, f"{where}: slots.{key}") for key, value in (content.get("slots") or {}).items()}
+    given_slots = check_keys(content.get("slots") or {}, content.get("slots") or {}, f"{where}: slots")
+    slots = {key: string_list(value, f"{where}: slots.{key}") for key, value in given_slots.items()}
     cues: dict[str, Cue] = {}
     names: dict[tuple[str, ...], str] = {}
-    for name, entry in content["cues"].items():
+    for name, entry in check_keys(content.get("cues") or {}, content.get("cues") or {}, f"{where}: cues").items():
         cues[name] = _cue(name, entry, f"{where}: cues.{name}")
-        for term in string_list(entry["terms"], f"{where}: cues.{name}.terms"):
+        for term in string_list(entry.get("terms"), f"{where}: cues.{name}.terms"):
             for words in _expand(term, slots, forms, f"{where}: cues.{name}.terms"):
                 names[words] = (
                     f"{names[words]}|{name}" if words in names and name not in names[words].split("|") else name

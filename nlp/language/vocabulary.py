@@ -16,14 +16,12 @@ from organcam.catalogue import OTHER_DISEASE, OTHER_LOCATION, Abnormality, Locat
 from organcam.catalogue import locations as known_locations
 from organcam.errors import ConfigError
 
-from .folders import language_folder
 from .text import WordForms, load_word_forms
-from .vocabulary_file import find_vocabulary, read_vocabulary, term_list
-from .yaml_data import all_at_once, check_keys, nearest, string_list
+from .vocabulary_file import find_vocabulary, language_of, read_vocabulary
+from .vocabulary_schema import term_list
+from .yaml_data import all_at_once, nearest, string_list
 
 __all__ = ["Concept", "Place", "Vocabulary", "load_vocabulary"]
-
-_ROLES = ("whole", "level", "near", "position")
 
 
 @dataclass(frozen=True)
@@ -170,27 +168,24 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
 @lru_cache(maxsize=8)
 def _load(path: Path, _stamp: int) -> Vocabulary:
     content = read_vocabulary(path, ())
-    vocabulary = _compile(content, language_folder(str(content.get("language") or "en"), path.parent))
+    vocabulary = _compile(content, language_of(content, path), path)
     problems = _wrong_names(vocabulary)
     if problems:
         raise all_at_once(path, problems)
     return vocabulary
 
 
-def _compile(content: Mapping[str, Any], language: Path) -> Vocabulary:
+def _compile(content: Mapping[str, Any], language: Path, path: Path) -> Vocabulary:
     name = str(content.get("name") or "")
-    where = f"vocabulary {name!r}"
+    where = str(path)
     if not name:
-        msg = "a vocabulary needs a `name`"
+        msg = f"{path}: a vocabulary needs a `name`"
         raise ConfigError(msg)
     forms = load_word_forms(language)
     labels, locations, forbidden = _tables(content, where)
     unplaced = str(content.get("unplaced") or "")
     uncertain = str(content.get("uncertain") or "positive")
-    if uncertain not in ("positive", "negative"):
-        msg = f"{where}: uncertain: must be positive or negative, got {uncertain!r}"
-        raise ConfigError(msg)
-    given = check_keys(content.get("roles") or {}, _ROLES, f"{where}: roles")
+    given = content.get("roles") or {}
     roles = {group: role for role, names in given.items() for group in string_list(names, f"{where}: roles.{role}")}
     places = {key: _place(key, entry, roles) for key, entry in (content.get("places") or {}).items()}
     concepts = {key: _concept(key, entry, where) for key, entry in (content.get("concepts") or {}).items()}
@@ -213,7 +208,7 @@ def _compile(content: Mapping[str, Any], language: Path) -> Vocabulary:
             key: frozenset(string_list(value, f"{where}: families.{key}"))
             for key, value in (content.get("families") or {}).items()
         },
-        terms=_terms(content, where, forms),
+        terms=_terms(content, path, forms),
     )
 
 
@@ -251,8 +246,7 @@ def _published(abnormality: Abnormality, location: Location) -> bool:
 
 def _concept(name: str, entry: Mapping[str, Any], where: str) -> Concept:
     at = f"{where}: concepts.{name}"
-    sizes = check_keys(entry.get("size_over_mm") or {}, entry.get("size_over_mm") or {}, f"{at}.size_over_mm")
-    when = check_keys(entry.get("when") or {}, entry.get("when") or {}, f"{at}.when")
+    sizes, when = entry.get("size_over_mm") or {}, entry.get("when") or {}
     return Concept(
         name=name,
         labels=string_list(entry.get("labels"), f"{at}.labels"),
@@ -292,23 +286,29 @@ def _place(name: str, entry: Mapping[str, Any], roles: Mapping[str, str]) -> Pla
     )
 
 
-def _terms(content: Mapping[str, Any], where: str, forms: WordForms) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+def _terms(content: Mapping[str, Any], path: Path, forms: WordForms) -> tuple[tuple[tuple[str, ...], str, str], ...]:
     """All terms as (words, kind, name); the same words under two names are refused."""
     owners: dict[tuple[str, ...], tuple[str, str]] = {}
-    sources = [("finding", content.get("concepts") or {}), ("place", content.get("places") or {})]
     sides = {key: {"terms": value} for key, value in (content.get("sides") or {}).items()}
     levels = {key: {"terms": [key]} for key in (content.get("levels") or {})}
-    for kind, entries in (*sources, ("side", sides), ("level", levels)):
+    problems = []
+    for kind, section, entries in (
+        ("finding", "concepts", content.get("concepts") or {}),
+        ("place", "places", content.get("places") or {}),
+        ("side", "sides", sides),
+        ("level", "levels", levels),
+    ):
         for name, entry in entries.items():
-            for term in term_list(entry.get("terms"), f"{where}: {name}.terms"):
+            for term in term_list(entry.get("terms"), name):
                 words = forms.term(term)
                 owner = (kind, " ".join(words) if kind == "level" else name)
                 if not words:
-                    msg = f"{where}: {name}: the term {term!r} has no word in it"
-                    raise ConfigError(msg)
-                if owners.setdefault(words, owner) != owner:
-                    msg = f"{where}: the term {term!r} of {name} is already a term of {owners[words][1]}"
-                    raise ConfigError(msg)
+                    problems.append((f"{section}.{name}.terms", f"the term {term!r} has no word in it"))
+                elif owners.setdefault(words, owner) != owner:
+                    clash = f"the term {term!r} is already a term of {owners[words][1]}"
+                    problems.append((f"{section}.{name}.terms", clash))
+    if problems:
+        raise all_at_once(path, problems)
     return tuple((words, *owner) for words, owner in owners.items() if not _says_place_first(words, owner, owners))
 
 

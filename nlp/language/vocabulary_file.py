@@ -5,7 +5,7 @@ The format is described in ``docs/how-to/new-vocabulary.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,49 +13,11 @@ from typing import Any
 from organcam.errors import ConfigError, did_you_mean
 
 from .folders import ENGLISH, language_folder
-from .terms import expand_term
 from .text import load_word_forms
+from .vocabulary_schema import SECTIONS, TOP, term_list, wrong_entries
 from .yaml_data import all_at_once, check_keys, load_yaml, string_list
 
-__all__ = ["builtin_vocabularies", "find_vocabulary", "read_vocabulary", "term_list", "vocabulary_files"]
-
-TOP = ("name", "description", "language", "modality", "extends", "labels", "locations", "unplaced", "uncertain")
-SECTIONS = ("concepts", "places", "sides", "levels", "families", "roles", "forbidden", "rollup")
-_CONCEPT = (
-    "labels",
-    "terms",
-    "drop_terms",
-    "home",
-    "within",
-    "when",
-    "otherwise",
-    "size_over_mm",
-    "short_axis",
-    "persistent",
-    "yields_to",
-    "elsewhere",
-    "mention",
-    "of_degree",
-    "lasting",
-    "note",
-)
-_PLACE = (
-    *(
-        "location",
-        "right",
-        "left",
-        "both",
-        "group",
-        "weak",
-        "of_context",
-        "part_of",
-        "mentioned",
-        "side_too",
-        "both_sides",
-    ),
-    *("apart", "alone"),
-    *("terms", "drop_terms", "note"),
-)
+__all__ = ["builtin_vocabularies", "find_vocabulary", "language_of", "read_vocabulary", "vocabulary_files"]
 
 
 def builtin_vocabularies() -> tuple[str, ...]:
@@ -72,11 +34,11 @@ def vocabulary_files(name_or_path: str | Path) -> tuple[Path, ...]:
     """
     found = [find_vocabulary(name_or_path)]
     while found[-1] not in found[:-1]:
-        base = check_keys(load_yaml(found[-1]), TOP + SECTIONS, str(found[-1])).get("extends")
+        base = check_keys(load_yaml(found[-1]), TOP | SECTIONS, str(found[-1])).get("extends")
         if not base:
             break
         found.append(find_vocabulary(base, found[-1].parent))
-    language = language_folder(str(read_vocabulary(found[0]).get("language") or "en"), found[0].parent)
+    language = language_of(read_vocabulary(found[0]), found[0])
     if language.parent != ENGLISH.parent:  # a language of one's own
         found += sorted(language.glob("*.yaml"))
     return tuple(dict.fromkeys(found))
@@ -104,50 +66,39 @@ def read_vocabulary(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         msg = f"{path}: extends itself by way of {' -> '.join(p.name for p in chain)}"
         raise ConfigError(msg)
     content = load_yaml(path)
-    problems = list(_wrong_keys(content))
+    problems = list(wrong_entries(content))
     if problems:
         raise all_at_once(path, problems)
     if content.get("extends"):
-        base = read_vocabulary(find_vocabulary(content["extends"], path.parent), (*chain, path))
-        content = _merge(base, content, path.parent)
+        try:
+            found = find_vocabulary(content["extends"], path.parent)
+        except ConfigError as error:
+            raise all_at_once(path, [("extends", str(error))]) from None
+        content = _merge(read_vocabulary(found, (*chain, path)), content, path)
     content.pop("extends", None)
     return content
 
 
-def _wrong_keys(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every key and list of terms that the format does not allow, with its dotted key."""
-    yield from _wrong(content, TOP + SECTIONS, "")
-    for section, allowed in (("concepts", _CONCEPT), ("places", _PLACE)):
-        entries = content.get(section) or {}
-        if not isinstance(entries, Mapping):
-            yield section, f"must be a mapping, got {type(entries).__name__}"
-            continue
-        for name, entry in entries.items():
-            yield from _wrong(entry, allowed, f"{section}.{name}")
-            for key in ("terms", "drop_terms") if isinstance(entry, Mapping) else ():
-                try:
-                    term_list(entry.get(key), "")
-                except ConfigError as error:
-                    yield f"{section}.{name}.{key}", str(error).removeprefix(": ")
+def language_of(content: Mapping[str, Any], path: Path) -> Path:
+    """The folder of the language that the vocabulary at a path is written in.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    try:
+        return language_folder(str(content.get("language") or "en"), path.parent)
+    except ConfigError as error:
+        raise all_at_once(path, [("language", str(error))]) from None
 
 
-def _wrong(entry: object, allowed: Sequence[str], where: str) -> Iterator[tuple[str, str]]:
-    if not isinstance(entry, Mapping):
-        yield where, f"must be a mapping, got {type(entry).__name__}"
-        return
-    for key in entry:
-        if key not in allowed:
-            yield f"{where}.{key}".removeprefix("."), f"unknown key {key!r}; {did_you_mean(str(key), allowed)}"
-
-
-def _merge(base: dict[str, Any], child: dict[str, Any], beside: Path) -> dict[str, Any]:
+def _merge(base: dict[str, Any], child: dict[str, Any], path: Path) -> dict[str, Any]:
     """The child over the base: terms are added (less ``drop_terms``), every other key of an entry is replaced.
 
     A term that the child gives to one entry is taken from every other entry of the base.
     """
     merged = {**base, **{key: value for key, value in child.items() if key not in SECTIONS}}
     entries = [e for section in ("concepts", "places") for e in (child.get(section) or {}).values()]
-    forms = load_word_forms(language_folder(str(merged.get("language") or "en"), beside))
+    forms = load_word_forms(language_of(merged, path))
     moved = {forms.term(term) for entry in entries for term in term_list(entry.get("terms"), "terms")}
     for section in SECTIONS:
         ours, theirs = base.get(section) or {}, child.get(section) or {}
@@ -159,13 +110,9 @@ def _merge(base: dict[str, Any], child: dict[str, Any], beside: Path) -> dict[st
                 both[name] = {**entry, "terms": kept}
             for name, entry in theirs.items():
                 old = both.get(name, {})
-                both[name] = {**old, **entry, "terms": [*old.get("terms", []), *string_list(entry.get("terms"), name)]}
+                terms = [*string_list(old.get("terms"), name), *string_list(entry.get("terms"), name)]
+                both[name] = {**old, **entry, "terms": terms}
             merged[section] = both
         else:
             merged[section] = {**ours, **theirs}
     return merged
-
-
-def term_list(value: object, where: str) -> tuple[str, ...]:
-    """A list of terms with their slots filled."""
-    return tuple(phrase for term in string_list(value, where) for phrase in expand_term(term, where))

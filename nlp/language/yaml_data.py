@@ -90,7 +90,7 @@ def all_at_once(path: Path, problems: Sequence[tuple[str, str]]) -> ConfigError:
 
     Args:
         path: the file.
-        problems: pairs of the dotted key and what is wrong there.
+        problems: pairs of the dotted key and what is wrong there; the entries of a list are numbered from 1.
     """
     lines = _lines(path)
     told = []
@@ -117,6 +117,10 @@ def _lines(path: Path) -> dict[str, int]:
                 dotted = f"{above}{key.value}"
                 found[dotted] = key.start_mark.line + 1
                 walk(value, f"{dotted}.")
+        elif isinstance(node, yaml.SequenceNode):
+            for number, entry in enumerate(node.value, 1):
+                found[f"{above}{number}"] = entry.start_mark.line + 1
+                walk(entry, f"{above}{number}.")
 
     walk(compose_yaml(path), "")
     return found

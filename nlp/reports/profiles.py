@@ -15,13 +15,14 @@ from typing import Any
 from organcam.errors import ConfigError, did_you_mean
 
 from ..language.vocabulary import load_vocabulary
-from ..language.yaml_data import check_keys, load_yaml, string_list
+from ..language.yaml_data import all_at_once, load_yaml, string_list
 from .findings import Finding, ParsedReport
 from .policy import positive_statuses
 
 __all__ = ["Profile", "builtin_profiles", "load_profile"]
 
 _FIELDS = ("abnormality", "concept", "location", "place")
+_TOP = ("name", "vocabulary", "id_column", "groups", "naming", "labels")
 _KEYS = (*_FIELDS, *(f"not_{field}" for field in _FIELDS), "not_named")
 _KNOWN_FINDINGS = 20_000
 # "nodular infiltrates", "linear subsegmental atelectasis"
@@ -147,54 +148,60 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
 @lru_cache(maxsize=4)
 def _load(path: Path, _stamp: int) -> Profile:
-    where = str(path)
-    content = check_keys(load_yaml(path), ("name", "vocabulary", "id_column", "groups", "naming", "labels"), where)
-    problems: list[str] = []
-
-    def read(value: object, key: str) -> tuple[str, ...]:
-        try:
-            return string_list(value, f"{where}: {key}")
-        except ConfigError as error:
-            problems.append(str(error))
-            return ()
-
+    content, problems = load_yaml(path), _Problems()
+    for key in content:
+        if key not in _TOP:
+            problems.append((str(key), f"unknown key {key!r}; {did_you_mean(str(key), _TOP)}"))
     for key in ("name", "vocabulary"):
         if not isinstance(content.get(key), str):
-            problems.append(f"{where}: needs `{key}`, a name")
-    groups = {key: read(value, f"groups.{key}") for key, value in _mapping(content, "groups", where, problems).items()}
+            problems.append((key, f"needs `{key}`, a name"))
+    if not isinstance(content.get("id_column") or "", str):
+        problems.append(("id_column", f"must be the name of a column, got {content['id_column']!r}"))
+    groups = {key: problems.words(value, f"groups.{key}") for key, value in problems.mapping(content, "groups").items()}
     rules: dict[str, tuple[Rule, ...]] = {}
-    for label, entries in _mapping(content, "labels", where, problems).items():
+    for label, entries in problems.mapping(content, "labels").items():
         if not isinstance(entries, list) or not entries:
-            problems.append(f"{where}: labels.{label}: must be a list of rules, got {entries!r}")
+            problems.append((f"labels.{label}", f"must be a list of rules, got {entries!r}"))
             continue
-        found = []
-        for number, entry in enumerate(entries, 1):
-            try:
-                found.append(_rule(entry, groups, f"{where}: labels.{label}, rule {number}"))
-            except ConfigError as error:
-                problems.append(str(error))
-        rules[label] = tuple(found)
-    naming = "|".join(re.escape(words) for words in read(content.get("naming"), "naming"))
-    if not problems:
-        problems += _unknown_names(rules, str(content["vocabulary"]), path, where)
+        rules[label] = tuple(_rule(e, groups, f"labels.{label}.{n}", problems) for n, e in enumerate(entries, 1))
+    naming = "|".join(re.escape(words) for words in problems.words(content.get("naming"), "naming"))
+    if isinstance(content.get("vocabulary"), str):
+        problems += _unknown_names(rules, content["vocabulary"], path)
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise all_at_once(path, problems)
     pattern = re.compile(rf"\b(?:{naming or '(?!)'})\b", re.IGNORECASE)
     identity = str(content.get("id_column") or "report_id")
     return Profile(str(content["name"]), str(content["vocabulary"]), identity, rules, pattern)
 
 
-def _mapping(content: Mapping[str, Any], key: str, where: str, problems: list[str]) -> Mapping[str, Any]:
-    value = content.get(key) or {}
-    if isinstance(value, Mapping):
-        return value
-    problems.append(f"{where}: {key}: must be a mapping, got {type(value).__name__}")
-    return {}
+class _Problems(list[tuple[str, str]]):
+    """The mistakes of a file found so far, by dotted key, so that all of them can be told at once."""
+
+    def words(self, value: object, key: str) -> tuple[str, ...]:
+        """A list of words; where it is none, that is a mistake."""
+        try:
+            return string_list(value, "")
+        except ConfigError as error:
+            self.append((key, str(error).removeprefix(": ")))
+            return ()
+
+    def mapping(self, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        """A mapping by words under a key; where it is none, that is a mistake."""
+        value = content.get(key)
+        if value is None:
+            return {}
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            return value
+        self.append((key, f"must be a mapping by words, got {value!r} (quote words such as no and on)"))
+        return {}
 
 
-def _unknown_names(rules: Mapping[str, tuple[Rule, ...]], vocabulary: str, path: Path, where: str) -> list[str]:
+def _unknown_names(rules: Mapping[str, tuple[Rule, ...]], vocabulary: str, path: Path) -> list[tuple[str, str]]:
     """Values of rules that are no abnormality, concept, location or place of the profile's vocabulary."""
-    words = load_vocabulary(path.parent / vocabulary if vocabulary.endswith((".yaml", ".yml")) else vocabulary)
+    try:
+        words = load_vocabulary(path.parent / vocabulary if vocabulary.endswith((".yaml", ".yml")) else vocabulary)
+    except ConfigError as error:
+        return [("vocabulary", str(error))]
     legal = {
         "abnormality": words.labels,
         "concept": tuple(words.concepts),
@@ -207,17 +214,22 @@ def _unknown_names(rules: Mapping[str, tuple[Rule, ...]], vocabulary: str, path:
             for field_name, values in (*rule.required, *rule.refused, ("abnormality", rule.not_named)):
                 for value in sorted(values - set(legal[field_name])):
                     near = get_close_matches(value, legal[field_name], n=1)
-                    hint = f"; did you mean {near[0]!r}?" if near else f"; the vocabulary {words.name} has none like it"
-                    problems.append(f"{where}: labels.{label}, rule {number}: unknown {field_name} {value!r}{hint}")
+                    hint = f"did you mean {near[0]!r}?" if near else f"the vocabulary {words.name} has none like it"
+                    problems.append((f"labels.{label}.{number}", f"unknown {field_name} {value!r}; {hint}"))
     return problems
 
 
-def _rule(entry: object, groups: Mapping[str, tuple[str, ...]], where: str) -> Rule:
-    checked = check_keys(entry, _KEYS, where)
-    values = {
-        key: frozenset(v for word in string_list(words, f"{where}.{key}") for v in groups.get(word, (word,)))
-        for key, words in checked.items()
-    }
+def _rule(entry: object, groups: Mapping[str, tuple[str, ...]], where: str, problems: _Problems) -> Rule:
+    if not isinstance(entry, Mapping):
+        problems.append((where, f"must be a mapping, got {entry!r}"))
+        return Rule((), (), frozenset())
+    values: dict[str, frozenset[str]] = {}
+    for key, words in entry.items():
+        if key not in _KEYS:
+            problems.append((f"{where}.{key}", f"unknown key {key!r}; {did_you_mean(str(key), _KEYS)}"))
+            continue
+        given = problems.words(words, f"{where}.{key}")
+        values[key] = frozenset(value for word in given for value in groups.get(word, (word,)))
     return Rule(
         tuple((key, value) for key, value in values.items() if not key.startswith("not_")),
         tuple((key[4:], value) for key, value in values.items() if key[4:] in _FIELDS),

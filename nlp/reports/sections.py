@@ -63,15 +63,16 @@ def load_sections(folder: Path = ENGLISH) -> Sections:
     """
     path = folder / "sections.yaml"
     content = check_keys(load_yaml(path), ("language", "muted", "headings"), path.name)
+    by_section = check_keys(content.get("headings") or {}, content.get("headings") or {}, f"{path.name}: headings")
     words, where = read_words(folder)
     too = frozenset(string_list(words.get("abbreviations_and_words"), f"{where}: abbreviations_and_words"))
     abbreviations = string_list(words.get("abbreviations"), f"{where}: abbreviations")
     headings = {
         heading: section
-        for section, words in content["headings"].items()
+        for section, words in by_section.items()
         for heading in string_list(words, f"{path.name}: headings.{section}")
     }
-    muted = frozenset(string_list(content["muted"], f"{path.name}: muted"))
+    muted = frozenset(string_list(content.get("muted"), f"{path.name}: muted"))
     return Sections(headings, muted, frozenset(abbreviations), max(map(len, abbreviations), default=0), too)
 
 

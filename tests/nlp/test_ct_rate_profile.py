@@ -130,8 +130,8 @@ def test_all_mistakes_of_a_profile_are_told_at_once(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_profile(path)
     first, second = str(caught.value).split("\n")
-    assert "labels.A, rule 1: unknown abnormality 'mas'; did you mean 'mass'?" in first
-    assert "labels.B, rule 1: unknown location 'right_uper'; did you mean 'right_upper'?" in second
+    assert "line 5: labels.A.1: unknown abnormality 'mas'; did you mean 'mass'?" in first
+    assert "line 7: labels.B.1: unknown location 'right_uper'; did you mean 'right_upper'?" in second
     path.write_text("name: own\nvocabulary: chest_ct\nlabels:\n  A: 3\n  B:\n    - abnormalty: [mass]\n")
     with pytest.raises(ConfigError, match=r"labels.A: must be a list of rules(.|\n)*did you mean 'abnormality'"):
         load_profile(path)
