@@ -38,6 +38,29 @@ def test_ball_agrees_with_the_exact_distance_map_within_a_voxel(radius):
     assert not (~grown & (distance < radius - 1.5)).any()
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 4), st.integers(1, 9), st.sampled_from([1, 63, 64, 65, 130, 200])),
+    st.tuples(*[st.integers(0, 5)] * 2, st.sampled_from([0, 1, 5, 40, 70, 130])),
+)
+def test_dilation_is_a_box_and_then_an_octahedron_over_the_borders_of_words(seed, shape, radius):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < rng.choice([0.01, 0.3, 0.9])
+    box = [int(0.37 * r + 0.5) for r in radius]
+    expected = ndi.binary_dilation(mask, np.ones([2 * b + 1 for b in box], dtype=bool))
+    rest = [r - b for r, b in zip(radius, box, strict=True)]
+    longest = max(rest)
+    for k in range(longest):
+        cross = np.zeros((3, 3, 3), dtype=bool)
+        cross[1, 1, 1] = True
+        for axis, r in enumerate(rest):
+            if (k + 1) * r // longest > k * r // longest:
+                cross[tuple(slice(None) if a == axis else 1 for a in range(3))] = True
+        expected = ndi.binary_dilation(expected, cross)
+    assert np.array_equal(dilate(mask, 1.0, [1.0 / max(r, 0.4) for r in radius]), expected)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 4.0))
 def test_erosion_is_the_dual_of_dilation_and_opening_only_removes(seed, radius):
