@@ -274,6 +274,9 @@ class RegionsConfig(Section):
         reference_mode: ``nearest`` (published), ``area`` or ``trilinear``, for ``registration: reference`` only.
         dilate: how often to grow the regions by a 3 x 3 x 3 box of cells.
         thirds: whether a stated lobe narrows a lung to its upper, middle or lower third. Coarse: lobes overlap thirds.
+        base_mm: how far under the back half of a lung's base the evidence of atelectasis, effusion, consolidation and
+            their kin may lie too (``at_base`` of the label table): airless lung on the diaphragm looks like the liver
+            below it, and masks leave it out. 0 turns it off; ``registration: reference`` has none.
         pictures: labels whose cells are drawn over every scan, ``regions/<id>_<label>.png``.
     """
 
@@ -283,6 +286,7 @@ class RegionsConfig(Section):
     reference_mode: Literal["nearest", "area", "trilinear"] = "nearest"
     dilate: int = Field(default=0, ge=0, le=10)
     thirds: bool = False
+    base_mm: float = Field(default=30.0, ge=0.0, le=100.0)
     pictures: Annotated[list[str], AfterValidator(_once)] = []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .anatomy.parts import PARTS
 from .external import LABEL_TABLES, external_organs
 from .pictures.montage import montage, save_montage
+from .regions.base import lung_bases
 from .regions.bitmaps import REGION_NAMES, organ_regions, pack_bitmaps, unpack_bitmaps
 from .regions.occupancy import lung_thirds, organ_occupancy, rough_regions
 from .regions.shrink import reference_regions
@@ -25,6 +26,7 @@ __all__ = [
     "OrganSegmentation",
     "Quality",
     "external_organs",
+    "lung_bases",
     "lung_thirds",
     "montage",
     "organ_occupancy",

@@ -130,7 +130,8 @@ class AttentionMaps:
         """Write the maps; the path's ending says how, and several files get the item and the label before it.
 
         ``.npz`` holds all maps of an item at their own resolution (``read_attention`` reads it). ``.nii`` and
-        ``.nii.gz`` hold one map on the voxels of the input, float32, raw and signed, in millimetres; ``.png`` is a picture. A file is complete or not there.
+        ``.nii.gz`` hold one map on the voxels of the input, float32, raw and signed, in millimetres; ``.png`` is a
+        picture. A file is complete or not there.
 
         Args:
             path: with one of these endings.

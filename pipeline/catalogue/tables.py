@@ -90,6 +90,8 @@ class RegionLabel:
         organs: ``heart_mediastinum``, ``both_lungs`` (lung-specific) or ``stated_lungs`` (generic, may be one-sided).
         extent: ``focal`` or ``diffuse``.
         origin: ``biological`` or ``intervention``.
+        at_base: whether it makes lung airless or is fluid, so that its evidence may hide under the back of the lung's
+            base (not in the published tables).
     """
 
     name: str
@@ -98,6 +100,7 @@ class RegionLabel:
     organs: Organs
     extent: Literal["focal", "diffuse"]
     origin: Literal["biological", "intervention"]
+    at_base: bool
 
 
 @cache
@@ -142,7 +145,10 @@ def parse_cell(name: str) -> tuple[str, str]:
 @cache
 def region_labels() -> tuple[RegionLabel, ...]:
     """The 80 region labels in the published output order."""
-    return tuple(RegionLabel(**row) for row in _read("region_labels.csv"))  # type: ignore[arg-type]
+    return tuple(
+        RegionLabel(**{**row, "at_base": row["at_base"] == "1"})  # type: ignore[arg-type]
+        for row in _read("region_labels.csv")
+    )
 
 
 _ORGAN_FLAGS = ("lung", "heart", "great_vessel", "mediastinum")

@@ -41,7 +41,7 @@ __all__ = [
     "Fidelity",
     "RegionTargets",
     "custom_targets",
-    "possible_organs",
+    "possible_places",
     "region_targets",
     "select_labels",
 ]
@@ -64,6 +64,8 @@ class RegionTargets:
             where the label is absent.
         thirds: uint8 ``[N, M, 6]``, 1 where a lobe is stated whose place is the upper, middle or lower third of the
             right, then of the left lung; zeros where not given.
+        at_base: uint8 ``[N, M]``, 1 where evidence may also hide under the back of the lung's base; zeros where not
+            given.
     """
 
     ids: tuple[str, ...]
@@ -71,22 +73,28 @@ class RegionTargets:
     present: np.ndarray
     organs: np.ndarray
     thirds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+    at_base: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self) -> None:
+        if self.at_base.size == 0:
+            object.__setattr__(self, "at_base", np.zeros((len(self.ids), len(self.names)), np.uint8))
         if self.thirds.size == 0:
             object.__setattr__(self, "thirds", np.zeros((len(self.ids), len(self.names), len(THIRDS)), np.uint8))
         shape = (len(self.ids), len(self.names))
         if self.present.shape != shape or self.organs.shape != (*shape, len(ORGANS)):
             msg = f"expected present {shape} and organs {(*shape, 3)}, got {self.present.shape} and {self.organs.shape}"
             raise ValueError(msg)
-        if self.thirds.shape != (*shape, len(THIRDS)):
-            msg = f"expected thirds {(*shape, len(THIRDS))}, got {self.thirds.shape}"
+        if self.thirds.shape != (*shape, len(THIRDS)) or self.at_base.shape != shape:
+            msg = (
+                f"expected thirds {(*shape, len(THIRDS))} and at_base {shape}, got {self.thirds.shape} and "
+                f"{self.at_base.shape}"
+            )
             raise ValueError(msg)
 
     @property
     def places(self) -> np.ndarray:
-        """Organs and thirds side by side, ``[N, M, 9]``: what the region of a label is put together from."""
-        return np.concatenate([self.organs, self.thirds], axis=2)
+        """Organs, thirds and base side by side, ``[N, M, 10]``: what the region of a label is put together from."""
+        return np.concatenate([self.organs, self.thirds, self.at_base[..., None]], axis=2)
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -104,7 +112,8 @@ class RegionTargets:
             msg = f"no labels for scan '{missing[0]}'" + (f" and {len(missing) - 1} more" if missing[1:] else "")
             raise DataError(msg)
         chosen = [self.rows[scan_id] for scan_id in ids]
-        return RegionTargets(tuple(ids), self.names, self.present[chosen], self.organs[chosen], self.thirds[chosen])
+        parts = (part[chosen] for part in (self.present, self.organs, self.thirds, self.at_base))
+        return RegionTargets(tuple(ids), self.names, *parts)
 
     def columns(self, names: Sequence[str]) -> RegionTargets:
         """The same scans with these labels only, in this order.
@@ -117,9 +126,8 @@ class RegionTargets:
                 msg = f"unknown label '{name}': {did_you_mean(name, self.names)}"
                 raise ConfigError(msg)
         chosen = [self.names.index(name) for name in names]
-        return RegionTargets(
-            self.ids, tuple(names), self.present[:, chosen], self.organs[:, chosen], self.thirds[:, chosen]
-        )
+        parts = (part[:, chosen] for part in (self.present, self.organs, self.thirds, self.at_base))
+        return RegionTargets(self.ids, tuple(names), *parts)
 
     def join(self, other: RegionTargets) -> RegionTargets:
         """The labels of both, for the same scans.
@@ -141,6 +149,7 @@ class RegionTargets:
             present=np.concatenate([self.present, other.present], axis=1),
             organs=np.concatenate([self.organs, other.organs], axis=1),
             thirds=np.concatenate([self.thirds, other.thirds], axis=1),
+            at_base=np.concatenate([self.at_base, other.at_base], axis=1),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -191,35 +200,45 @@ def region_targets(labels_by_location: pd.DataFrame, fidelity: Fidelity = "defau
     cells = _Cells(labels_by_location)
     rule = _default_organs if fidelity == "default" else _reference_organs
     organs = np.stack([rule(cells, label) for label in region_labels()], axis=1).astype(np.uint8)
-    thirds = np.zeros((*organs.shape[:2], len(THIRDS)), np.uint8)
+    present = organs.max(axis=2)
+    thirds, at_base = np.zeros((*organs.shape[:2], len(THIRDS)), np.uint8), np.zeros_like(present)
     if fidelity == "default":
+        at_base = present * np.array([label.at_base for label in region_labels()], np.uint8)
         for column, label in enumerate(region_labels()):
             if label.organs != "heart_mediastinum":
                 thirds[:, column] = _thirds(cells, {label.abnormality: None})
-    return RegionTargets(
-        ids=cells.ids,
-        names=tuple(label.name for label in region_labels()),
-        present=organs.max(axis=2),
-        organs=organs,
-        thirds=thirds,
-    )
+    return RegionTargets(cells.ids, tuple(label.name for label in region_labels()), present, organs, thirds, at_base)
 
 
-def possible_organs(name: str) -> tuple[int, int, int]:
-    """Bits of right lung, left lung, heart and mediastinum: where a region label could lie, whatever a report says.
+def possible_places(label: str | OwnLabel) -> tuple[int, ...]:
+    """Ten bits as in :attr:`RegionTargets.places`: where a label could lie, whatever a report says.
+
+    Args:
+        label: name of a region label, or a label of a user's table.
 
     Raises:
         ConfigError: for a name that is none of the 80.
 
     Example:
-        >>> possible_organs("lung_nodule"), possible_organs("heart_stent")
+        >>> possible_places("lung_nodule")[:3], possible_places("heart_stent")[:3]
         ((1, 1, 0), (0, 0, 1))
+        >>> possible_places("lung_atelectasis")  # it may hide under the lung's base
+        (1, 1, 0, 0, 0, 0, 0, 0, 0, 1)
     """
-    known = {label.name: label for label in region_labels()}
-    if name not in known:
-        msg = f"unknown label '{name}': {did_you_mean(name, known)}"
+    if isinstance(label, OwnLabel):
+        return (*label.bits, *(0,) * len(THIRDS), int(_hides_at_base(label)))
+    known = {each.name: each for each in region_labels()}
+    if label not in known:
+        msg = f"unknown label '{label}': {did_you_mean(label, known)}"
         raise ConfigError(msg)
-    return (0, 0, 1) if known[name].organs == "heart_mediastinum" else (1, 1, 0)
+    organs = (0, 0, 1) if known[label].organs == "heart_mediastinum" else (1, 1, 0)
+    return (*organs, *(0,) * len(THIRDS), int(known[label].at_base))
+
+
+def _hides_at_base(label: OwnLabel) -> bool:
+    """Whether one of the findings that make a label present is one that hides at the base of a lung."""
+    hiding = {each.abnormality for each in region_labels() if each.at_base}
+    return any(label.bits[:2]) and any(cell.partition("*")[0] in hiding for cell in label.cells)
 
 
 def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Any]) -> RegionTargets:
@@ -252,7 +271,7 @@ def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Any]) 
     known = {**labels, **(check_label_table(plain) if plain else {})}
     shape = (len(cells.ids), len(known))
     present, organs = np.zeros(shape, np.uint8), np.zeros((*shape, len(ORGANS)), np.uint8)
-    thirds = np.zeros((*shape, len(THIRDS)), np.uint8)
+    thirds, at_base = np.zeros((*shape, len(THIRDS)), np.uint8), np.zeros(shape, np.uint8)
     for column, label in enumerate(known.values()):
         stated = _stated(label.cells)
         for abnormality, where in stated.items():
@@ -264,7 +283,8 @@ def custom_targets(labels_by_location: pd.DataFrame, labels: Mapping[str, Any]) 
             organs[on_left & ~on_right, column, 0] = 0
         if label.keep_side:
             thirds[:, column] = _thirds(cells, stated) * np.repeat(organs[:, column, :2], 3, axis=1)
-    return RegionTargets(cells.ids, tuple(known), present, organs, thirds)
+        at_base[:, column] = present[:, column] * _hides_at_base(label)
+    return RegionTargets(cells.ids, tuple(known), present, organs, thirds, at_base)
 
 
 def select_labels(targets: RegionTargets, min_positives: int) -> tuple[str, ...]:

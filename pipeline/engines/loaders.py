@@ -115,9 +115,9 @@ def prepare_batch(
     """A batch as MONAI's engines want it: inputs, and a dictionary of targets for the loss.
 
     An image in HU is windowed here, on the device, by the ``window_hu`` ``[B, 2]`` beside it; without that entry it is
-    taken as it is. The allowed cells of all labels are made here too, from a few bitmaps (``regions``) and nine bits a
+    taken as it is. The allowed cells of all labels are made here too, from a few bitmaps (``regions``) and ten bits a
     label (``places``); a batch may bring ``allowed`` itself, or have no regions at all, for a loss that needs none.
-    ``possible``, the organs where each label could lie in anybody ``[B, M, 3]``, becomes the cells that a network with
+    ``possible``, the places where each label could lie in anybody ``[B, M, 10]``, becomes the cells that a network with
     masked pooling looks at: they are the same whatever a scan's report says.
     """
     image = batch["image"].to(device, non_blocking=non_blocking)

@@ -53,14 +53,14 @@ class LoadedModel(NamedTuple):
         labels: of its outputs.
         grid: of its attention.
         input: what it sees.
-        organs: bits ``[M, 3]`` of where each label could lie, for a network that looks at them; else None.
+        places: bits ``[M, 10]`` of where each label could lie, for a network that looks at them; else None.
     """
 
     network: nn.Module
     labels: tuple[str, ...]
     grid: FeatureGrid
     input: InputConfig
-    organs: tuple[tuple[int, ...], ...] | None = None
+    places: tuple[tuple[int, ...], ...] | None = None
 
 
 def run_explain(run: Run) -> StageSummary:
@@ -141,9 +141,9 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
         lambda: Compose(image_transforms(model.input, layout))({"image": payload["stored"]})["image"][None].to(device),
     )
     network = model.network
-    if model.organs is not None:
+    if model.places is not None:
         regions = torch.from_numpy(read_regions(payload["regions"], grid_key(model.grid)))
-        network = WithAllowed(network, expand_regions(regions, torch.tensor(model.organs))[None].to(device))
+        network = WithAllowed(network, expand_regions(regions, torch.tensor(model.places))[None].to(device))
     found = attention_by_method(network, image, methods=parameters["methods"])
     attention = scan_attention(found, 0, model.labels)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
@@ -195,8 +195,8 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
     network = build_model(options, input_config, len(state["labels"]))
     network.load_state_dict(state["weights"])
     network.to(device).eval()
-    organs = tuple(map(tuple, state["input_organs"])) if "input_organs" in state else None
-    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config, organs)
+    places = tuple(map(tuple, state["input_places"])) if "input_places" in state else None
+    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config, places)
 
 
 def _present_labels(run: Run) -> dict[str, tuple[str, ...]]:

@@ -33,7 +33,7 @@ from .targets import picture_places
 
 __all__ = ["plan_regions", "run_regions"]
 
-VERSION = 3
+VERSION = 4
 
 
 def run_regions(run: Run) -> StageSummary:
@@ -105,12 +105,19 @@ def _bitmaps(
     labels: Volume, grid: FeatureGrid, cells: FeatureGrid, payload: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> NDArray[np.bool_]:
     if not payload["ok"]:
-        return rough_bitmaps(grid, parameters["thirds"])
+        return rough_bitmaps(grid, parameters["thirds"], _has_base(parameters))
     options = {"dilate": parameters["dilate"], "thirds": parameters["thirds"]}
     if parameters["registration"] == "reference":
         array = on_stored_grid(labels, np.asarray(payload["stored"]["affine"]), payload["stored"]["shape"])
         return organ_regions(array, grid, registration="reference", mode=parameters["reference_mode"], **options)
+    if _has_base(parameters):
+        options["base_slices"] = max(1, round(parameters["base_mm"] / labels.spacing[0]))
     return organ_regions(labels.array, cells, threshold=parameters["threshold"], **options)
+
+
+def _has_base(parameters: Mapping[str, Any]) -> bool:
+    """Whether the bitmaps hold the base under each lung; the published shrinking knows none."""
+    return bool(parameters["base_mm"] > 0 and parameters["registration"] == "network")
 
 
 def on_stored_grid(labels: Volume, affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray:

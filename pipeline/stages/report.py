@@ -257,7 +257,8 @@ def _allowed(
     path, key = run.root / "regions" / f"{scan_id}.npz", grid_key(found.grid)
     if not places or not has_regions(path, key):
         return None
-    bits = torch.tensor([list(places.get(label, (0,) * 9)) for label in found.labels], dtype=torch.uint8)
+    nowhere = [0] * len(next(iter(places.values())))
+    bits = torch.tensor([list(places.get(label, nowhere)) for label in found.labels], dtype=torch.uint8)
     return expand_regions(torch.from_numpy(read_regions(path, key)), bits).numpy()
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..catalogue import region_labels
 from ..catalogue.label_table import OwnLabel, read_label_table
-from ..catalogue.targets import THIRDS, RegionTargets, custom_targets, region_targets, select_labels
-from ..catalogue.targets import possible_organs as possible_in_catalogue
+from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
+from ..catalogue.targets import possible_places as possible_of_label
 from ..config import Workflow
 from ..data.label_files import read_label_matrix
 from ..data.records import ScanRecord, in_split
@@ -26,7 +26,7 @@ __all__ = [
     "nearest_label",
     "own_labels",
     "picture_places",
-    "possible_organs",
+    "possible_places",
     "training_labels",
 ]
 
@@ -102,14 +102,14 @@ def nearest_label(name: str, legal: Sequence[str]) -> str:
     return f"{hint}All labels: organcam describe labels"
 
 
-def possible_organs(workflow: Workflow, names: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Bits of right lung, left lung, heart and mediastinum: where each label could lie, whatever a report says.
+def possible_places(workflow: Workflow, names: Sequence[str]) -> list[tuple[int, ...]]:
+    """Place bits of each label (`RegionTargets.places`): where it could lie, whatever a report says.
 
     Raises:
         ConfigError: for a name that is neither in the catalogue nor in the label table.
     """
     own = own_labels(workflow)
-    return [own[name].bits if name in own else possible_in_catalogue(name) for name in names]
+    return [possible_of_label(own.get(name, name)) for name in names]
 
 
 def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -120,8 +120,7 @@ def picture_places(run: Run, names: Sequence[str], scan_ids: Sequence[str]) -> d
     """
     if not names:
         return {}
-    bits = possible_organs(run.workflow, names)
-    possible = {name: [*organs, *(0,) * len(THIRDS)] for name, organs in zip(names, bits, strict=True)}
+    possible = {name: list(places) for name, places in zip(names, possible_places(run.workflow, names), strict=True)}
     targets = None
     if run.workflow.data.tells_labels and (run.root / "labels" / "labels_by_location.csv").is_file():
         targets = load_targets(run, run.records("regions"))

@@ -47,7 +47,7 @@ from .grids import build_model, grids_of_models, reads_regions
 from .regions import plan_regions
 from .run import Run, StageSummary, summarise
 from .store import plan_store
-from .targets import load_targets, possible_organs, training_labels
+from .targets import load_targets, possible_places, training_labels
 
 __all__ = ["plan_candidates", "plan_choice", "run_train"]
 
@@ -130,7 +130,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     batches = {
         split: loader(
             [
-                _as_tensors(item, payload.get("possible_organs"), payload.get("input_organs"))
+                _as_tensors(item, payload.get("possible_places"), payload.get("input_places"))
                 for item in payload["items"]
                 if item["split"] in (split, "all")
             ],
@@ -163,7 +163,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     )
     trained, curve = train_in_phases(network, settings, train, folder=checkpoints, ramp=ramp)
     judged = {name: trained.figures[f"valid_{name}"] for name in ("auroc_median", "organ_iou")}
-    told = ("labels", "network", "input", "grid", "input_organs")
+    told = ("labels", "network", "input", "grid", "input_places")
     state = {"weights": trained.weights, **{key: payload[key] for key in told if key in payload}}
     with context.output(f"{context.id}.pt") as path:
         torch.save(state, path)
@@ -253,9 +253,9 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
         "grid": grid.to_dict(),
     }
     if mask_loss is not None and mask_loss.absent == "outside":
-        settings["possible_organs"] = possible_organs(workflow, data.labels)
+        settings["possible_places"] = possible_places(workflow, data.labels)
     if run.once(("reads regions", candidate.model), lambda: reads_regions(workflow, candidate.model)):
-        settings["input_organs"] = possible_organs(workflow, data.labels)
+        settings["input_places"] = possible_places(workflow, data.labels)
     scans = [
         [volume, grids[grid_key(grid)], *(item[name] for name in ("scan_id", "split", "label", "places"))]
         for item, (volume, grids) in zip(data.items, data.contents, strict=True)
@@ -340,14 +340,12 @@ def _as_tensors(
 ) -> dict[str, Any]:
     """Label and place bits of a scan.
 
-    Absent labels get the organs where they could lie, if ``possible`` gives those. What a network sees of the organs
-    (``seen``) is the same for every scan: places would tell it the labels.
+    Absent labels get the places where they could lie, if ``possible`` gives those. What a network sees of the organs
+    (``seen``) is the same for every scan: places that a report states would tell it the labels.
     """
     label = torch.tensor(item["label"], dtype=torch.float32)
     places = torch.tensor(item["places"], dtype=torch.uint8)
     if possible is not None:
-        anywhere = torch.zeros_like(places)
-        anywhere[:, :3] = torch.tensor(possible, dtype=torch.uint8)
-        places = torch.where(label[:, None] > 0, places, anywhere)
+        places = torch.where(label[:, None] > 0, places, torch.tensor(possible, dtype=torch.uint8))
     network_input = {} if seen is None else {"possible": torch.tensor(seen, dtype=torch.uint8)}
     return {**item, "label": label, "places": places, **network_input}

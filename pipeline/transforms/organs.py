@@ -15,7 +15,7 @@ from torch import nn
 
 from organcam.segmentation import segment_organs
 
-from ..catalogue.targets import ORGANS, possible_organs
+from ..catalogue.targets import ORGANS, possible_places
 from ..contract import grid_of_layer
 from ..errors import DataError, did_you_mean
 from ..geometry import FeatureGrid
@@ -218,7 +218,7 @@ class AllowedRegionsd(MapTransform):
 
 def _bits(label: str | Sequence[str]) -> tuple[int, ...]:
     if isinstance(label, str) and label not in ORGANS:
-        return possible_organs(label)
+        return possible_places(label)[: len(ORGANS)]
     organs = [label] if isinstance(label, str) else list(label)
     for organ in organs:
         if organ not in ORGANS:

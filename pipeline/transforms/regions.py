@@ -14,7 +14,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
-from organcam.segmentation.regions.bitmaps import ORGAN_SETS, REGION_NAMES, Registration, organ_regions
+from organcam.segmentation.regions import LUNG_BASES, LUNG_THIRDS
+from organcam.segmentation.regions.bitmaps import ORGAN_SETS, Registration, organ_regions
 
 from ..geometry import FeatureGrid
 from .spatial import plain_tensor
@@ -35,20 +36,29 @@ __all__ = [
     "expand_regions",
 ]
 
-BITMAPS = (len(ORGAN_SETS), len(REGION_NAMES))
-"""Numbers of region bitmaps, without and with the thirds of the lungs."""
+SETS, THIRDS, BASES = len(ORGAN_SETS), len(LUNG_THIRDS), len(LUNG_BASES)
+BITMAPS = (SETS, SETS + BASES, SETS + THIRDS, SETS + THIRDS + BASES)
+"""Numbers of region bitmaps: thirds of the lungs and bases under them may be there or not."""
+
+PLACE_BITS = (3, 3 + THIRDS, 4 + THIRDS)
+"""Bits of a label: its organs, with them the stated thirds, with both whether it may lie at the base under a lung."""
+
+LOWER_THIRDS = (2, 5)
 
 
 def expand_regions(regions: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
     """Allowed cells of every label from a scan's region bitmaps; cheap enough to be done on the device, per batch.
 
     A label is allowed where its organs cover the cell together. A lung with a stated third is narrowed to that third,
-    if the bitmaps hold thirds.
+    if the bitmaps hold thirds. A label that may lie at the base is allowed there too, under each of its lungs that is
+    whole or narrowed to the lower third.
 
     Args:
-        regions: bool ``[R, *grid]``, R = 7 or 13 (``organcam.segmentation.REGION_NAMES``), or ``[B, R, *grid]``.
-        organs: 0/1 ``[M, 3]`` (right lung, left lung, heart and mediastinum) or ``[M, 9]`` with the six thirds behind,
-            or one of these for each item of a batch. A row of zeros (an absent label) is allowed nowhere.
+        regions: bool ``[R, *grid]``, R = 7, with 6 more for thirds and 2 more for bases
+            (``organcam.segmentation.REGION_NAMES``), or ``[B, R, *grid]``.
+        organs: 0/1 ``[M, 3]`` (right lung, left lung, heart and mediastinum), ``[M, 9]`` with the six thirds behind,
+            ``[M, 10]`` with whether the label may lie at the base, or one of these for each item of a batch. A row of
+            zeros (an absent label) is allowed nowhere.
 
     Returns:
         bool ``[M, *grid]`` or ``[B, M, *grid]``.
@@ -57,9 +67,9 @@ def expand_regions(regions: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
         ValueError: if the shapes do not fit or bits are not 0 and 1.
     """
     batched = organs.ndim == 3
-    if regions.ndim < 2 + batched or regions.shape[batched] not in BITMAPS or organs.shape[-1] not in (3, 9):
+    if regions.ndim < 2 + batched or regions.shape[batched] not in BITMAPS or organs.shape[-1] not in PLACE_BITS:
         msg = (
-            f"expected region bitmaps [R, *grid] with R of {BITMAPS} and label bits [M, 3] or [M, 9], got "
+            f"expected region bitmaps [R, *grid] with R of {BITMAPS} and label bits [M, 3], [M, 9] or [M, 10], got "
             f"{tuple(regions.shape)} and {tuple(organs.shape)}"
         )
         raise ValueError(msg)
@@ -67,9 +77,9 @@ def expand_regions(regions: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
     if batched:
         return torch.stack([expand_regions(each, bits) for each, bits in zip(regions, organs, strict=True)])
     bits = organs.to(device=regions.device, dtype=torch.int64)
-    whole, thirds = bits[:, :3].clone(), bits[:, 3:]
+    whole, thirds, base = bits[:, :3].clone(), bits[:, 3 : 3 + THIRDS], bits[:, 3 + THIRDS :]
     narrowed = None
-    if thirds.shape[1] and len(regions) == BITMAPS[1]:
+    if thirds.shape[1] and len(regions) >= SETS + THIRDS:
         own = thirds.view(-1, 2, 3) * whole[:, :2, None]
         whole[:, :2] *= 1 - own.amax(dim=2)
         narrowed = own.view(-1, 6)
@@ -79,7 +89,11 @@ def expand_regions(regions: torch.Tensor, organs: torch.Tensor) -> torch.Tensor:
     if narrowed is not None:
         for third in narrowed.any(dim=0).nonzero().flatten().tolist():
             rows = narrowed[:, third].bool()
-            allowed[rows] |= table[1 + BITMAPS[0] + third]
+            allowed[rows] |= table[1 + SETS + third]
+    if base.shape[1] and len(regions) in (SETS + BASES, SETS + THIRDS + BASES):
+        reaching = whole[:, :2] if narrowed is None else whole[:, :2] | narrowed[:, LOWER_THIRDS]
+        for lung, rows in enumerate((reaching * base).bool().T):
+            allowed[rows] |= table[len(table) - BASES + lung]
     return allowed
 
 
@@ -93,8 +107,8 @@ class _Allowed(Transform):
 
         Args:
             scan: the organs of the scan, in the form that the class takes.
-            organs: 0/1 per label and organ, ``[M, 3]``, or ``[M, 9]`` with the stated thirds of the lungs; a row of
-                zeros (an absent label) is allowed nowhere.
+            organs: 0/1 per label and organ, ``[M, 3]``, ``[M, 9]`` with the stated thirds of the lungs, or ``[M, 10]``
+                with whether it may lie at the base; a row of zeros (an absent label) is allowed nowhere.
 
         Returns:
             bool ``[M, S, h, w]``, of the kind of ``scan`` (numpy or tensor), without metadata.
@@ -126,6 +140,9 @@ class AllowedFromOrgans(_Allowed):
             code does, reading tiles of the image that are not where the cells look.
         mode: ``nearest`` (published), ``area`` or ``trilinear``; of ``reference`` only.
         dilate: how often to grow the regions by a 3 x 3 x 3 box of cells.
+        base_slices: how many slices of the label map the unsure base reaches under a lung
+            (``organcam.segmentation.lung_bases``), for labels ``[M, 10]`` that may lie there; the label map must then
+            lie as a patient does, neither flipped nor turned. Defaults to 0, none.
 
     Raises:
         ValueError: for an option outside its legal values.
@@ -138,12 +155,14 @@ class AllowedFromOrgans(_Allowed):
         registration: Registration = "network",
         mode: Literal["nearest", "area", "trilinear"] = "nearest",
         dilate: int = 0,
+        base_slices: int = 0,
     ) -> None:
         self.options: dict[str, Any] = {
             "threshold": threshold,
             "registration": registration,
             "mode": mode,
             "dilate": dilate,
+            "base_slices": base_slices,
         }
         organ_regions(np.zeros((1, 1, 1), np.uint8), _ONE_CELL, **self.options)  # refuses illegal options at once
         self.grid = grid
@@ -155,12 +174,12 @@ class AllowedFromOrgans(_Allowed):
         if values.ndim != 3 or not np.isin(np.unique(values), (0, 1, 2, 3)).all():
             msg = f"expected an organ label map [D, H, W] with values 0 to 3, got shape {tuple(scan.shape)}"
             raise ValueError(msg)
-        regions = organ_regions(values.astype(np.uint8), self.grid, thirds=organs.shape[-1] == 9, **self.options)
+        regions = organ_regions(values.astype(np.uint8), self.grid, thirds=organs.shape[-1] >= 9, **self.options)
         return expand_regions(torch.from_numpy(regions).to(scan.device), organs)
 
 
 class AllowedFromRegions(_Allowed):
-    """Allowed cells from a scan's stored region bitmaps (`LoadRegionsd`), bool ``[7, S, h, w]`` or ``[13, S, h, w]``.
+    """Allowed cells from a scan's stored region bitmaps (`LoadRegionsd`), bool ``[R, S, h, w]``.
 
     The threshold is built into them. The published code stores the grids of all 80 labels; here a label needs three
     bits (nine with thirds), and the regions of a scan a few bitmaps.
@@ -208,7 +227,7 @@ class _Allowedd(MapTransform):
     Args:
         keys: the one entry with the scan's organs.
         allowed: what makes cells of them.
-        organs_key: entry with the label-to-organ bits ``[M, 3]`` or ``[M, 9]``.
+        organs_key: entry with the label-to-organ bits ``[M, 3]``, ``[M, 9]`` or ``[M, 10]``.
         output_key: where the bool ``[M, S, h, w]`` is put.
         allow_missing_keys: whether an item may lack the entry; it then gets no allowed cells either.
 
@@ -248,12 +267,13 @@ class AllowedFromOrgansd(_Allowedd):
     Args:
         keys: the one entry with the label map.
         grid: see :class:`AllowedFromOrgans`.
-        organs_key: entry with the label-to-organ bits ``[M, 3]`` or ``[M, 9]``. Defaults to ``"organs"``.
+        organs_key: entry with the label-to-organ bits ``[M, 3]``, ``[M, 9]`` or ``[M, 10]``. Defaults to ``"organs"``.
         output_key: where the bool ``[M, S, h, w]`` is put. Defaults to ``"allowed"``.
         threshold: see :class:`AllowedFromOrgans`.
         registration: see there.
         mode: see there.
         dilate: see there.
+        base_slices: see there.
         allow_missing_keys: whether an item may lack the entry; it then gets no allowed cells either.
     """
 
@@ -267,9 +287,10 @@ class AllowedFromOrgansd(_Allowedd):
         registration: Registration = "network",
         mode: Literal["nearest", "area", "trilinear"] = "nearest",
         dilate: int = 0,
+        base_slices: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
-        allowed = AllowedFromOrgans(grid, threshold, registration, mode, dilate)
+        allowed = AllowedFromOrgans(grid, threshold, registration, mode, dilate, base_slices)
         super().__init__(keys, allowed, organs_key, output_key, allow_missing_keys)
 
 

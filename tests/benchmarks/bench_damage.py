@@ -23,7 +23,7 @@ import numpy as np
 import SimpleITK as sitk
 from damaged_scans import HEART, LEFT, RIGHT, Array, Scan, damages
 
-from organcam.segmentation import montage, save_montage, segment_organs
+from organcam.segmentation import lung_bases, montage, save_montage, segment_organs
 
 FILES = {
     "cip64": "cip64/ct-64.nrrd",
@@ -34,6 +34,8 @@ FILES = {
 }
 CLEAR = ("lidc", "cmb")
 SILENT_DICE = 0.95
+BASE_MM = 30.0
+"""How far the unsure base reaches under a lung, as in a workflow (`regions.base_mm`)."""
 
 
 def load(path: Path) -> tuple[Array, tuple[float, float, float]]:
@@ -94,11 +96,15 @@ def judge(scan: Scan) -> dict[str, object]:
     lung, true_lung = np.isin(result.labels, (RIGHT, LEFT)), np.isin(scan.organs, (RIGHT, LEFT))
     ml = float(np.prod(scan.spacing)) / 1000.0
     heart = scan.organs == HEART
+    base = lung_bases(result.labels, max(1, round(BASE_MM / scan.spacing[0]))) > 0
+    painted = scan.painted if scan.painted is not None and scan.painted.any() else None
     return {
         "right": dice(result.labels == RIGHT, scan.organs == RIGHT),
         "left": dice(result.labels == LEFT, scan.organs == LEFT),
         "heart": dice(result.labels == HEART, heart),
-        "covered": None if scan.painted is None or not scan.painted.any() else float(lung[scan.painted].mean()),
+        "covered": None if painted is None else float(lung[painted].mean()),
+        "with_base": None if painted is None else float((lung | base)[painted].mean()),
+        "base_ml": float(base.sum()) * ml,
         "vessel": None if scan.vessel is None else float((result.labels == HEART)[scan.vessel].mean()),
         "vessel_lung": None if scan.vessel is None else float(lung[scan.vessel].mean()),
         "other_ml": float((lung & ~true_lung & ~heart & (scan.hu > -150)).sum()) * ml,
@@ -123,7 +129,7 @@ def main() -> None:
         return
     known = list(scans(given.data, given.scans, given.truth))
     groups: dict[str, list[dict]] = defaultdict(list)
-    print(f"{'':36s} lungs mean  worst  heart  covered  other organs ml  silent")
+    print(f"{'':36s} lungs mean  worst  heart  covered, base  other organs ml  base ml  silent")
     for group, members in damages().items():
         for name, spoil in members.items():
             if given.only not in f"{group} {name}":
@@ -155,7 +161,7 @@ def main() -> None:
 def _scan_line(name: str, row: dict) -> str:
     parts = [f"    {name:8s} {row['right']:.3f} {row['left']:.3f} heart {row['heart']:.3f}"]
     if row["covered"] is not None:
-        parts.append(f"covered {row['covered']:.2f}")
+        parts.append(f"covered {row['covered']:.2f}, with base {row['with_base']:.2f}")
     if row["vessel"] is not None:
         parts.append(f"aorta {row['vessel']:.2f}, as lung {row['vessel_lung']:.2f}")
     return " ".join([*parts, f"other {row['other_ml']:.0f} ml", "SILENT" if row["silent"] else "", *row["flags"]])
@@ -166,11 +172,13 @@ def _line(name: str, rows: list[dict]) -> str:
     covered = [row["covered"] for row in rows if row["covered"] is not None]
     other = [row["other_ml"] for row in rows]
     heart = np.mean([row["heart"] for row in rows])
-    shown = f"{np.mean(covered):.2f}/{min(covered):.2f}" if covered else ""
+    based = [row["with_base"] for row in rows if row["with_base"] is not None]
+    shown = f"{np.mean(covered):.2f}/{min(covered):.2f} {np.mean(based):.2f}" if covered else ""
+    base_ml = np.mean([row["base_ml"] for row in rows])
     silent = sum(row["silent"] for row in rows)
     return (
-        f"{name:36s} {lungs.mean():.4f}    {lungs.min():.3f}  {heart:.3f}  {shown:9s} "
-        f"{np.mean(other):4.0f} worst {max(other):4.0f}   {silent} of {len(rows)}"
+        f"{name:36s} {lungs.mean():.4f}    {lungs.min():.3f}  {heart:.3f}  {shown:14s} "
+        f"{np.mean(other):4.0f} worst {max(other):4.0f}   {base_ml:4.0f}      {silent} of {len(rows)}"
     )
 
 

@@ -101,6 +101,19 @@ def consolidation(scan: Scan, label: int, share: float, *, bronchogram: bool) ->
     return _paint(scan, where, TISSUE_HU, bubbles=_bronchi(scan, where) if bronchogram else None)
 
 
+def atelectasis(scan: Scan, label: int, thickness_mm: float) -> Scan:
+    """Airless lung on the diaphragm, from nothing in front to its full thickness at the back."""
+    lung, (z, _, _) = scan.lung(label), _mm(scan)
+    depth = lung.shape[0]
+    footprint = lung.any(axis=0)
+    lowest = np.where(footprint, depth - 1 - lung[::-1].argmax(axis=0), -1)
+    slices = np.flatnonzero(lung.any(axis=(1, 2)))
+    over = footprint & (lowest > slices[0] + 0.55 * (slices[-1] - slices[0]))
+    rows = np.flatnonzero(over.any(axis=1))
+    way = np.clip((np.arange(lung.shape[1]) - rows[0]) / (rows[-1] - rows[0]), 0.0, 1.0)[None, :, None]
+    return _paint(scan, lung & over & (lowest * scan.spacing[0] - z < thickness_mm * way), TISSUE_HU)
+
+
 def _bronchi(scan: Scan, where: Array, count: int = 14) -> Array:
     """Lines from the middle of the medial side of a region to its voxels, two to three millimetres wide."""
     places = np.argwhere(where)
@@ -331,6 +344,11 @@ def damages() -> dict[str, dict[str, Damage]]:
             )
             for side, k in both
             for air in (False, True)
+        },
+        "atelectasis": {
+            f"{side} atelectasis {mm} mm": partial(atelectasis, label=k, thickness_mm=float(mm))
+            for side, k in both
+            for mm in (20, 35, 50)
         },
         "vessels": {
             "contrast": contrast,

@@ -99,7 +99,7 @@ def test_lobes_of_a_catalogue_label_become_its_thirds():
     assert not found.thirds[1].any()
     assert not found.thirds[:, 1].any()
     assert not region_targets(table, fidelity="reference").thirds.any()
-    assert found.places.shape == (2, 2, 9)
+    assert found.places.shape == (2, 2, 10)
 
 
 @pytest.mark.parametrize("name", ["all", "predicted", "Present"])

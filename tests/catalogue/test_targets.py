@@ -245,3 +245,19 @@ def test_published_groups(shared_spec):
     found = {k: sum(x.origin == k for x in labels) for k in ("biological", "intervention")}
     assert found == counts["Intervention_vs_Biological"]
     assert {k: sum(x.region.removeprefix("h_") == k for x in labels) for k in counts["Region"]} == counts["Region"]
+
+
+def test_only_labels_of_airless_lung_and_fluid_may_hide_at_the_base_and_only_where_present():
+    table = pd.DataFrame(
+        {"atelectasis*right_lower": [1, 0], "nodule*right_lower": [1, 1], "pericardial_effusion*heart": [1, 1]},
+        index=["a", "b"],
+    )
+    targets = region_targets(table)
+    hiding = [name for name, at in zip(targets.names, targets.at_base[0], strict=True) if at]
+    assert hiding == ["lung_atelectasis"]
+    assert not targets.at_base[1].any()
+    assert targets.columns(["lung_atelectasis"]).places[0].tolist() == [[1, 0, 0, 0, 0, 1, 0, 0, 0, 1]]
+    assert not region_targets(table, fidelity="reference").at_base.any()
+    own = custom_targets(table, {"collapse": {"organs": ["right_lung", "left_lung"], "cells": ["atelectasis"]}})
+    assert own.at_base.ravel().tolist() == [1, 0]
+    assert targets.join(own).of_scans(["a"]).columns(["collapse"]).at_base.tolist() == [[1]]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organcam.geometry import FeatureGrid
+from organcam.segmentation.regions import lung_bases
 from organcam.segmentation.regions.bitmaps import (
     REGION_NAMES,
     bitmaps_of_occupancy,
@@ -58,7 +59,7 @@ def test_thirds_are_the_lung_cut_in_three_from_head_to_foot():
         expected[slab, 0, 0] = True
         assert np.array_equal(regions[index(name)], expected), name
     # The left lung's six slices: the first slab holds its upper third and half of the middle one, the last the rest.
-    held = {name: regions[index(name)][:, 1, 1].tolist() for name in REGION_NAMES[10:]}
+    held = {name: regions[index(name)][:, 1, 1].tolist() for name in REGION_NAMES[10:13]}
     assert held == {
         "left_upper": [False, True, False],
         "left_middle": [False, True, True],
@@ -75,6 +76,53 @@ def test_thirds_make_up_their_lung_and_nothing_else(seed, threshold):
     assert np.array_equal(regions[7:10].any(axis=0), regions[index("right_lung")])
     assert np.array_equal(regions[10:13].any(axis=0), regions[index("left_lung")])
     assert np.array_equal(regions[:7], organ_regions(labels, TILES, threshold=threshold))
+
+
+def small_chest():
+    """Right lung down to slice 3, one row of it ending high; left lung down to slice 5; heart between."""
+    labels = np.zeros((9, 4, 5), np.uint8)
+    labels[:4, :, 0] = 1
+    labels[1:, 2, 0] = 0  # a fissure of air: this column ends in the upper half
+    labels[:6, :, 4] = 2
+    labels[:9, 1:, 2] = 3
+    return labels
+
+
+def test_base_is_what_lies_under_the_back_half_of_each_lung():
+    base = lung_bases(small_chest(), 2)
+    # The right lung ends at slice 3 in rows 0, 1 and 3, whose median is row 1; in row 2 it ends at slice 0.
+    expected = np.zeros((9, 4, 5), np.uint8)
+    for row in (1, 3):
+        expected[4:6, row, 0] = 1
+    expected[6:8, 1:, 4] = 2
+    assert np.array_equal(base, expected)
+
+
+def test_base_takes_nothing_from_organs_and_stops_at_the_last_slice():
+    labels = small_chest()
+    labels[4:, 3, 0] = 3
+    base = lung_bases(labels, 100)
+    assert not base[labels > 0].any()
+    assert base[8, 3, 4] == 2
+    assert not lung_bases(labels, 0).any()
+    assert not lung_bases(np.zeros((3, 3, 3), np.uint8), 2).any()
+
+
+def test_base_bitmaps_are_the_cells_that_only_the_base_adds():
+    labels = np.zeros((9, 4, 4), np.uint8)
+    labels[:6, :, :2] = 1
+    without = organ_regions(labels, TILES)
+    regions = organ_regions(labels, TILES, base_slices=3)
+    assert len(regions) == 9
+    assert np.array_equal(regions[:7], without)
+    right, left = regions[7:]
+    assert np.argwhere(right).tolist() == [[2, 0, 0], [2, 1, 0]]  # rows 1 to 3: half of the front cell, all of the back
+    assert not left.any()
+    both = organ_regions(labels, TILES, thirds=True, base_slices=3)
+    assert len(both) == 15
+    assert np.array_equal(both[:13], organ_regions(labels, TILES, thirds=True))
+    assert np.array_equal(both[13:], regions[7:])
+    assert [len(rough_bitmaps(TILES, thirds, bases=True)) for thirds in (False, True)] == [9, 15]
 
 
 @pytest.mark.parametrize("mode", ["nearest", "area", "trilinear"])
@@ -136,6 +184,8 @@ def test_all_bitmaps_of_a_full_size_scan_come_back_and_take_under_ten_kilobytes(
         ({"registration": "reference", "mode": "aera"}, "did you mean 'area'"),
         ({"threshold": 25}, r"\[0, 1\], got 25"),
         ({"dilate": -1}, "whole number"),
+        ({"base_slices": -1}, "base_slices counts slices"),
+        ({"base_slices": 2, "registration": "reference"}, "knows no base"),
     ],
 )
 def test_illegal_options_are_refused_with_the_legal_ones(options, words):

@@ -66,7 +66,7 @@ def test_pictures_of_own_labels_and_files_with_thirds(scan_file, tmp_path):
     for label in ("right_mass", "heart_stent"):
         assert (out / "regions" / f"a_{label}.png").stat().st_size > 10_000
     found, key = _only_regions(out)
-    assert found.shape[0] == 13
+    assert found.shape[0] == 15  # sets, thirds, bases
     assert np.array_equal(found[7:10].any(axis=0), found[0])
     again = regions("--out", out, "--set", "regions.registration=reference", "--set", "regions.thirds=false")
     assert again.returncode == 0, again.stderr

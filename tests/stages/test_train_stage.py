@@ -116,7 +116,12 @@ def test_weight_and_ramp_of_the_workflow_reach_the_loss(tmp_path, payload, seen)
 
 def test_absent_labels_are_allowed_where_they_could_lie(tmp_path, payload, seen):
     """Where the loss asks for it: label 1, which is never present, could lie in the left lung only."""
-    asked = {**payload, "weight": 1.0, "mask_loss": {"form": "one"}, "possible_organs": [[1, 1, 0], [0, 1, 0]]}
+    asked = {
+        **payload,
+        "weight": 1.0,
+        "mask_loss": {"form": "one"},
+        "possible_places": [[1, 1, 0], [0, 1, 0]],
+    }
     asked["train"] = {**payload["train"], "epochs": 1}
     trained(tmp_path / "m", asked)
     allowed, labels = seen[-1]  # validation, in the order of the scans
@@ -128,7 +133,7 @@ def test_absent_labels_are_allowed_where_they_could_lie(tmp_path, payload, seen)
     assert allowed[:, 1, ..., half:].all()
     assert not allowed[:, 1, ..., :half].any()
     seen.clear()
-    del asked["possible_organs"]
+    del asked["possible_places"]
     trained(tmp_path / "without", asked)
     assert not seen[-1][0][:, 1].any()
 

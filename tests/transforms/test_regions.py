@@ -94,6 +94,30 @@ def test_higher_threshold_allows_no_more(occupancy, one, other):
     assert (AllowedFromOccupancy(low)(occupancy, organs) >= AllowedFromOccupancy(high)(occupancy, organs)).all()
 
 
+def test_a_label_that_may_hide_at_the_base_is_allowed_there_under_its_own_lung():
+    regions = torch.zeros(15, 1, 1, 4, dtype=torch.bool)
+    regions[0, ..., 0] = regions[12, ..., 0] = True  # right lung; its lower third is not among these cells
+    regions[1, ..., 1] = regions[2, ..., :2] = True  # left lung, both
+    regions[13, ..., 2], regions[14, ..., 3] = True, True  # what the bases add
+    nothing = [0] * 6
+    rows = {
+        "both lungs": ([1, 1, 0, *nothing, 1], [0, 1, 2, 3]),
+        "both lungs, no base": ([1, 1, 0, *nothing, 0], [0, 1]),
+        "right lung": ([1, 0, 0, *nothing, 1], [0, 2]),
+        "right upper third": ([1, 0, 0, 1, 0, 0, 0, 0, 0, 1], []),
+        "right lower third": ([1, 0, 0, 0, 0, 1, 0, 0, 0, 1], [2]),
+        "heart": ([0, 0, 1, *nothing, 1], []),
+        "absent": ([0, 0, 0, *nothing, 0], []),
+    }
+    found = expand_regions(regions, torch.tensor([bits for bits, _ in rows.values()]))
+    for name, cells in zip(rows, found, strict=True):
+        assert cells.flatten().nonzero().flatten().tolist() == rows[name][1], name
+    # Bitmaps without bases know nothing of them; without thirds a stated third is its whole lung.
+    bits = torch.tensor([rows["right lower third"][0]])
+    assert expand_regions(regions[:7], bits).flatten().tolist() == [True, False, False, False]
+    assert expand_regions(regions[[*range(7), 13, 14]], bits).flatten().tolist() == [True, False, True, False]
+
+
 def test_dictionary_form_adds_the_entry():
     item = {"occupancy": grid([1.0], [0], [0]), "organs": np.stack([RIGHT, HEART])}
     out = AllowedFromOccupancyd("occupancy")(item)
@@ -219,7 +243,7 @@ def test_the_published_augmentation_turns_bitmaps_as_it_turns_allowed_cells():
     ("regions", "organs", "words"),
     [
         (torch.zeros(5, 1, 1, 1), torch.zeros(2, 3), "R of"),
-        (torch.zeros(7, 1, 1, 1), torch.zeros(2, 4), r"\[M, 3\] or \[M, 9\]"),
+        (torch.zeros(7, 1, 1, 1), torch.zeros(2, 4), r"\[M, 3\], \[M, 9\] or \[M, 10\]"),
         (torch.zeros(7, 1, 1, 1), torch.full((2, 3), 3), "0 and 1 only"),
     ],
 )
