@@ -181,7 +181,7 @@ def _expand(term: str, slots: Mapping[str, tuple[str, ...]], forms: WordForms, w
     """A term with ``{slot}`` marks as all its word sequences."""
     if "{" not in term:
         return [forms.term(term)]
-    parts = []
+    parts: list[list[tuple[str, ...]]] = []
     for part in _SLOT.split(term):  # every second one is the name of a slot
         named = len(parts) % 2 == 1
         if named and part not in slots:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from organcam.errors import ConfigError, did_you_mean
 
@@ -98,7 +99,7 @@ _PLACE: dict[str, Check] = {
 }
 
 
-def wrong_entries(content: Mapping[object, object]) -> Iterator[tuple[str, str]]:
+def wrong_entries(content: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
     """Every key and value that the format does not allow, with its dotted key."""
     yield from _wrong(content, TOP | SECTIONS, "")
     for section, allowed in (("concepts", _CONCEPT), ("places", _PLACE)):

@@ -67,7 +67,7 @@ class Checkpoints:
 
         def save(engine: Engine) -> None:
             if not position.steps or position.can_go_on:
-                whole = (engine.state.iteration - position.steps) // engine.state.epoch_length
+                whole = (engine.state.iteration - position.steps) // (engine.state.epoch_length or 1)
                 self.save(whole, position.steps)
                 watch.restart()
 

@@ -76,13 +76,15 @@ class EpochPosition:
         if isinstance(transform, Compose):  # of somebody's own loader
             transform.set_random_state(seed=(self.seed * 100_003 + engine.state.epoch) % 2**31)
         if self.can_go_on:
-            self.batches.sampler.skip(self.steps * (self.batches.batch_size or 1))  # type: ignore[union-attr]
+            sampler: Any = self.batches.sampler
+            sampler.skip(self.steps * (self.batches.batch_size or 1))
 
     def _begin_step(self, engine: Engine) -> None:
         seed_everything(self.seed, engine.state.epoch, engine.state.iteration)
 
     def _end_step(self, engine: Engine) -> None:
-        scans = len(engine.state.output["image"])
+        output: Any = engine.state.output
+        scans = len(output["image"])
         self.steps += 1
-        self._loss += float(engine.state.output["loss"].detach()) * scans
+        self._loss += float(output["loss"].detach()) * scans
         self._scans += scans

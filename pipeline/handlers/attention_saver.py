@@ -120,8 +120,8 @@ class AttentionSaver:
         self.method = method
         self.layer = layer
         self.label_names = None if label_names is None else tuple(label_names)
-        self.choice: str | None = targets if targets in get_args(Choice) else None  # type: ignore[assignment]
-        self.targets = None if self.choice else _parse_targets(targets, self.label_names)  # type: ignore[arg-type]
+        self.choice = targets if isinstance(targets, str) and targets in get_args(Choice) else None
+        self.targets = None if self.choice else _parse_targets(targets, self.label_names)
         self.file_format = file_format
         self.space = space
         self.top = top

@@ -74,7 +74,7 @@ def wanted_maps(output: Any, label: Label, items: int) -> Wanted:
         msg = f"label must be an index, indices, 'best', 'all', a tensor [B] or a function, got {label!r}"
         raise ValueError(msg) from None
     rows = chosen if chosen and isinstance(chosen[0], tuple) else (chosen,) * items
-    return Wanted(chosen, [[str(one) for one in row] for row in rows])  # type: ignore[union-attr]
+    return Wanted(chosen, [[str(one) for one in row] for row in rows])
 
 
 def scores_by_label(output: Any, label: Label, items: int) -> Tensor:

@@ -299,16 +299,16 @@ class InjectedNetwork(nn.Module):
             finally:
                 listener.stop()
         with torch.enable_grad():
-            maps = listener.maps(as_inputs(self.network, given, words), output)  # type: ignore[arg-type]
+            maps = listener.maps(as_inputs(self.network, given, words), output)
         output = tree_map_only(Tensor, Tensor.detach, output)
         return output, {layer: maps}, wanted_maps(output, label, items).names
 
     def _maps(self, inputs: Any, wanted: Wanted, names: tuple[str, ...]) -> dict[str, AttentionMaps]:
-        explain = partial(attention_maps, self.network, inputs, method=self.options.backend, targets=wanted.targets)
-        if not names:
-            maps = explain()
-            return {maps.layer: maps}
-        return dict(explain(layer=list(names)))
+        backend, targets = self.options.backend, wanted.targets
+        if names:
+            return attention_maps(self.network, inputs, method=backend, targets=targets, layer=list(names))
+        maps = attention_maps(self.network, inputs, method=backend, targets=targets)
+        return {maps.layer: maps}
 
     def _of_first_layers(self, inputs: Any, wanted: Wanted, output: Any) -> dict[str, AttentionMaps]:
         """Maps of the first automatic layer that leads to the score, or of all that do."""

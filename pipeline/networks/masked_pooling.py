@@ -125,6 +125,8 @@ class MaskedPoolingNetwork(HeatmapNetwork):
     takes_allowed = True
     """The network is called with the allowed cells."""
 
+    attention_layer = "evidence"
+
     def __init__(
         self,
         num_labels: int = 80,
@@ -156,6 +158,7 @@ class MaskedPoolingNetwork(HeatmapNetwork):
         self.head: MaskedPooling = MaskedPooling(  # type: ignore[assignment]
             self.decoder.channels, num_labels, inside=inside, query=query
         )
+        self.evidence = nn.Identity()  # gives what each cell adds, times the cells: the layer that attention is of
         if initial_bias is not None:
             nn.init.constant_(self.head.bias, initial_bias)
 
@@ -184,14 +187,13 @@ class MaskedPoolingNetwork(HeatmapNetwork):
         if allowed is None:
             msg = "masked pooling needs the allowed cells: call network(x, allowed=...), [B, M, *grid]"
             raise ValueError(msg)
-        features = self._pooled_from(x)
+        evidence = self._evidence(x, allowed)
         with full_precision(x):
-            maps = self.head.contributions(features, allowed)
-            logits = maps.flatten(2).sum(-1) + self.head.bias
-        return {"logits": logits, "attention": maps} if attention else logits
+            logits = evidence.flatten(2).mean(-1) + self.head.bias
+        return {"logits": logits, "attention": evidence / evidence[0, 0].numel()} if attention else logits
 
     def linear_head(self, x: Tensor, allowed: Tensor | None = None) -> LinearHead | None:
-        """What each cell adds, as features of one cell each, so that attention in closed form is the network's own.
+        """One feature a label, what each cell adds times the cells: attention in closed form is the network's own.
 
         One feature a label leaves nothing to average: Grad-CAM is then the same map as HiResCAM.
 
@@ -201,11 +203,15 @@ class MaskedPoolingNetwork(HeatmapNetwork):
         """
         if allowed is None:
             return None
+        evidence = self._evidence(x, allowed)
+        return LinearHead(evidence, torch.eye(len(self.head.bias)).to(evidence), self.head.bias)
+
+    def _evidence(self, x: Tensor, allowed: Tensor) -> Tensor:
         features = self._pooled_from(x)
         with full_precision(x):
-            maps = self.head.contributions(features, allowed)
-            cells = maps[0, 0].numel()
-            return LinearHead(maps * cells, torch.eye(len(self.head.bias)).to(maps), self.head.bias)
+            added = self.head.contributions(features, allowed)
+            evidence: Tensor = self.evidence(added * added[0, 0].numel())
+        return evidence
 
     def _pooled_from(self, x: Tensor) -> Tensor:
         return self._from_parts(self._features(x).to(self.head.weight.dtype), x)

@@ -28,7 +28,7 @@ NEAR = 0.01
 """Millimetres by which a frame may miss the slice that it belongs to."""
 SCHEME = "99ORGANCAM"
 """Designator of codes that no standard vocabulary has."""
-MAKER = {
+MAKER: dict[str, Any] = {
     "manufacturer": "organcam",
     "manufacturer_model_name": "organcam",
     "software_versions": __version__,

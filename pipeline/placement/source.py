@@ -160,7 +160,9 @@ def _anywhere(
     for start in range(0, shape[0], step):
         rows = range(start, min(start + step, shape[0]))
         index = np.meshgrid(rows, range(shape[1]), range(shape[2]), indexing="ij", sparse=True)
-        positions, near, seen = [], np.True_, np.True_
+        positions = []
+        near: NDArray[np.bool_] = np.ones((), bool)
+        seen: NDArray[np.bool_] = np.ones((), bool)
         for axis in range(3):
             voxels = to_input[axis, 3] + sum(to_input[axis, other] * index[other] for other in range(3))
             position, close = _positions(grid, axis, voxels)

@@ -88,7 +88,7 @@ def organ_regions(
     if registration == "network":
         values = THIRDS_WITH_HEART if thirds else (1, 2, 3)
         if base_slices:
-            parts = parts | (lung_bases(labels, base_slices) << 3)
+            parts = parts | (lung_bases(labels, base_slices) << 3).astype(np.uint8)
         shares = organ_occupancy(parts, grid, (*values, *BASES) if base_slices else values)
         own, bases = shares[: len(values)], shares[len(values) :] if base_slices else None
         if not thirds:
@@ -101,10 +101,10 @@ def organ_regions(
         return sets
     if not labels.any():
         return np.concatenate([sets, np.repeat(small[:2], 3, axis=0)])
-    own = reference_regions(
+    thirds_alone = reference_regions(
         parts, mode, dilate, input_shape=grid.input_shape, cells=grid.shape, values=THIRDS_WITH_HEART[:6]
     )
-    return np.concatenate([sets, own])
+    return np.concatenate([sets, thirds_alone])
 
 
 def bitmaps_of_occupancy(

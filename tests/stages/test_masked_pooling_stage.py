@@ -66,7 +66,7 @@ def test_trained_explained_and_judged_without_a_report_in_the_input(tmp_path: Pa
     summary = json.loads((straight / "evaluation" / "summary.json").read_text("utf-8"))
     assert set(summary["models"]) == {"plain", "penalised"}
     model = load_model(straight / "models" / "plain" / "model.pt", "cpu")
-    assert model.organs == ((1, 1, 0), (1, 1, 0), (0, 0, 1))
+    assert [places[:3] for places in model.places] == [(1, 1, 0), (1, 1, 0), (0, 0, 1)]
     for path in sorted((straight / "attention" / "plain").glob("*.npz")):
         found = read_attention(path)
         added = found.maps["hirescam"].sum(axis=(1, 2, 3)) + model.network.head.bias.detach().numpy()
