@@ -21,7 +21,8 @@ class WithAllowed(nn.Module):
 
     Args:
         network: takes ``allowed`` (`organcam.contract.takes_allowed`) and holds to the contract.
-        allowed: ``[B, M, *grid]`` of the batch, the grid as its ``feature_grid`` says.
+        allowed: ``[B, M, *grid]`` of the batch, the grid as its ``feature_grid`` says; the network may also be run on
+            the first items of the batch alone.
 
     Raises:
         ValueError: if the network does not look at allowed cells.
@@ -48,10 +49,10 @@ class WithAllowed(nn.Module):
 
     def linear_head(self, x: Tensor) -> LinearHead | None:
         """The network's own, with its allowed cells."""
-        head: LinearHead | None = self.network.linear_head(x, allowed=self.allowed)  # type: ignore[operator]
+        head: LinearHead | None = self.network.linear_head(x, allowed=self.allowed[: len(x)])  # type: ignore[operator]
         return head
 
     def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
         """The network's own, with its allowed cells."""
-        output: Tensor | dict[str, Tensor] = self.network(x, attention=attention, allowed=self.allowed)
+        output: Tensor | dict[str, Tensor] = self.network(x, attention=attention, allowed=self.allowed[: len(x)])
         return output
