@@ -296,8 +296,14 @@ class _Coordinates(TorchDispatchMode):
         return (taken * share).sum(-1)
 
     def _mixed(self, x: Tensor, dims: Sequence[int]) -> Tensor:
-        mix = x.mean if self._kind == "centre" else x.amax
-        return mix(tuple(dims), keepdim=True)
+        """One coordinate of all along some axes; what has no place (a network's own channels) does not count."""
+        dims = tuple(dims)
+        if self._kind != "centre":
+            return x.amax(dims, keepdim=True)
+        placed = x != NO_PLACE
+        counts = placed.sum(dims, keepdim=True)
+        mean = x.masked_fill(~placed, 0.0).sum(dims, keepdim=True) / counts
+        return mean.masked_fill(counts == 0, NO_PLACE)
 
     def _reduced(self, x: Tensor, args: Any, shape: tuple[int, ...]) -> Tensor:
         dims = args[1] if len(args) > 1 and args[1] not in (None, []) else range(x.ndim)
