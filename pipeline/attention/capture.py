@@ -23,19 +23,25 @@ def run_from_layers(network: nn.Module, batch: Batch, layers: Mapping[str, nn.Mo
 
     What comes before the layers has no graph, which is where the memory goes.
     """
+    modes: list[bool] = []
     with torch.no_grad():
-        output, calls = run_whole(network, batch, layers, cut=True)
-    if any(calls.values()) and not _has_graph(output):  # a layer in a part that the network itself runs under no_grad
+        output, calls = run_whole(network, batch, layers, cut=True, modes=modes)
+        modes.append(torch.is_grad_enabled())
+    if not all(modes[1:]):  # a grad mode that the network itself sets ended behind a layer, and the graph with it
         with torch.enable_grad():
             output, calls = run_whole(network, batch, layers, cut=True)
     return output, calls
 
 
 def run_whole(
-    network: nn.Module, batch: Batch, layers: Mapping[str, nn.Module], cut: bool = False
+    network: nn.Module,
+    batch: Batch,
+    layers: Mapping[str, nn.Module],
+    cut: bool = False,
+    modes: list[bool] | None = None,
 ) -> tuple[Any, Calls]:
-    """The same with the graph that the caller's grad mode asks for."""
-    with kept_calls(layers, cut) as calls:
+    """The same with the graph that the caller's grad mode asks for; arguments as of ``kept_calls``."""
+    with kept_calls(layers, cut, modes) as calls:
         return run_network(network, batch), calls
 
 
@@ -55,8 +61,14 @@ def run_network(network: nn.Module, batch: Batch) -> Any:
 
 
 @contextmanager
-def kept_calls(layers: Mapping[str, nn.Module], cut: bool) -> Iterator[Calls]:
-    """What layers give meanwhile in this thread, call by call; with ``cut`` the graph begins there."""
+def kept_calls(layers: Mapping[str, nn.Module], cut: bool, modes: list[bool] | None = None) -> Iterator[Calls]:
+    """What layers give meanwhile in this thread, call by call.
+
+    Args:
+        layers: by name.
+        cut: whether the graph begins there.
+        modes: takes the grad mode in which each call found the network; only with ``cut``.
+    """
     calls: Calls = {name: [] for name in layers}
     owner = threading.get_ident()
     handles = []
@@ -69,6 +81,8 @@ def kept_calls(layers: Mapping[str, nn.Module], cut: bool) -> Iterator[Calls]:
                 msg = f"layer {name!r} must return one tensor, got {type(output).__name__}; choose a module inside it"
                 raise ValueError(msg)
             if cut:
+                if modes is not None:
+                    modes.append(torch.is_grad_enabled())
                 torch.set_grad_enabled(True)
                 if len(layers) == 1 or not output.requires_grad:  # else it may lead back to another of the layers
                     output = output.detach().requires_grad_()
@@ -81,11 +95,6 @@ def kept_calls(layers: Mapping[str, nn.Module], cut: bool) -> Iterator[Calls]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _has_graph(output: Any) -> bool:
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
-    return (isinstance(output, Tensor) and output.requires_grad) or any(_has_graph(value) for value in values)
 
 
 def merge_calls(
