@@ -61,6 +61,10 @@ OPERATIONS = {
         TWO,
     ),
     "batched products": (lambda net, x: torch.bmm(net.square[None], both(x).flatten(2)).unflatten(2, (8, 12)), TWO),
+    "batched products with weights behind": (
+        lambda net, x: torch.bmm(both(x).flatten(2).transpose(1, 2), net.square[None]).mT.unflatten(2, (8, 12)),
+        TWO,
+    ),
     "with a bias": (
         lambda net, x: torch.addmm(net.own.flatten(2)[0], net.square, both(x)[0].flatten(1)).view(1, 4, 8, 12),
         TWO,
@@ -116,6 +120,17 @@ OPERATIONS = {
     "normalised": (lambda net, x: functional.group_norm(functional.gelu(x), 2), SAME),
     "clamped to own bounds": (lambda net, x: torch.maximum(x, net.own), SAME),
     "largest of two by two": (lambda net, x: functional.max_pool2d(x, 2), ((4, 6), (8.0, 8.0), (3.5, 3.5), (8, 8))),
+    "two and a half times as fine": (  # cell j lies on cell (j + 1/2) 8 / 20 - 1/2 of before
+        lambda net, x: functional.interpolate(x, size=(20, 30), mode="bilinear"),
+        ((20, 30), (1.6, 1.6), (0.3, 0.3), (8, 8)),
+    ),
+    "a sharp path beside a wide one, and a path in between": (  # the sharpest path of all says where the cell is
+        lambda net, x: (
+            (x + functional.conv2d(x, net.own[:, :, :3, :3].expand(4, 4, 3, 3), padding=1))
+            + functional.conv2d(functional.pad(x, (1, 0)), net.own[:, :, :1, :2].expand(4, 4, 1, 2))
+        ),
+        ((8, 12), (4.0, 4.0), (1.5, 1.5), (12, 12)),
+    ),
     "a skip past a wide convolution": (
         lambda net, x: x + functional.conv2d(x, net.own[:, :, :5, :5].expand(4, 4, 5, 5), padding=2),
         ((8, 12), (4.0, 4.0), (1.5, 1.5), (20, 20)),
