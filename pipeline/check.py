@@ -12,7 +12,7 @@ import numpy as np
 
 from .config import SPLITS, Workflow
 from .data.coverage import coverage_problem
-from .data.discover import FoundScan, find_scans, reports_of
+from .data.discover import FoundScan, find_scans, paired_id, reports_of
 from .data.phantom import plan_dataset
 from .data.readers import read_geometry
 from .data.records import duplicates
@@ -20,7 +20,7 @@ from .errors import DataError, OrganCamError
 from .runner import safe_id
 from .stages.positives import Positives, positives_of_phantom, positives_of_scans
 from .stages.readiness import unready
-from .stages.splits import given_splits, split_scans
+from .stages.splits import given_splits, listed_scans, needed_splits, split_scans
 from .stages.targets import check_labels, own_labels
 
 __all__ = ["Finding", "check_workflow"]
@@ -114,7 +114,7 @@ def _expected_scans(workflow: Workflow) -> int:
     if workflow.phantom is not None:
         return sum(workflow.phantom.scans.values())
     try:
-        return len(find_scans(workflow.data.images, workflow.data.id_column)) if workflow.data.images else 0
+        return len(_listed(workflow, workflow.data.images)) if workflow.data.images else 0
     except OrganCamError:
         return 0
 
@@ -132,7 +132,7 @@ def _check_splits(workflow: Workflow, found: Sequence[FoundScan]) -> list[Findin
         return [Finding(False, "splits", str(error))]
     counts = Counter(splits.values())
     told = ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
-    empty = [split for split in ("train", "valid", "test") if not counts[split] and not counts["all"]]
+    empty = [split for split in needed_splits(workflow) if not counts[split] and not counts["all"]]
     if empty:
         findings = [Finding(False, "splits", f"{' and '.join(empty)} is empty ({told})")]
     elif without := [scan for scan, split in splits.items() if not split]:
@@ -180,7 +180,7 @@ def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
     if data.images is None:
         return [], [Finding(False, "data.images", "not set: --set data.images=FOLDER")]
     try:
-        found = find_scans(data.images, data.id_column, data.image_column)
+        found = _listed(workflow, data.images)
     except OrganCamError as error:
         return [], [Finding(False, "data.images", str(error))]
     findings = [Finding(True, "data.images", f"{len(found)} scans, {_some([scan.scan_id for scan in found])}")]
@@ -212,14 +212,14 @@ def _check_reports(workflow: Workflow, found: Sequence[FoundScan]) -> list[Findi
         reports = reports_of(data)
     except OrganCamError as error:
         return [Finding(False, f"data.{what}s", str(error))]
-    wanted = {scan.report_id or scan.scan_id for scan in found}
+    wanted = {paired_id(scan, reports) for scan in found}
     without = sorted(wanted - set(reports))
     unused = sorted(set(reports) - wanted)
     paired = f"{len(reports)} {what}s, {len(wanted & set(reports))} belong to a scan"
     findings = [Finding(True, f"data.{what}s", paired)]
     if without:
         findings.append(Finding(False, f"scans without a {what}", f"{len(without)}: {_some(without)}"))
-    if unused:
+    if unused and not data.only_listed:
         findings.append(Finding(False, f"{what}s without a scan", f"{len(unused)}: {_some(unused)}"))
     return findings
 
@@ -251,6 +251,12 @@ def _check_disk(workflow: Workflow, scans: int) -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     text = f"about {needed / 1e9:.1f} GB for stored volumes, {free / 1e9:.1f} GB free in this folder's disk"
     return Finding(free > needed, "disk", text)
+
+
+def _listed(workflow: Workflow, images: Path | Sequence[Path]) -> list[FoundScan]:
+    data = workflow.data
+    found = find_scans(images, data.id_column, data.image_column)
+    return listed_scans(found, given_splits(data), data) if data.only_listed else found
 
 
 def _is_there(path: Path) -> bool:

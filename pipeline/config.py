@@ -127,7 +127,9 @@ class DataConfig(Section):
         report_text_columns: columns whose text is joined to one report; null as above.
         labels: CSV files in place of reports: ids of scans (or reports), and 0/1 in columns ``abnormality*location``,
             as RAD-ChestCT has them, or of an abnormality alone.
-        splits: CSV with ``scan_id, split``; overrides a ``split`` column of the images CSV.
+        splits: CSV with ``scan_id, split``, or several; overrides a ``split`` column of the images CSV. RAD-ChestCT's
+            tables with ``Subset_Assigned`` do as they are.
+        only_listed: whether scans without a split are left out; otherwise they are refused where a split is needed.
         fractions: shares of the patients when no split is given; at least ten patients are needed, fewer are used in
             every split and said so.
         lesions: CSV ``scan_id, value, abnormality, location, mask`` of label maps with known findings, for pointing
@@ -146,7 +148,8 @@ class DataConfig(Section):
     report_id_column: str | None = None
     report_text_columns: Annotated[list[str], AfterValidator(_listed("column"))] | None = None
     labels: Path | Annotated[list[Path], AfterValidator(_listed("file"))] | None = None
-    splits: Path | None = None
+    splits: Path | Annotated[list[Path], AfterValidator(_listed("file"))] | None = None
+    only_listed: bool = False
     fractions: dict[Literal["train", "valid", "test"], NonNegativeFloat] = {"train": 0.7, "valid": 0.1, "test": 0.2}
     lesions: Path | None = None
     organs: Path | None = None
@@ -160,6 +163,13 @@ class DataConfig(Section):
         if self.labels is None:
             return ()
         return (self.labels,) if isinstance(self.labels, Path) else tuple(self.labels)
+
+    @property
+    def split_files(self) -> tuple[Path, ...]:
+        """The files of ``splits``."""
+        if self.splits is None:
+            return ()
+        return (self.splits,) if isinstance(self.splits, Path) else tuple(self.splits)
 
     @property
     def tells_labels(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,20 @@ from organcam.nlp import known_layout
 
 from ..config import DataConfig
 from ..errors import ConfigError, DataError, did_you_mean
+from .ct_rate import ct_rate_scans
 from .label_files import label_ids
 from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix
 
-__all__ = ["FoundScan", "find_scans", "read_reports", "read_table", "report_columns", "reports_of", "unique_report"]
+__all__ = [
+    "FoundScan",
+    "find_scans",
+    "paired_id",
+    "read_reports",
+    "read_table",
+    "report_columns",
+    "reports_of",
+    "unique_report",
+]
 
 HEAD = 1 << 16
 MOST_NULS = 0.001
@@ -43,8 +53,9 @@ def find_scans(
     """All scans of a folder, a list of files, or a CSV.
 
     Args:
-        images: a folder (its volume files; if it has none, every folder below it that holds DICOM files), files, or a
-            CSV with ``id_column`` and ``image_column`` and optionally ``patient_id``, ``split``, ``report_id``.
+        images: a folder (its volume files; if it has none, CT-RATE's below it, or every folder below it that holds
+            DICOM files), files, or a CSV with ``id_column`` and ``image_column`` and optionally ``patient_id``,
+            ``split``, ``report_id``.
         id_column: column of the scan id.
         image_column: column of the image path, relative to the CSV.
 
@@ -106,6 +117,16 @@ def read_reports(path: Path, id_column: str | None, text_columns: Sequence[str] 
         text = "\n".join(values[column] for column in columns if values[column].strip())
         texts.setdefault(values[identity].strip(), []).append(text)
     return texts
+
+
+def paired_id(scan: FoundScan, known: Collection[str]) -> str:
+    """The id of a scan's report: as its table says, or its own id, with the ending of its file where reports have it.
+
+    CT-RATE's tables name volumes, ``train_1_a_1.nii.gz``.
+    """
+    named = f"{scan.scan_id}{volume_suffix(scan.image)}"
+    wanted = scan.report_id or scan.scan_id
+    return named if wanted not in known and named in known else wanted
 
 
 def reports_of(data: DataConfig) -> dict[str, list[str]]:
@@ -199,7 +220,10 @@ def _from_folder(folder: Path) -> list[FoundScan]:
     volumes = [file for file in sorted(folder.iterdir()) if file.is_file() and volume_suffix(file) in VOLUME_SUFFIXES]
     if volumes:
         return [_from_file(file) for file in volumes]
-    nested = [path for path in sorted(folder.rglob("*")) if path.is_dir()]
+    below = sorted(folder.rglob("*"))
+    if known := ct_rate_scans(below):
+        return [FoundScan(*scan) for scan in known]
+    nested = [path for path in below if path.is_dir()]
     scans = [FoundScan(path.name, path, path.name) for path in [folder, *nested] if is_dicom_folder(path)]
     if not scans:
         msg = f"data.images: {folder} holds no volume ({', '.join(VOLUME_SUFFIXES)}) and no DICOM series"

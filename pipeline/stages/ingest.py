@@ -12,16 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import SPLITS
+from ..config import SPLITS, DataConfig
 from ..data.coverage import coverage_problem
-from ..data.discover import FoundScan, find_scans, reports_of, unique_report
+from ..data.discover import FoundScan, find_scans, paired_id, reports_of, unique_report
 from ..data.readers import read_volume, source_files
 from ..data.records import ScanRecord, duplicates, in_split, records_frame
 from ..errors import ConfigError, DataError, OrganCamError, did_you_mean
 from ..runner import Failure, Unit, WorkContext, safe_id, write_csv_atomic
 from .failure_rate import TRAINING_STAGES, first_of, first_reasons, require_enough_scans
 from .run import Run, StageSummary, summarise
-from .splits import given_splits, split_scans
+from .splits import given_splits, listed_scans, needed_splits, split_scans
 
 __all__ = ["run_ingest"]
 
@@ -34,10 +34,11 @@ def run_ingest(run: Run) -> StageSummary:
     if data.images is None:
         msg = "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
         raise ConfigError(msg)
-    found, refused = _usable(find_scans(_absolute(data.images), data.id_column, data.image_column))
-    reports = reports_of(data)
     splits = given_splits(data)
-    unpaired = _unpaired(found, reports, "report" if data.reports else "label") if data.tells_labels else []
+    scans = listed_scans(find_scans(_absolute(data.images), data.id_column, data.image_column), splits, data)
+    found, refused = _usable(scans)
+    reports = reports_of(data)
+    unpaired = _unpaired(found, reports, data) if data.tells_labels else []
     run.failures.extend([*refused, *unpaired])
     units = [_unit(scan, data.max_voxels) for scan in found]
     result = run.spread("ingest", VERSION, run.folder("scans"), inspect_scan, {}, units)
@@ -110,11 +111,15 @@ def _unit(scan: FoundScan, max_voxels: int) -> Unit:
     return Unit(scan.scan_id, {"file": _stamp(scan.image)}, payload)
 
 
-def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]], what: str) -> list[Failure]:
-    """Scans without a usable report (or label) and the other way round: told, and not in the way of the rest."""
+def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]], data: DataConfig) -> list[Failure]:
+    """Scans without a usable report (or label) and the other way round: told, and not in the way of the rest.
+
+    Where only listed scans are taken, reports of the others are as they should be.
+    """
+    what = "report" if data.reports else "label"
     problems, used = [], set()
     for scan in found:
-        report_id = scan.report_id or scan.scan_id
+        report_id = paired_id(scan, reports)
         used.add(report_id)
         if report_id not in reports:
             reason = f"no {what} with id {report_id}: the scan is segmented and explained, not trained or scored on"
@@ -124,7 +129,7 @@ def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]], what
             unique_report(reports, report_id)
         except DataError as error:
             problems.append(Failure("ingest", scan.scan_id, str(error), "unpaired"))
-    for report_id in sorted(set(reports) - used):
+    for report_id in [] if data.only_listed else sorted(set(reports) - used):
         problems.append(Failure("ingest", report_id, f"a {what} without a scan", "unpaired"))
     return problems
 
@@ -155,12 +160,12 @@ def _records(
 
 
 def _report_of(scan: FoundScan, reports: Mapping[str, list[str]]) -> str:
-    report_id = scan.report_id or scan.scan_id
+    report_id = paired_id(scan, reports)
     return report_id if len(set(reports.get(report_id, []))) == 1 else ""
 
 
 def _split_notes(records: Sequence[ScanRecord], run: Run) -> list[str]:
-    counts = {split: len(in_split(records, split)) for split in ("train", "valid", "test")}
+    counts = {split: len(in_split(records, split)) for split in needed_splits(run.workflow)}
     empty = [split for split, count in counts.items() if not count]
     if not empty:
         return []

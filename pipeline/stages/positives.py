@@ -14,7 +14,7 @@ from organcam.nlp import parse_table, write_outputs
 
 from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
 from ..config import Workflow
-from ..data.discover import FoundScan, report_columns
+from ..data.discover import FoundScan, paired_id, report_columns
 from ..data.label_files import read_label_files, read_label_matrix
 from ..data.phantom import PhantomSettings, plan_dataset, planned_cells
 from .targets import own_labels
@@ -52,8 +52,9 @@ def positives_of_scans(workflow: Workflow, scans: Sequence[FoundScan], splits: M
     files = workflow.data.label_files
     matrix = read_label_files(files) if files else _parsed(workflow)
     known = set(matrix.index)
-    paired = [scan for scan in scans if (scan.report_id or scan.scan_id) in known]
-    table = matrix.loc[[scan.report_id or scan.scan_id for scan in paired]]
+    ids = {scan.scan_id: paired_id(scan, known) for scan in scans}
+    paired = [scan for scan in scans if ids[scan.scan_id] in known]
+    table = matrix.loc[[ids[scan.scan_id] for scan in paired]]
     table.index = pd.Index([scan.scan_id for scan in paired], name="scan_id")
     return count_positives(workflow, table, splits)
 

@@ -70,8 +70,7 @@ def _files(workflow: Workflow) -> Iterator[str]:
             yield "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
     elif not isinstance(data.images, list) and not data.images.exists():
         yield f"data.images: no such file or folder: {data.images}"
-    if data.splits is not None and not data.splits.is_file():
-        yield f"data.splits: no such file: {data.splits}"
+    yield from (f"data.splits: no such file: {path}" for path in data.split_files if not path.is_file())
 
 
 def _reports(workflow: Workflow) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..config import SPLITS, DataConfig
-from ..data.discover import FoundScan, read_table
+from ..config import DataConfig, Workflow
+from ..data.discover import FoundScan
 from ..data.records import assign_splits
-from ..errors import ConfigError, did_you_mean
+from ..data.split_tables import read_split_tables
+from ..errors import ConfigError
 
-__all__ = ["given_splits", "split_scans"]
+__all__ = ["given_splits", "listed_scans", "needed_splits", "split_scans"]
 
 
 def given_splits(data: DataConfig) -> dict[str, str]:
@@ -18,14 +19,27 @@ def given_splits(data: DataConfig) -> dict[str, str]:
     Raises:
         ConfigError: if the table cannot be read or names an unknown split.
     """
-    if data.splits is None:
-        return {}
-    table = read_table(data.splits, ["scan_id", "split"], "data.splits")
-    wrong = sorted(set(table["split"]) - set(SPLITS))
-    if wrong:
-        msg = f"data.splits: {data.splits}: unknown split '{wrong[0]}': {did_you_mean(wrong[0], SPLITS)}"
+    return read_split_tables(data.split_files)
+
+
+def listed_scans(scans: Sequence[FoundScan], given: Mapping[str, str], data: DataConfig) -> list[FoundScan]:
+    """The scans to work on: all of them, or with ``data.only_listed`` those that have a split.
+
+    Raises:
+        ConfigError: if none has.
+    """
+    if not data.only_listed:
+        return list(scans)
+    listed = [scan for scan in scans if given.get(scan.scan_id, scan.split)]
+    if not listed:
+        msg = f"data.only_listed: not one of {len(scans)} scans has a split, the first is {scans[0].scan_id}"
         raise ConfigError(msg)
-    return dict(zip(table["scan_id"], table["split"], strict=True))
+    return listed
+
+
+def needed_splits(workflow: Workflow) -> tuple[str, ...]:
+    """The splits that a run cannot do without: test only where it is explained."""
+    return ("train", "valid", *(["test"] if "test" in workflow.explain.splits else []))
 
 
 def split_scans(
