@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import OrganCamError
 from ..inferers import LogitsAndAttentionInferer
+from .fit import require_fit
 
 __all__ = ["TrainingLoss", "TrainingStep", "needs_attention", "predict"]
 
@@ -113,6 +114,7 @@ class TrainingStep:
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None):
             attention = needs_attention(engine.loss_function)
             output[CommonKeys.PRED] = predict(engine.network, inputs, attention, targets.get("possible"))
+            require_fit(engine.network, output[CommonKeys.PRED], targets)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             loss = output[CommonKeys.LOSS] = engine.loss_function(output[CommonKeys.PRED], targets)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)

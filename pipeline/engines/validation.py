@@ -13,6 +13,7 @@ from torch import nn
 
 from ..metrics import is_present, organ_iou_curve
 from ..metrics.classification import auroc, median_of_defined
+from .fit import require_fit
 from .loaders import prepare_batch
 from .step import TrainingLoss, needs_attention, predict
 
@@ -57,6 +58,7 @@ def validate(
                 between()
             inputs, targets = prepare_batch(batch, device)
             prediction = predict(network, inputs, attention, targets.get("possible"))
+            require_fit(network, prediction, targets)
             if not all(value.isfinite().all() for value in prediction.values()):
                 return {name: float("nan") for name, asked in wanted.items() if asked}
             scores.append(prediction["logits"].float().cpu().numpy())

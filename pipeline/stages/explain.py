@@ -41,6 +41,7 @@ __all__ = ["LoadedModel", "load_model", "plan_explain", "run_explain"]
 
 VERSION = 2
 CHOICES = ("predicted", "present")
+MODEL_KEYS = ("weights", "labels", "network", "input", "grid")
 MODELS = 16
 """Networks that a worker keeps: all models of a workflow explain a scan before the next scan is read."""
 
@@ -182,7 +183,7 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
         content: hash of the file: a worker outlives a training, and another model at the same path is another model.
 
     Raises:
-        OrganCamError: if the file is missing or broken.
+        OrganCamError: if the file is missing or broken, or its weights are of another network or number of labels.
     """
     del content  # part of the cache's key
     try:
@@ -190,13 +191,33 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
     except Exception as error:
         msg = f"{path}: not a readable model ({type(error).__name__})"
         raise OrganCamError(msg) from None
+    missing = [key for key in MODEL_KEYS if not isinstance(state, Mapping) or key not in state]
+    if missing:
+        msg = f"{path}: not a model of organcam train: it has no '{missing[0]}'"
+        raise OrganCamError(msg)
     input_config = InputConfig.model_validate(state["input"])
     options = {key: value for key, value in state["network"].items() if key != "weights"}  # no start needed any more
     network = build_model(options, input_config, len(state["labels"]))
-    network.load_state_dict(state["weights"])
+    _fill(network, state, path)
     network.to(device).eval()
     places = tuple(map(tuple, state["input_places"])) if "input_places" in state else None
     return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config, places)
+
+
+def _fill(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Weights into the network that the file says they are of."""
+    weights, wanted = state["weights"], network.state_dict()
+    there = isinstance(weights, Mapping)
+    unfit = [name for name in wanted if not there or name not in weights or weights[name].shape != wanted[name].shape]
+    unfit += [name for name in weights if name not in wanted] if there else []
+    if unfit:
+        name, labels = state["network"].get("name", "axialnet"), len(state["labels"])
+        msg = (
+            f"{path}: its weights are not those of the network {name} with {labels} labels that it names: {unfit[0]} "
+            f"{'is missing or of another shape' if unfit[0] in wanted else 'is unknown'}"
+        )
+        raise OrganCamError(msg)
+    network.load_state_dict(weights)
 
 
 def _present_labels(run: Run) -> dict[str, tuple[str, ...]]:

@@ -99,4 +99,8 @@ def _on_meta(workflow: Workflow, model: str) -> tuple[nn.Module, NetworkContract
             "training in a workflow needs; it can be trained elsewhere and explained with organcam.attention"
         )
         raise ConfigError(msg)
+    if tuple(told.input_shape) != tuple(workflow.input.shape):
+        built, given = (" x ".join(map(str, shape)) for shape in (told.input_shape, workflow.input.shape))
+        msg = f"input.shape: {options.get('name', 'axialnet')} is built for {built} voxels, the workflow gives {given}"
+        raise ConfigError(msg)
     return network, told

@@ -170,10 +170,19 @@ def _split_notes(records: Sequence[ScanRecord], run: Run) -> list[str]:
     if not empty:
         return []
     have = ", ".join(f"{split} {count}" for split, count in counts.items())
-    remedy = "mend the split column, data.splits or data.fractions"
+    remedy = f"mend {_source_of_splits(records, run.workflow.data)}"
     lost = [failure for failure in run.failures if failure.kind != "unpaired"]
     why = f"; {len(lost)} scans failed, {first_reasons(lost)}" if lost else ""
     return _needed_splits(run, f"the split {' and '.join(empty)} is empty ({have} scans): {remedy}{why}")
+
+
+def _source_of_splits(records: Sequence[ScanRecord], data: DataConfig) -> str:
+    """The file and key that say which split a scan is in."""
+    if data.split_files:
+        return f"{', '.join(str(path) for path in data.split_files)} (data.splits)"
+    if isinstance(data.images, Path) and data.images.suffix == ".csv" and any(record.split for record in records):
+        return f"the split column of {data.images} (data.images), or name data.splits"
+    return "data.fractions, or name data.splits"
 
 
 def _needed_splits(run: Run, problem: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +55,7 @@ VERSION = 3
 EXIT_TO_GO_ON = 75
 """Of a run that SIGTERM stopped while it trained: everything is saved, the same command goes on (EX_TEMPFAIL)."""
 
+LISTED = 5
 logger = logging.getLogger(__name__)
 
 
@@ -71,10 +72,31 @@ def run_train(run: Run) -> StageSummary:
         results.append(run.make(plan_choice, model))
         if not results[-1].done:
             notes.append(f"models.{model}: training failed, so this model has no maps and no figures")
+    notes += _judging_notes(results[0].done.values())
     gone = _retire_dropped_models(run)
     if gone:
         notes.append(f"removed, because the workflow names them no more: {', '.join(gone)}")
     return summarise("train", *results, notes=notes)
+
+
+def _judging_notes(sidecars: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the validation split cannot say, told once: all candidates have the same scans and labels."""
+    details = next((sidecar["details"] for sidecar in sidecars), {})
+    lost = details.get("unjudged", [])
+    if not lost:
+        return []
+    named = ", ".join(lost[:LISTED]) + (f" and {len(lost) - LISTED} more" if len(lost) > LISTED else "")
+    if len(lost) == len(details["labels"]):
+        consequence = "nothing can tell candidates apart, and the first of a model is taken"
+    else:
+        consequence = "they take no part in the choice of candidates"
+    return [f"no validation scan has, or every one has, {named}: {consequence} (data.splits, data.fractions)"]
+
+
+def _unjudged(items: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+    """Labels that no validation scan has, or that all have."""
+    rows = [item["label"] for item in items if item["split"] in ("valid", "all")]
+    return [label for label, column in zip(labels, zip(*rows, strict=True), strict=True) if len({*column}) < 2]
 
 
 @contextmanager
@@ -170,7 +192,8 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     with context.output(f"{context.id}.csv") as path:
         curve.to_csv(path, index=False)
     started = {} if settings.start_from is None else {"fresh": list(fresh)}
-    return {"labels": payload["labels"], "epochs": len(curve), **started, **judged}
+    unjudged = {"unjudged": _unjudged(payload["items"], payload["labels"])}
+    return {"labels": payload["labels"], "epochs": len(curve), **started, **unjudged, **judged}
 
 
 def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,7 +332,10 @@ def _retire_dropped_models(run: Run) -> list[str]:
 def _require_both_splits(records: Sequence[ScanRecord]) -> None:
     for split in ("train", "valid"):
         if not in_split(records, split):
-            msg = f"no scan of the split {split} has a report, a stored volume and regions: see failures.csv"
+            msg = (
+                f"the split {split} is empty: none of its scans has labels, a stored volume and regions "
+                "(data.splits, data.reports or data.labels; failures.csv says why)"
+            )
             raise OrganCamError(msg)
 
 
