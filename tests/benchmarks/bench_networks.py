@@ -1,18 +1,72 @@
-"""The table of ``docs/networks.md``: parameters, cells and attention of every network; prints, asserts nothing.
+"""The tables of ``docs/networks.md``; prints, asserts nothing.
 
-python tests/benchmarks/bench_networks.py [--labels 80] [--shape 405 420 420]
+    python tests/benchmarks/bench_networks.py [--labels 80] [--shape 405 420 420]
 
-Networks are built on the meta device, so that it takes seconds and no memory.
+Parameters, cells and attention of every network at its published size. Networks are built on the meta device, so that
+it takes seconds and no memory.
+
+    python tests/benchmarks/bench_networks.py --trained runs/networks [--workers 2] [--only pylon fpn]
+
+Every network, made small, trained, explained and judged by the phantom workflow: parameters, milliseconds of a forward
+pass and of a training step with one scan on one thread, and AUROC, OrganIoU and pointing on the test split. Half an
+hour on two cores; what is done already is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
 
 from organcam.networks import NETWORKS
+from organcam.stages.grids import build_model
+from organcam.stages.workflow import run_workflow
+from organcam.workflow_file import load_workflow
+
+SMALL = {"backbone": "small"}
+TRAINED: dict[str, dict[str, Any]] = {
+    "axialnet": {"name": "axialnet", **SMALL, "head_channels": [32, 16], "head_kernel": 1},
+    "axialnet_published_head": {"name": "axialnet", **SMALL, "head": "reference"},
+    "axialnet_no_head": {"name": "axialnet", **SMALL, "head": "none"},
+    "axialnet_pylon_head": {"name": "axialnet", **SMALL, "head": "pylon", "head_channels": [32]},
+    "final3dconv": {"name": "axialnet", **SMALL, "head": "reference", "pooling": "linear"},
+    "bodycam": {"name": "bodycam", **SMALL},
+    "ctnet": {"name": "ctnet", **SMALL},
+    "bodyconv": {"name": "bodyconv", **SMALL, "depth_stride": 1},
+    "conv3d": {"name": "conv3d", "strides": [[2, 3, 3], [1, 3, 3], [1, 2, 2], [1, 1, 1]]},
+    "resnet34v_small": {"name": "resnet34v", **SMALL},
+    "pylon": {"name": "pylon", **SMALL},
+    "pylon_mean": {"name": "pylon", **SMALL, "pooling": "mean"},
+    "pylon_volume": {"name": "pylon", **SMALL, "pooling": "mean", "spatial_dims": 3},
+    "cam": {"name": "cam", **SMALL},
+    "li2018": {"name": "li2018", **SMALL},
+    "fpn": {"name": "fpn", **SMALL},
+    "pan": {"name": "pan", **SMALL},
+    "deeplabv3plus": {"name": "deeplabv3plus", **SMALL},
+    "unet": {"name": "unet", **SMALL, "widths": [16, 16, 16]},
+    "masked_pooling": {"name": "masked_pooling", **SMALL},
+    "monai_densenet": {"name": "monai.DenseNet", "block_config": [2, 2, 2], "growth_rate": 16, "init_features": 16},
+    "monai_resnet10_volume": {"name": "monai.resnet10", "spatial_dims": 3, "widen_factor": 0.25, "conv1_t_stride": 2},
+}
+"""Model name -> its line of the phantom workflow."""
+
+PHANTOM = (
+    "phantom.scans={train: 150, valid: 50, test: 50}",
+    "phantom.interventions=0",
+    "labels.min_positives=12",
+    "train.epochs=5",
+    "train.validate_every=5",
+    "explain.splits=[valid, test]",
+    "report.scans=1",
+)
+REPEATS = 5
 
 LINES: dict[str, tuple[str, dict[str, object]]] = {
     "AxialNet, registered head": ("axialnet", {}),
@@ -68,12 +122,74 @@ def attention_of(network: nn.Module) -> str:
     return "closed form" if head.pooling == "mean" else "the heatmap"
 
 
+def print_trained(folder: Path, names: Iterable[str], workers: int) -> None:
+    """Run the phantom workflow with these models, and print what became of each."""
+    models = {name: {"network": TRAINED[name]} for name in names}
+    workflow = load_workflow("phantom", [*PHANTOM, "network={}", f"models={json.dumps(models)}"])
+    run_workflow(workflow, folder, workers=workers)
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text("utf-8"))
+    print("| network | parameters | forward ms | training step ms | AUROC | OrganIoU | pointing |")
+    print("|---|---|---|---|---|---|---|")
+    for name in models:
+        if name not in summary["models"]:
+            print(f"| {name} | training failed, see failures.csv |")
+            continue
+        labels = len(torch.load(folder / "models" / name / "model.pt", weights_only=True)["labels"])
+        network = build_model(TRAINED[name], workflow.input, labels)
+        count = f"{sum(p.numel() for p in network.parameters()):,}"
+        forward, step = seconds_of(network, labels, workflow.input.shape)
+        test = summary["models"][name]["splits"]["test"]
+        row = [f"{1000 * forward:.0f}", f"{1000 * step:.0f}", *figures_of(test)]
+        print(f"| {name} | {count} | {' | '.join(row)} |", flush=True)
+
+
+def figures_of(split: Mapping[str, Any]) -> list[str]:
+    """AUROC (median over labels), OrganIoU and pointing accuracy of HiResCAM."""
+    values = (split["auroc_median"], split["organ_iou"]["hirescam"], split["pointing"]["hirescam"])
+    return ["-" if value is None else f"{value:.3f}" for value in values]
+
+
+def seconds_of(network: nn.Module, labels: int, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """Median seconds of a forward pass in evaluation, and of one forward and backward pass in training; one scan."""
+    torch.set_num_threads(1)
+    D, H, W = shape
+    x = torch.randn(1, 1, D, H, W) if network.input_layout == "volume" else torch.randn(1, D // 3, 3, H, W)
+    given = {}
+    if getattr(network, "takes_allowed", False):
+        given["allowed"] = torch.ones(1, labels, *network.feature_grid(shape).shape, dtype=torch.bool)
+    with torch.no_grad():
+        forward = median_seconds(lambda: network.eval()(x, **given))
+
+    def step() -> None:
+        network.zero_grad()
+        network.train()(x, **given).sum().backward()
+
+    return forward, median_seconds(step)
+
+
+def median_seconds(call: Callable[[], object]) -> float:
+    """Of some calls after a first one."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=int, default=80)
     parser.add_argument("--shape", type=int, nargs=3, default=(405, 420, 420), metavar=("D", "H", "W"))
+    parser.add_argument("--trained", type=Path, metavar="FOLDER")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=sorted(TRAINED), default=list(TRAINED), metavar="MODEL")
     chosen = parser.parse_args()
+    if chosen.trained is not None:
+        print_trained(chosen.trained, chosen.only, chosen.workers)
+        return
     print("| network | in a workflow | parameters | input | cells | attention |")
     print("|---|---|---|---|---|---|")
     for title, (name, options) in LINES.items():
