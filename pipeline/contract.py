@@ -27,6 +27,7 @@ __all__ = [
     "UndeclaredNetwork",
     "contract_of",
     "grid_of_layer",
+    "slices_of_slab",
     "takes_allowed",
     "voxels_of",
 ]
@@ -37,6 +38,10 @@ Layout = Literal["slabs", "volume"]
 CallOrder = Literal["items", "slabs"]
 """Order of the rows of a layer that sees slabs as a batch, over all its calls: all slabs of the first item, then those
 of the second ("items"), or the first slab of all items, then the second of all ("slabs")."""
+
+
+SLICES = 3
+"""Per slab, of a network that does not say."""
 
 
 @runtime_checkable
@@ -104,6 +109,16 @@ def contract_of(network: nn.Module) -> NetworkContract | UndeclaredNetwork:
             msg = f"{type(core).__name__} declares {name} {value!r}: {did_you_mean(str(value), legal)}"
             raise ValueError(msg)
     return cast(NetworkContract, core)
+
+
+def slices_of_slab(network: nn.Module) -> int:
+    """How many slices a slab of a network holds, wrapped or not: its ``in_channels``, or 3 where it has none.
+
+    Example:
+        >>> slices_of_slab(nn.Identity())
+        3
+    """
+    return int(getattr(unwrap(network), "in_channels", SLICES))
 
 
 def takes_allowed(network: nn.Module) -> bool:

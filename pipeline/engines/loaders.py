@@ -31,13 +31,13 @@ __all__ = ["ScanDataset", "image_transforms", "loader", "prepare_batch", "traini
 BYTES_PER_VOXEL = 2  # int16 HU; the window is applied to the batch
 
 
-def image_transforms(settings: InputConfig, layout: Layout) -> list[Transform]:
-    """Stored volume to network input: ``[S, 3, H, W]`` or ``[1, D, H, W]``, windowed float32."""
+def image_transforms(settings: InputConfig, layout: Layout, slices: int = 3) -> list[Transform]:
+    """Stored volume to network input: ``[S, slices, H, W]`` or ``[1, D, H, W]``, windowed float32."""
     window = HUWindowd("image", lower=settings.window_hu[0], upper=settings.window_hu[1])
-    return [*_stored_transforms(settings, layout), window]
+    return [*_stored_transforms(settings, layout, slices), window]
 
 
-def training_transforms(settings: InputConfig, grid: str, augment: bool, layout: Layout) -> Compose:
+def training_transforms(settings: InputConfig, grid: str, augment: bool, layout: Layout, slices: int = 3) -> Compose:
     """A scan item to what `prepare_batch` takes.
 
     The image stays int16 HU with its window beside it: a cache holds twice as many scans, half as much goes to the
@@ -48,13 +48,14 @@ def training_transforms(settings: InputConfig, grid: str, augment: bool, layout:
         grid: key of its feature grid in the regions files.
         augment: the published random flips and rotations, image and regions alike.
         layout: what the network takes.
+        slices: of a slab.
 
     Returns:
         A transform whose item has ``image``, ``window_hu`` ``[2]`` and ``regions`` (bool ``[R, *grid]``), from which a
         batch gets its allowed cells.
     """
     steps: list[Transform] = [
-        *_stored_transforms(settings, layout),
+        *_stored_transforms(settings, layout, slices),
         _KeepInHU(settings.window_hu),
         LoadRegionsd("regions", grid=grid),
     ]
@@ -195,10 +196,10 @@ class _KeepInHU(Transform):
         }
 
 
-def _stored_transforms(settings: InputConfig, layout: Layout) -> list[Transform]:
+def _stored_transforms(settings: InputConfig, layout: Layout, slices: int) -> list[Transform]:
     """Stored volume to the network's shape, in HU."""
     shape: list[Transform] = [LoadStoredd("image"), PadOrCropAird("image", shape=settings.shape)]
-    return [*shape, SlabStackd("image")] if layout == "slabs" else [*shape, _WithoutMetadata()]
+    return [*shape, SlabStackd("image", slices=slices)] if layout == "slabs" else [*shape, _WithoutMetadata()]
 
 
 class _WithoutMetadata(Transform):

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..attention import attention_by_method, map_on_volume, scan_attention, write_attention
 from ..config import InputConfig
-from ..contract import contract_of
+from ..contract import contract_of, slices_of_slab
 from ..data.network_input import grid_key, input_affine
 from ..data.records import in_split
 from ..data.region_store import read_regions
@@ -136,10 +136,12 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     """Maps and scores of one scan from one model."""
     device = choose_device(payload["device"])
     model = load_model(Path(payload["model"]), str(device), payload["content"])
-    layout = contract_of(model.network).input_layout
+    layout, slices = contract_of(model.network).input_layout, slices_of_slab(model.network)
     image = context.once(
-        (payload["stored"], model.input.model_dump_json(), layout, str(device)),
-        lambda: Compose(image_transforms(model.input, layout))({"image": payload["stored"]})["image"][None].to(device),
+        (payload["stored"], model.input.model_dump_json(), layout, slices, str(device)),
+        lambda: Compose(image_transforms(model.input, layout, slices))({"image": payload["stored"]})["image"][None].to(
+            device
+        ),
     )
     network = model.network
     if model.places is not None:

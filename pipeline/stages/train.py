@@ -21,7 +21,7 @@ import torch
 
 from ..candidates import Candidate, all_candidates, best_candidate
 from ..config import InputConfig, MaskLossConfig, TrainConfig, TrainRuntime
-from ..contract import contract_of
+from ..contract import contract_of, slices_of_slab
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
 from ..engines import loader, train_model, training_transforms
@@ -161,6 +161,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
                 grid_key(FeatureGrid.from_dict(payload["grid"])),
                 augment=settings.augment and split == "train",
                 layout=contract_of(network).input_layout,
+                slices=slices_of_slab(network),
             ),
             settings,
             voxels=input_config.shape[0] * input_config.shape[1] * input_config.shape[2],

@@ -32,7 +32,14 @@ MONAI = (
 )
 
 
-@pytest.mark.parametrize("networks", [OURS, MONAI], ids=["ours", "monai"])
+OTHER_SLABS = (
+    "{name: pylon, backbone: small, in_channels: 1}",
+    "{name: monai.resnet10, in_channels: 4, widen_factor: 0.125}",
+    "null",
+)
+
+
+@pytest.mark.parametrize("networks", [OURS, MONAI, OTHER_SLABS], ids=["ours", "monai", "slabs of 1 and 4 slices"])
 def test_a_volume_network_beside_one_of_slabs(tmp_path: Path, networks: tuple[str, str, str]):
     names = dict(zip(("SLABS", "VOLUME", "MASK_LOSS"), networks, strict=True))
     settings = [*SETTINGS]
