@@ -20,6 +20,7 @@ from .console import (
     end_of,
     err_console,
     out_console,
+    print_checks,
     print_findings,
     print_lesions,
     print_organs,
@@ -112,11 +113,32 @@ for _name, _text in {
     "ingest": "Find, check, join and split scans and reports: manifest.csv.",
     "store": "Resample and store the scans for training: volumes/.",
     "train": "Train the models of the workflow: models/.",
-    "explain": "Write the attention maps of all labels: attention/.",
     "evaluate": "OrganIoU, AUROC, pointing, interventions: evaluation/.",
     "report": "Write the HTML pages: report/index.html.",
 }.items():
     _stage_command(_name, _text)
+
+
+@app.command()
+def explain(
+    out: Out,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check, on one scan, that the maps say what the models did.")
+    ] = False,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
+    ] = None,
+    settings: Set = [],  # noqa: B006
+    workers: Workers = 1,
+    executor: Engine = "processes",
+    shard: Part = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the attention maps of all labels: attention/."""
+    checked = _workflow_of(out, workflow, settings)
+    if verify:
+        raise typer.Exit(print_checks(checked, out))
+    _run(checked, out, ["explain"], workers, executor, shard, quiet)
 
 
 @app.command()

@@ -446,7 +446,10 @@ class ExplainConfig(Section):
     """Which maps are made.
 
     Attributes:
-        methods: ``hirescam``, ``gradcam``.
+        methods: ``hirescam``, ``gradcam``, ``gradcam_plus_plus``, ``xgradcam``, ``layercam``; ``cam`` behind global
+            average pooling; of the input's voxels, summed over the cells (slow: a pass through the whole network for
+            every label), ``gradient``, ``gradient_x_input``, ``guided_backprop``, ``guided_gradcam``; ``occlusion``
+            (slower: one for every box).
         splits: splits whose scans are explained.
         volumes: labels whose maps are also written as NIfTI on the source scan's grid: names, ``predicted`` (the
             ``top`` highest scores of the scan), ``present`` (labels of its report), or none.

@@ -28,6 +28,7 @@ __all__ = [
     "end_of",
     "err_console",
     "out_console",
+    "print_checks",
     "print_findings",
     "print_lesions",
     "print_organs",
@@ -196,6 +197,24 @@ def print_lesions(workflow: Workflow, out: Path) -> None:
         among = f"{row.scans} {'scan' if row.scans == 1 else 'scans'}, least {row.worst:.1%} in {row.worst_scan}"
         line = f"{row.label:<32} {row.mean:6.1%} of the lesions in allowed cells ({among})"
         out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_checks(workflow: Workflow, out: Path) -> int:
+    """Whether the maps of a run's models say what the models did; 1 where something that must hold does not."""
+    from .runner import SilentProgress, make_executor  # noqa: PLC0415
+    from .stages.run import Run  # noqa: PLC0415
+    from .stages.verify import verify_run  # noqa: PLC0415
+
+    with make_executor("serial", 1) as pool:
+        checks = verify_run(Run(workflow, out, pool, SilentProgress()))
+    table = Table(
+        "model", "check", "of", "value", "", title="Do the maps say what the models did", title_justify="left"
+    )
+    for check in checks:
+        verdict = "" if check.holds is None else "holds" if check.holds else "DOES NOT HOLD"
+        table.add_row(escape(check.model), check.check, escape(check.subject), f"{check.value:.2g}", verdict)
+    out_console.print(table)
+    return int(any(check.holds is False for check in checks))
 
 
 class _ConsoleHandler(logging.Handler):

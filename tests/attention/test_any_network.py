@@ -10,8 +10,17 @@ from monai.networks.nets import UNet
 from torch import nn
 from torch.nn import functional
 
-from organcam.attention import METHODS, SegmentationTarget, attention_by_method, attention_maps
+from organcam.attention import (
+    METHODS,
+    SegmentationTarget,
+    attention_by_method,
+    attention_maps,
+    read_attention,
+    scan_attention,
+    write_attention,
+)
 from organcam.attention.targets import parse_targets, scores_of
+from organcam.networks import AxialNet
 
 LAYER_METHODS = ("hirescam", "gradcam", "gradcam_plus_plus", "xgradcam", "layercam")
 
@@ -395,3 +404,32 @@ def test_a_layer_beside_a_method_of_the_input_is_refused():
         ValueError, match=r"need an input of floating point numbers, got torch.uint8; give inputs.float\(\)"
     ):
         attention_maps(plain(), torch.ones(1, 1, 6, 6, dtype=torch.uint8), method="gradient")
+
+
+def slab_network():
+    torch.manual_seed(0)
+    return AxialNet(2, backbone="small", input_shape=(6, 16, 16), head_channels=(4,)).double().eval()
+
+
+@pytest.mark.parametrize("method", ["gradient", "gradient_x_input", "guided_backprop"])
+def test_of_slabs_the_voxels_are_those_of_the_volume(method):
+    network, x = slab_network(), torch.randn(2, 2, 3, 16, 16, dtype=torch.float64)
+    maps = attention_maps(network, x, method=method)
+    assert maps.values.shape == (2, 2, 6, 16, 16)
+    assert maps.grid.shape == maps.grid.input_shape == (6, 16, 16)
+    if method == "gradient":
+        x.requires_grad_()
+        expected = torch.autograd.grad(network(x)[:, 1].sum(), x)[0]
+        torch.testing.assert_close(maps.values[:, 1], expected.flatten(1, 2), rtol=0, atol=1e-14)
+
+
+def test_every_method_of_a_slab_network_fits_into_one_file(tmp_path):
+    network, x = slab_network(), torch.randn(1, 2, 3, 16, 16, dtype=torch.float64)
+    found = attention_by_method(network, x, methods=sorted(set(METHODS.names()) - {"cam"}), cells=True)
+    kept = scan_attention(found, 0, ("a", "b"))
+    with (tmp_path / "scan.npz").open("wb") as stream:
+        write_attention(stream, kept)
+    again = read_attention(tmp_path / "scan.npz")
+    assert set(again.maps) == set(METHODS.names()) - {"cam"}
+    assert again.grid == network.feature_grid((6, 16, 16))
+    assert all(values.shape == (2, *again.grid.shape) and values.any() for values in again.maps.values())

@@ -54,6 +54,7 @@ def test_a_volume_network_beside_one_of_slabs(tmp_path: Path, networks: tuple[st
         maps = sorted((tmp_path / "attention" / model).glob("*.npz"))
         assert len(maps) == 3
         found = read_attention(maps[0])
+        assert list(found.maps) == ["hirescam", "layercam", "gradient_x_input"]
         assert found.grid.input_shape == (24, 64, 64)
         assert all(values.shape[1:] == found.grid.shape for values in found.maps.values())
         [written] = (tmp_path / "attention" / model).glob(f"{maps[0].stem}_*.nii.gz")
