@@ -28,6 +28,7 @@ def maps_by_gradients(
     *,
     create_graph: bool = False,
     chunk: int | None = None,
+    hint: str = "choose another layer",
 ) -> dict[str, dict[str, Tensor]]:
     """``[B, M, *grid]`` for each method and layer; one short backward pass a target, shared by methods and layers.
 
@@ -38,6 +39,7 @@ def maps_by_gradients(
         methods: functions of activation, gradient and number of spatial axes.
         create_graph: whether the maps can be differentiated.
         chunk: targets whose backward passes go together; None for as many as gain by it.
+        hint: what to say of other layers where the scores do not depend on one of these.
 
     Raises:
         ValueError: if the scores do not depend on a layer.
@@ -46,7 +48,7 @@ def maps_by_gradients(
         name: merge(name, found if create_graph else [call.detach() for call in found]) for name, found in calls.items()
     }
     maps: dict[str, dict[str, list[Tensor]]] = {method: {name: [] for name in calls} for method in methods}
-    for gradients in gradients_by_target(scores, calls, merge, create_graph=create_graph, chunk=chunk):
+    for gradients in gradients_by_target(scores, calls, merge, create_graph=create_graph, chunk=chunk, hint=hint):
         for method, function in methods.items():
             for name, gradient in gradients.items():
                 maps[method][name].append(function(kept[name], gradient, kept[name].ndim - 2))
@@ -57,7 +59,13 @@ def maps_by_gradients(
 
 
 def gradients_by_target(
-    scores: Tensor, calls: Calls, merge: Merge, *, create_graph: bool = False, chunk: int | None = None
+    scores: Tensor,
+    calls: Calls,
+    merge: Merge,
+    *,
+    create_graph: bool = False,
+    chunk: int | None = None,
+    hint: str = "choose another network",
 ) -> Iterator[dict[str, Tensor]]:
     """For one target after the other the gradient at every layer, ``[B, F, *grid]``; arguments as there."""
     everything = [call for found in calls.values() for call in found]
@@ -66,11 +74,13 @@ def gradients_by_target(
     for start in range(0, count, together):
         part = scores[:, start : start + together]
         keep = create_graph or start + together < count
-        by_call = _gradients(part, everything, calls, create_graph=create_graph, keep=keep)
+        by_call = _gradients(part, everything, create_graph=create_graph, keep=keep)
+        _check_reached(by_call, calls, hint)
         for target in range(part.shape[1]):
             place, found = 0, {}
             for name, own in calls.items():
-                found[name] = merge(name, [by_call[place + number][target] for number in range(len(own))])
+                own_calls = by_call[place : place + len(own)]
+                found[name] = merge(name, [one[target] for one in own_calls if one is not None])
                 place += len(own)
             yield found
 
@@ -82,10 +92,8 @@ def _together(chunk: int | None, calls: Sequence[Tensor]) -> int:
     return max(1, TOGETHER.get(calls[0].device.type, 1) // max(1, values))
 
 
-def _gradients(
-    scores: Tensor, calls: Sequence[Tensor], names: Calls, *, create_graph: bool, keep: bool
-) -> list[Tensor]:
-    """``[targets, *call]`` for each call."""
+def _gradients(scores: Tensor, calls: Sequence[Tensor], *, create_graph: bool, keep: bool) -> Sequence[Tensor | None]:
+    """``[targets, *call]`` for each call; None where the scores do not depend on it."""
     count = scores.shape[1]
     found: Sequence[Tensor | None] = [None] * len(calls)
     if scores.requires_grad:
@@ -103,17 +111,16 @@ def _gradients(
                     for target in range(count)
                 ]
                 found = [None if one[0] is None else torch.stack(one) for one in zip(*alone_of, strict=True)]
-    _check_reached(found, names)
-    return [one for one in found if one is not None]
+    return found
 
 
-def _check_reached(found: Sequence[Tensor | None], calls: Calls) -> None:
+def _check_reached(found: Sequence[Tensor | None], calls: Calls, hint: str) -> None:
     given = iter(found)
     for name, own in calls.items():
         if any(next(given) is None for _ in own):
             times = "" if len(own) == 1 else f" (or on one of its {len(own)} calls)"
             what = "the input" if name == "" else f"layer {name!r}"
-            msg = f"the logits do not depend on {what}{times}; choose another layer"
+            msg = f"the logits do not depend on {what}{times}; {hint}"
             raise ValueError(msg)
 
 

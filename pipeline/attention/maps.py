@@ -299,12 +299,19 @@ class _Run:
         """Maps of a forward pass that has been run, by gradients."""
         for name, own in calls.items():
             if not own:
-                msg = f"layer {name!r} did not run in this forward pass; choose one that does"
+                others = suggest_modules(self.core)
+                msg = f"layer {name!r} did not run in this forward pass; choose one that does; {others}"
                 raise ValueError(msg)
         with torch.set_grad_enabled(self.create_graph or torch.is_grad_enabled()):
             explained = scores_of(output, self.targets, len(self.batch.image))
             made = maps_by_gradients(
-                explained.scores, calls, self._merge, functions, create_graph=self.create_graph, chunk=self.chunk
+                explained.scores,
+                calls,
+                self._merge,
+                functions,
+                create_graph=self.create_graph,
+                chunk=self.chunk,
+                hint=f"choose another layer; {suggest_modules(self.core)}",
             )
         scores = explained.scores if self.create_graph else explained.scores.detach()
         return self._results(made, scores, explained.targets, closed=False)

@@ -323,7 +323,12 @@ class Reused(nn.Module):
             {},
             "names no attention layer .* give layer; its last spatial layers: features.0, features.1, features.3$",
         ),
-        (volumetric(), volumes(), {"layer": "unused"}, "'unused' did not run"),
+        (
+            volumetric(),
+            volumes(),
+            {"layer": "unused"},
+            "'unused' did not run in this forward pass; choose one that does; its last spatial layers: features.0, ",
+        ),
         (
             volumetric(),
             volumes(),
@@ -354,7 +359,10 @@ def test_layer_that_does_not_reach_the_logits():
             self.features(x)
             return x.flatten(1)[:, :3]
 
-    with pytest.raises(ValueError, match="do not depend on layer 'features'"):
+    with pytest.raises(
+        ValueError,
+        match="do not depend on layer 'features'; choose another layer; its last spatial layers: features.0, ",
+    ):
         attention_maps(Side().double(), volumes(), layer="features")
 
 

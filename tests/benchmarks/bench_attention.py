@@ -1,101 +1,261 @@
 """What the maps of all labels cost, in CPU seconds and as a ratio to one plain forward pass.
 
-Run ``python tests/benchmarks/bench_attention.py``; captum and grad-cam are timed on a few labels, scaled to all, where
-they are installed (``pip install organcam[bench]``). CPU time is printed because it does not suffer from other jobs.
+python tests/benchmarks/bench_attention.py
+
+Prints the tables of ``docs/benchmarks.md``, "Attention": the closed form of AxialNet, a 3D DenseNet and a 3D U-Net by
+gradients beside the least that any implementation has to do, other libraries where they are installed (``pip install
+organcam[bench]``; those that walk through the whole network once per label are timed on a few and scaled to all), peak
+memory of a process of its own, and the writing of one full-size map. CPU time is taken, because it does not suffer from
+other jobs; the fastest of some runs, all ways in turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import subprocess
+import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import torch
+from monai.networks.nets import DenseNet121, UNet
+from monai.visualize import GradCAM
+from torch import Tensor, nn
 
-from organcam.attention import attention_maps
+from organcam.attention import AttentionMaps, attention_maps
+from organcam.geometry import FeatureGrid
 from organcam.networks import AxialNet
 
-TIMED_LABELS = 4  # of the libraries that walk through the whole network once per label
+TIMED_LABELS = 3  # of the libraries that walk through the whole network once per label
+Ways = dict[str, tuple[Callable[[], object], float]]
 
 
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """The fastest of some runs."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return min(times)
+def cpu_seconds(ways: Ways, repeats: int) -> dict[str, float]:
+    """The fastest of some runs of each, taken in turn, scaled to all labels."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats + 1):  # the first warms
+        for name, (work, factor) in ways.items():
+            start = time.process_time()
+            work()
+            times[name].append((time.process_time() - start) * factor)
+    return {name: min(found[1:]) for name, found in times.items()}
 
 
-def candidates(network: AxialNet, x: torch.Tensor) -> dict[str, tuple[Callable[[], object], float]]:
-    """Name -> (work, factor to all labels)."""
-    M = network.num_labels
+def show(title: str, seconds: dict[str, float], base: str) -> None:
+    """One line a way."""
+    print(f"\n{title}\n")
+    print(f"| way | CPU s | times {base} |\n|---|---|---|")
+    for name, one in seconds.items():
+        print(f"| {name} | {one:.2f} | {one / seconds[base]:.2f} |")
 
-    def plain() -> torch.Tensor:
+
+def forward(network: nn.Module, x: Tensor) -> Callable[[], object]:
+    """A plain pass."""
+
+    def run() -> object:
         with torch.no_grad():
             return network(x)
 
-    found: dict[str, tuple[Callable[[], object], float]] = {
-        "plain forward": (plain, 1),
-        "organcam, closed form": (lambda: attention_maps(network, x), 1),
-        "organcam, gradients from the head": (lambda: attention_maps(network, x, layer="head"), 1),
-        "organcam, gradients from layer4": (lambda: attention_maps(network, x, layer="backbone.layer4"), 1),
-    }
+    return run
+
+
+def libraries(network: nn.Module, x: Tensor, layer: str, labels: int, score: Callable[[Tensor, int], Tensor]) -> Ways:
+    """Others, on a few labels."""
+    module, few = network.get_submodule(layer), range(min(TIMED_LABELS, labels))
+    factor = labels / len(few)
+
+    class Scores(nn.Module):
+        """Segmentation by one score for each class."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: Tensor) -> Tensor:
+            output = self.network(image)
+            return torch.stack([score(output, label) for label in range(labels)], dim=1)
+
+    scores = Scores().eval()
+    monai = GradCAM(scores, f"network.{layer}")
+    found: Ways = {"MONAI GradCAM, raw": (lambda: [monai.compute_map(x, class_idx=label) for label in few], factor)}
     if find_spec("captum"):
         from captum.attr import LayerGradientXActivation
 
-        method = LayerGradientXActivation(network, network.head)
-        found["captum LayerGradientXActivation"] = (
-            lambda: [method.attribute(x, target=label) for label in range(TIMED_LABELS)],
-            M / TIMED_LABELS,
-        )
-    if find_spec("pytorch_grad_cam"):
-        from pytorch_grad_cam import HiResCAM
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+        captum = LayerGradientXActivation(scores, module)
+        found["captum LayerGradientXActivation"] = (lambda: [captum.attribute(x, target=one) for one in few], factor)
+    if find_spec("torchcam"):
+        from torchcam.methods import LayerCAM
 
-        cam = HiResCAM(_SlabsAsBatch(network, len(x[0])), [network.head])
-        found["grad-cam HiResCAM"] = (
-            lambda: [cam(x[0], [ClassifierOutputTarget(label)] * len(x[0])) for label in range(TIMED_LABELS)],
-            M / TIMED_LABELS,
-        )
+        def torchcam() -> None:
+            with LayerCAM(scores, module) as cam:
+                out = scores(x)
+                for label in range(labels):
+                    cam(label, out, retain_graph=True)
+
+        found["torchcam LayerCAM"] = (torchcam, 1)  # one forward pass, so that all labels are timed
     return found
 
 
-class _SlabsAsBatch(torch.nn.Module):
-    """grad-cam knows two-dimensional images only: the slabs of one scan are its batch, all with the scan's logits."""
+def least(network: nn.Module, x: Tensor, layer: str, labels: int, score: Callable[[Tensor, int], Tensor]) -> Ways:
+    """One forward pass, and one backward pass a label from the scores to the layer: one by one, and batched."""
 
-    def __init__(self, network: AxialNet, slabs: int) -> None:
-        super().__init__()
-        self.network, self.slabs = network, slabs
+    def cut() -> tuple[Tensor, Tensor]:
+        kept: list[Tensor] = []
 
-    def forward(self, slabs: torch.Tensor) -> torch.Tensor:
-        return self.network(slabs[None]).expand(self.slabs, -1) / self.slabs
+        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)
+            kept.append(output.detach().requires_grad_())
+            return kept[0].clone()
+
+        handle = network.get_submodule(layer).register_forward_hook(keep)
+        with torch.no_grad():
+            output = network(x)
+            scores = torch.stack([score(output, label) for label in range(labels)], dim=1)
+        handle.remove()
+        return scores, kept[0]
+
+    def one_by_one() -> list[Tensor]:
+        scores, z = cut()
+        return [torch.autograd.grad(scores[:, one].sum(), z, retain_graph=True)[0] for one in range(labels)]
+
+    def batched() -> Tensor:
+        scores, z = cut()
+        rows = torch.eye(labels)[:, None].expand(-1, len(x), -1)
+        return torch.autograd.grad(scores, z, rows, is_grads_batched=True)[0]
+
+    return {"least possible, one by one": (one_by_one, 1), "least possible, batched": (batched, 1)}
+
+
+def logit(output: Tensor, label: int) -> Tensor:
+    """Score of a classifier."""
+    return output[:, label]
+
+
+def predicted(output: Tensor, label: int) -> Tensor:
+    """Score of a segmentation network: the logits of a class where it is predicted."""
+    return (output[:, label] * (output.argmax(1) == label)).flatten(1).sum(1)
+
+
+def axialnet(arguments: argparse.Namespace) -> tuple[AxialNet, Tensor]:
+    """The network of the closed form."""
+    torch.manual_seed(0)
+    size = (arguments.size, arguments.size)
+    network = AxialNet(arguments.labels, input_shape=(3 * arguments.slabs, *size), channels_last=True, chunk=9).eval()
+    return network, torch.randn(1, arguments.slabs, 3, *size)
+
+
+def bench_closed(arguments: argparse.Namespace) -> None:
+    """AxialNet: closed form, gradients, others."""
+    network, x = axialnet(arguments)
+    labels = arguments.labels
+    ways: Ways = {
+        "plain forward": (forward(network, x), 1),
+        "organcam, closed form": (lambda: attention_maps(network, x), 1),
+        "organcam, gradients from the head": (lambda: attention_maps(network, x, layer="head"), 1),
+    }
+    if not arguments.own:
+        ways |= libraries(network, x, "head", labels, logit)
+    volume = f"{arguments.slabs} slabs of 3 x {arguments.size} x {arguments.size}"
+    show(f"AxialNet, {labels} labels, {volume}", cpu_seconds(ways, arguments.repeats), "plain forward")
+
+
+def bench_gradients(
+    title: str, network: nn.Module, x: Tensor, layer: str, labels: int, score: object, arguments: argparse.Namespace
+) -> None:
+    """A network without closed form (at that layer)."""
+    assert callable(score)
+    ways: Ways = {"plain forward": (forward(network, x), 1), **least(network, x, layer, labels, score)}
+    ways["organcam"] = (lambda: attention_maps(network, x, layer=layer), 1)
+    if not arguments.own:
+        ways |= libraries(network, x, layer, labels, score)
+    seconds = cpu_seconds(ways, arguments.repeats)
+    show(title, seconds, "plain forward")
+    best = min(seconds["least possible, one by one"], seconds["least possible, batched"])
+    print(f"\norgancam takes {seconds['organcam'] / best:.2f} of the least possible")
+
+
+def peak_memory(arguments: argparse.Namespace) -> None:
+    """Largest resident size of a process that does one thing."""
+    print("\n| process | peak MB | times plain forward |\n|---|---|---|")
+    first = 0.0
+    for name in ("plain forward", "closed form", "gradients"):
+        command = [
+            sys.executable,
+            __file__,
+            "--only",
+            name,
+            "--slabs",
+            str(arguments.slabs),
+            "--size",
+            str(arguments.size),
+        ]
+        told = subprocess.run([*command, "--labels", str(arguments.labels)], capture_output=True, text=True, check=True)
+        megabytes = float(told.stdout.split()[-1])
+        first = first or megabytes
+        print(f"| AxialNet, {name} | {megabytes:.0f} | {megabytes / first:.2f} |")
+
+
+def only(name: str, arguments: argparse.Namespace) -> None:
+    """One of the processes of ``peak_memory``."""
+    network, x = axialnet(arguments)
+    {
+        "plain forward": forward(network, x),
+        "closed form": lambda: attention_maps(network, x),
+        "gradients": lambda: attention_maps(network, x, layer="head"),
+    }[name]()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def bench_saving(repeats: int) -> None:
+    """One map on 405 x 420 x 420 voxels, upsampled and written."""
+    grid = FeatureGrid((135, 14, 14), (3, 30, 30), (1, 14.5, 14.5), (3, 691, 691), (405, 420, 420))
+    maps = AttentionMaps(torch.randn(1, 1, *grid.shape), torch.ones(1, 1), "hirescam", (0,), "head", grid, False)
+    with tempfile.TemporaryDirectory() as folder:
+        ways: Ways = {
+            f"save {ending}": (
+                lambda ending=ending: maps.save(Path(folder) / f"map{ending}", affine=np.eye(4)),  # type: ignore[misc]
+                1,
+            )
+            for ending in (".nii.gz", ".nii", ".npz")
+        }
+        seconds = cpu_seconds(ways, repeats)
+        print("\n| one map of 405 x 420 x 420 | CPU s | MB |\n|---|---|---|")
+        for name, one in seconds.items():
+            size = (Path(folder) / f"map{name.removeprefix('save ')}").stat().st_size / 1e6
+            print(f"| {name} | {one:.2f} | {size:.1f} |")
 
 
 def main() -> None:
-    """Print one line per way to get the maps."""
+    """Print the tables."""
+    warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slabs", type=int, default=9)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--labels", type=int, default=80)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--own", action="store_true", help="leave the other libraries out")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.only:
+        only(arguments.only, arguments)
+        return
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    bench_closed(arguments)
     torch.manual_seed(0)
-    size = (arguments.size, arguments.size)
-    network = AxialNet(arguments.labels, input_shape=(3 * arguments.slabs, *size), channels_last=True).eval()
-    x = torch.randn(1, arguments.slabs, 3, *size)
-    ways = candidates(network, x)
-    ways["plain forward"][0]()  # warm
-    forward = 0.0
-    volume = f"{arguments.slabs} slabs of 3 x {arguments.size} x {arguments.size}"
-    print(f"{arguments.labels} labels, {volume}, {torch.get_num_threads()} threads")
-    for name, (work, factor) in ways.items():
-        seconds = cpu_seconds(work, arguments.repeats) * factor
-        forward = forward or seconds
-        scaled = "" if factor == 1 else f"  (timed on {TIMED_LABELS} labels)"
-        print(f"{name:36} {seconds:8.2f} CPU s  {seconds / forward:7.1f} x a forward pass{scaled}")
+    dense, x = DenseNet121(spatial_dims=3, in_channels=1, out_channels=20).eval(), torch.randn(1, 1, 64, 64, 64)
+    for layer in ("class_layers.relu", "features.denseblock3"):
+        bench_gradients(f"3D DenseNet-121, 20 labels, 64³ voxels, {layer}", dense, x, layer, 20, logit, arguments)
+    unet, x = UNet(3, 1, 6, (16, 32, 64, 128), (2, 2, 2), num_res_units=2).eval(), torch.randn(1, 1, 64, 64, 64)
+    bottom = "model.1.submodule.1.submodule.1.submodule"
+    bench_gradients("3D U-Net, 6 classes where predicted, 64³ voxels, bottom", unet, x, bottom, 6, predicted, arguments)
+    peak_memory(arguments)
+    bench_saving(arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import load_workflow
 
 SETTINGS = (
-    "phantom.shape=[12,48,48]",
-    "phantom.scans={train: 3, valid: 2, test: 0, shifted: 0}",
-    "phantom.interventions=0",
-    "input.shape=[12,48,48]",
+    "phantom.shape=[24,64,64]",
+    "phantom.scans={train: 4, valid: 3, test: 1, shifted: 1}",
+    "phantom.interventions=1",
+    "input.shape=[24,64,64]",
     "labels.min_positives=1",
     "train.epochs=1",
     "models={masked: {mask_loss: {weight: 5}}}",
