@@ -346,6 +346,19 @@ def compare(
     print_results(runs)
 
 
+@app.command()
+def overlay(
+    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Folder of a MONAI bundle that you trust.")],
+    config: Annotated[str | None, typer.Option(help="One of its configurations; default inference, if any.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; default the first of those it prints.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the lines to this YAML file.")] = None,
+) -> None:
+    """Print the three lines that make a MONAI bundle write attention maps, and its layers that give maps."""
+    from .bundles.command import print_overlay  # noqa: PLC0415
+
+    print_overlay(bundle, config, layer, out)
+
+
 def _images(scans: list[Path]) -> dict[str, Any]:
     return {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}
 
