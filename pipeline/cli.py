@@ -359,6 +359,19 @@ def overlay(
     print_overlay(bundle, config, layer, out)
 
 
+@app.command("export-bundle")
+def export_bundle_command(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory with a trained model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; must not be there yet.")],
+    model: Annotated[str | None, typer.Option(help="Which model; default the only one, or masked.")] = None,
+) -> None:
+    """Write a trained model as a MONAI bundle that gives scores and attention maps."""
+    from .bundles.export import export_bundle  # noqa: PLC0415
+
+    folder = export_bundle(run_directory, out, model)
+    out_console.print(f"{folder}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _images(scans: list[Path]) -> dict[str, Any]:
     return {"images": [str(path) for path in scans] if len(scans) > 1 else str(scans[0])}
 

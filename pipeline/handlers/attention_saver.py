@@ -38,7 +38,7 @@ from .engine_items import engine_items, find_entry, plain
 
 __all__ = ["AttentionSaver", "FileFormat"]
 
-FileFormat = Literal["npz", "nifti"]
+FileFormat = Literal["npz", "nifti", "both"]
 Space = Literal["input", "source"]
 Choice = Literal["predicted", "present"]
 
@@ -74,13 +74,16 @@ class AttentionSaver:
             ``top`` highest; ``"present"`` for those that are true of it (``label_key``); None for all (npz only: eighty
             full-size maps of one scan are 23 GB).
         label_names: names of all outputs; default ``label0``, ``label1``, and so on.
-        file_format: ``"npz"`` or ``"nifti"``.
+        file_format: ``"npz"``, ``"nifti"``, or ``"both"``: NIfTI of the chosen outputs, and npz of all that were
+            computed (all outputs, where targets are ``"predicted"`` or ``"present"``).
         space: whose voxels NIfTI files have: ``"source"``, the scan's as ``LoadImaged`` read it, through whatever
             transforms came after, or ``"input"``, the network's input's.
         top: how many outputs are ``"predicted"``.
         image_key: entry with the network's input. Defaults to ``"image"``.
         label_key: entry with the truth, used with ``"present"``: 0 and 1 for each output, or the index of one.
         id_key: entry with the scan's id. Where there is none, the name of the image's file is taken.
+        reference_key: entry with the network's input as a volume, whose file name and place in the patient count, where
+            the input itself carries no metadata, as stacked slabs do.
         affine_key: entry with the input's 4 x 4 voxel-to-world matrix (RAS+, mm), needed for NIfTI where the image
             carries no metadata, as stacked slabs do not.
         name: name of the logger; default the engine's.
@@ -103,6 +106,7 @@ class AttentionSaver:
         image_key: str = "image",
         label_key: str = "label",
         id_key: str = "scan_id",
+        reference_key: str | None = None,
         affine_key: str = "affine",
         name: str | None = None,
     ) -> None:
@@ -112,7 +116,7 @@ class AttentionSaver:
         if top < 1:
             msg = f"top must be at least 1, got {top}"
             raise ValueError(msg)
-        if file_format == "nifti" and targets is None:
+        if file_format != "npz" and targets is None:
             msg = "name the targets to write as NIfTI: each is a full-size volume"
             raise ValueError(msg)
         self.network = network
@@ -128,6 +132,7 @@ class AttentionSaver:
         self.label_key = label_key
         self.image_key = image_key
         self.id_key = id_key
+        self.reference_key = image_key if reference_key is None else reference_key
         self.affine_key = affine_key
         self.logger = logging.getLogger(name)
         self._name = name
@@ -190,11 +195,12 @@ class AttentionSaver:
             DataError: if two scans have the same id, or an id cannot be a file name.
             KeyError: if the image, the id or the affine is nowhere.
         """
-        items = engine_items(engine.state, (self.image_key, self.id_key, self.affine_key, self.label_key))
+        items = engine_items(engine.state, self._keys())
         done, self._of_batch = self._of_batch, None
         for number, item in enumerate(items):
             image = find_entry(item, self.image_key, "the network's input")
-            scan_id = self._scan_id(item, image)
+            volume = find_entry(item, self.reference_key, "the input as a volume")
+            scan_id = self._scan_id(item, volume)
             pixels = plain(image)[None]
             if done is not None and len(done.values) == len(items):
                 maps, place = done, number
@@ -203,13 +209,15 @@ class AttentionSaver:
                 place = 0
             labels = [self._label_name(target) for target in maps.targets if isinstance(target, int)]
             found = scan_attention({self.method: maps}, place, labels)
-            if self.choice is not None:
-                found = _only(found, self._chosen(found, item))
-            if self.file_format == "npz":
-                self._save_npz(scan_id, found)
-            else:
+            chosen = found if self.choice is None else _only(found, self._chosen(found, item))
+            if self.file_format != "nifti":
+                self._save_npz(scan_id, found if self.file_format == "both" else chosen)
+            if self.file_format != "npz":
                 grid = maps.grid or grid_of_layer(self.network, maps.layer, tuple(pixels.shape[1:]))
-                self._save_nifti(scan_id, found, grid, item, image)
+                self._save_nifti(scan_id, chosen, grid, item, volume)
+
+    def _keys(self) -> tuple[str, ...]:
+        return (self.image_key, self.reference_key, self.id_key, self.affine_key, self.label_key)
 
     def _chosen(self, found: ScanAttention, item: dict[Any, Any]) -> list[int]:
         """Outputs that are predicted of a scan, or true of it."""
