@@ -50,6 +50,8 @@ class Sections:
     muted: frozenset[str]
     abbreviations: frozenset[str] = frozenset()
     longest_abbreviation: int = 0
+    nothing: frozenset[str] = frozenset()
+    """What a muted section may say in place of a text ("None."), after which it is over."""
     words_too: frozenset[str] = frozenset()
     """Abbreviations that are words as well, after which a capital begins a sentence ("no.")."""
 
@@ -62,7 +64,7 @@ def load_sections(folder: Path = ENGLISH) -> Sections:
         ConfigError: if a file is missing or breaks the schema.
     """
     path = folder / "sections.yaml"
-    content = check_keys(load_yaml(path), ("language", "muted", "headings"), path.name)
+    content = check_keys(load_yaml(path), ("language", "muted", "nothing", "headings"), path.name)
     by_section = check_keys(content.get("headings") or {}, content.get("headings") or {}, f"{path.name}: headings")
     words, where = read_words(folder)
     too = frozenset(string_list(words.get("abbreviations_and_words"), f"{where}: abbreviations_and_words"))
@@ -73,7 +75,8 @@ def load_sections(folder: Path = ENGLISH) -> Sections:
         for heading in string_list(words, f"{path.name}: headings.{section}")
     }
     muted = frozenset(string_list(content.get("muted"), f"{path.name}: muted"))
-    return Sections(headings, muted, frozenset(abbreviations), max(map(len, abbreviations), default=0), too)
+    nothing = frozenset(string_list(content.get("nothing"), f"{path.name}: nothing"))
+    return Sections(headings, muted, frozenset(abbreviations), max(map(len, abbreviations), default=0), nothing, too)
 
 
 def split_sentences(
@@ -122,8 +125,10 @@ def split_sentences(
                 topic = name
                 continue
         if position < end:
-            said = True
             yield Sentence(position, end, section, topic)
+            if not said and section in sections.muted and lowered[position:end].rstrip(".") in sections.nothing:
+                section = given
+            said = True
 
 
 def _is_over(text: str, done: int, start: int, end: int) -> bool:

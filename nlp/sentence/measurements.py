@@ -10,6 +10,7 @@ from ..language.trie import Hit
 __all__ = ["NOT_MEASURED", "Measured", "Size", "SizeFinder", "sizes_of"]
 
 _DIGITS = frozenset("0123456789")  # not str.isdigit, which is true of superscripts
+_NEAR_SIZES = 6
 _SIGNS_OF_TIMES = frozenset(("\u00d7", "*"))
 
 
@@ -104,13 +105,14 @@ class SizeFinder:
     def find(self, words: Sequence[str]) -> list[Size]:
         """The measurements of a sentence, in order."""
         sizes: list[Size] = []
-        lists, done = self._lists, 0
+        lists, done, unit_before = self._lists, 0, 0.0
         for index, word in enumerate(words):
             if word[0] not in _DIGITS or index < done:
                 continue
             end, values, unit = self._read(words, index)
-            if not unit and self._is_prior(words, index):
-                unit = self._unit_of_next(words, end)  # "measured 21, now 8 mm"
+            if not unit and self._is_prior(words, index):  # "measured 21, now 8 mm", "now 5 mm, was 9"
+                unit = self._unit_of_next(words, end) or (unit_before if end - done < _NEAR_SIZES else 0.0)
+            unit_before = unit or unit_before
             if unit and lists["distances"].isdisjoint(words[end : end + 1]):
                 before = words[max(0, index - 2) : index]
                 led = bool(before) and before[-1] in lists["now"] and lists["finite"].isdisjoint(before[-1:])

@@ -58,7 +58,7 @@ class PhraseFinder:
         phrases: list[Phrase] = []
         run: list[Hit] = []
         for hit in hits:
-            if run and (hit.kind == "finding" or not _joined(tokens, run[-1], hit, self._lists)):
+            if run and (hit.kind == "finding" or not self._joined(tokens, run, hit)):
                 phrases.append(self._phrase(tokens, run))
                 run = []
             if hit.kind != "finding":
@@ -66,6 +66,17 @@ class PhraseFinder:
         if run:
             phrases.append(self._phrase(tokens, run))
         return [phrase for phrase in phrases if phrase.members]
+
+    def _joined(self, tokens: Tokens, run: Sequence[Hit], hit: Hit) -> bool:
+        """Whether a hit goes on the phrase, which ends after what a distance is measured from.
+
+        In "2 cm above the diaphragm in the left lower lobe" the lobe is a place of its own.
+        """
+        if not _joined(tokens, run[-1], hit, self._lists):
+            return False
+        lead = tokens.words[max(0, run[0].first - 4) : run[0].first]
+        measured = not self._lists["distances"].isdisjoint(lead) and any(word[0].isdigit() for word in lead)
+        return not (measured and self._lists["place_joins"].isdisjoint(tokens.words[run[-1].last : hit.first]))
 
     def _phrase(self, tokens: Tokens, run: Sequence[Hit]) -> Phrase:
         """The phrase of a run of hits, by its words, which are the same for every sentence that names the place so."""
@@ -111,12 +122,21 @@ def _joined(tokens: Tokens, before: Hit, after: Hit, lists: Mapping[str, frozens
         between = [word for word in between if word not in lists["amounts"]]
     if lists["also"].intersection(between) and (lists["also"] | lists["articles"]).issuperset(between):
         return True  # "but also the"
+    if "," in between and not lists["asides"].isdisjoint(between):
+        between = _without_aside(between, lists["asides"])
     if len(between) > 4 or not lists["between_places"].issuperset(between):
         return False
     if len(between) == 1 and between[0] in lists["articles"]:  # "cyst in the liver | the upper abdomen is ..."
         return False
     # "on the right and pleural ..." begins something new; "right and left lower lobes" does not
     return not (before.kind == "side" and after.kind == "place" and not lists["place_joins"].isdisjoint(between))
+
+
+def _without_aside(words: list[str], asides: frozenset[str]) -> list[str]:
+    """The words without what stands between two commas and only weighs the place after it."""
+    first = words.index(",")
+    last = next((at for at in range(first + 1, len(words)) if words[at] == ","), first)
+    return words[:first] + words[last + 1 :] if asides.issuperset(words[first + 1 : last]) else words
 
 
 def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: Mapping[str, frozenset[str]]) -> Phrase:

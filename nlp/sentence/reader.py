@@ -316,6 +316,9 @@ class SentenceReader:
             return None
         first, last = hit.first, hit.last
         inner = self._inner.get(tuple(words[first:last]), "") if last - first > 1 else ""
+        if not inner and not members and not concept.home:  # "operated lung cancer"
+            after = next((other for other in findings if other.first == last and other.last - last > 1), None)
+            inner = self._inner.get(tuple(words[last : after.last]), "") if after is not None else ""
         verdict, cue = PLAIN, _NOWHERE
         spans = tokens.spans
         if cue_hits:

@@ -112,6 +112,13 @@ def _governs(
         if not cue.status and not between:
             return True  # a change, of which "and there was" does not end what it is about
         return not _stopped(hit, finding, cue_hits, table, words)
+    if (
+        not cue.next
+        and words[hit.last] == ","
+        and any(other.last == hit.first for other in findings)
+        and any(c.backward for c in table.joined[hit.name])
+    ):
+        return False  # "effusion resolved, consolidation unchanged"
     blocked = table.words["between_place_and_finding"] if cue.next else ()
     return leads and cue.forward and not (cue.next and any(w in blocked for w in words[hit.last : finding.first]))
 
