@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from ..language.trie import Hit
 from .phrases import Phrase
@@ -81,6 +82,8 @@ def _attach_clause(
             elif finding.last <= phrase.first and phrase.last <= limit:
                 trailing.append(phrase)
         before.append(leading)
+        if trailing and following is not None and topic is not None and words[0] in lists["prepositions"]:
+            trailing = [p for p in trailing if not _opens_next(words, finding, p, following, lists)]
         after.append(_after(words, finding, trailing, following, lists) if trailing else trailing)
         previous = finding.last
     result = [_choose(n, words, findings, firm, before, after, topic, lists) for n in range(count)]
@@ -92,6 +95,15 @@ def _attach_clause(
         beside = [p for p in loose if p.last <= finding.first and _adjacent(words, p.last, finding.first, lists)]
         result[number] = (result[number][0] + beside, result[number][1])
     return result
+
+
+def _opens_next(
+    words: Sequence[str], finding: Hit, phrase: Phrase, following: Hit, lists: Mapping[str, frozenset[str]]
+) -> bool:
+    """Whether a place begins what is said of the next finding: "on the right an effusion, on the left | a nodule"."""
+    between = words[finding.last : phrase.first]
+    led = any(w == "," and after in lists["prepositions"] for w, after in pairwise(between))
+    return led and "," not in words[phrase.last : following.first]
 
 
 def _only(
@@ -106,15 +118,22 @@ def _only(
     return [], ""
 
 
-def _placed_before(finding: Hit, own: list[Phrase], phrases: Sequence[Phrase]) -> list[Phrase]:
+def _placed_before(
+    words: Sequence[str],
+    finding: Hit,
+    own: list[Phrase],
+    phrases: Sequence[Phrase],
+    lists: Mapping[str, frozenset[str]],
+) -> list[Phrase]:
     """A bare side with the place named before the finding, if that is on this side too ("in the upper lobes of both
     lungs emphysema is seen, more on the right")."""
     sides = {side for phrase in own for member in phrase.members for side in member.sides}
     for phrase in reversed([p for p in phrases if p.last <= finding.first]):
         known = {side for member in phrase.members if member.place for side in member.sides}
-        if known and sides <= known:
-            return [phrase, *own]
-        return own
+        subject = not known and any(m.place for m in phrase.members)
+        if subject and words[phrase.last : phrase.last + 1] and words[phrase.last] in lists["finite"]:
+            return [phrase, *own]  # "the apical pleura is thickened on both sides"
+        return [phrase, *own] if known and sides <= known else own
     return own
 
 
@@ -141,7 +160,7 @@ def _choose(
     """The phrases of one finding of a clause, by the first rule that gives any."""
     finding, own = findings[number], after[number]
     if own and not any(member.place for phrase in own for member in phrase.members):
-        own = _placed_before(finding, own, phrases)
+        own = _placed_before(words, finding, own, phrases, lists)
     if own:
         return own + [p for p in before[number] if p not in own] if before[number] else own, "after"
     if before[number]:
@@ -154,8 +173,9 @@ def _choose(
             shared = [*[p for p in earlier if p not in shared][-1:], *shared]
         return shared, "list"
     if earlier:
-        named = any(member.place for member in earlier[-1].members)
-        return earlier[-1:] if named else earlier[-2:], "clause"
+        bare = not any(member.place for member in earlier[-1].members)
+        named = any(member.place for phrase in earlier[-2:-1] for member in phrase.members)
+        return earlier[-2:] if bare and named else earlier[-1:], "clause"
     if later:
         return later[:1], "clause_after"
     return _opened(topic, finding.first)

@@ -70,7 +70,7 @@ class FindingChooser:
     def _with_pronouns(self, words: Sequence[str], findings: list[Hit], hits: Sequence[Hit]) -> list[Hit]:
         """Findings and what stands for them: "but one on the left", "while the left is unchanged"."""
         result, concepts = list(findings), self._vocabulary.concepts
-        blocked = self._lists["prepositions"] | self._lists["separators"]
+        blocked = self._lists["prepositions"] | self._lists["separators"] | self._lists["finite"]
         subjects = {
             hit.first - 1
             for hit in hits

@@ -359,6 +359,8 @@ def complete_phrases(
                 continue
             if member.sides:
                 known, known_at = member.sides, phrase.first
+            elif place.location in (place.right, place.left):  # the middle lobe
+                continue
             elif known and (known_at >= clause[0] or known_at <= 3) and number and not tokens.plural(member.last - 1):
                 members[position] = member._replace(sides=known)
         result.append(phrase._replace(members=tuple(members)))

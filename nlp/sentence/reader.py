@@ -19,6 +19,7 @@ from .headings import heading_end, under_heading
 from .locations import LocationRules
 from .measurements import NOT_MEASURED, Measured, Size, SizeFinder, sizes_of
 from .mention import Mention
+from .pairs import pairs_of
 from .phrases import Member, Phrase, PhraseFinder, complete_phrases, parted
 from .status import PLAIN, is_called_normal, is_degree, judge
 
@@ -172,23 +173,43 @@ class SentenceReader:
             if len(phrases) > 1:
                 phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
         attached = self._attach(words, findings, phrases, clauses)
-        found = self._sizes(words, findings, sizes) if sizes else None
         topics = self._topics(heading) if heading else ()
-        mentions: list[tuple[Hit, Mention]] = []
-        clause, inside = clauses[0], phrases
-        for number, hit in enumerate(findings):
-            own, rule = attached[number]
-            size = NOT_MEASURED if found is None else found[number]
-            if len(clauses) > 1:
-                clause = next(c for c in clauses if c[0] <= hit.first < c[1])
-                inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
-            mention = self._mention(tokens, hit, findings, clause, cue_hits, own, inside, rule, size, topics)
-            if mention is not None:
-                mentions.append((hit, mention))
+        mentions = self._mentions(tokens, findings, clauses, cue_hits, phrases, attached, sizes, topics)
         colon = heading_end(words, findings[0].first, self._cues.words["finite"])
         if colon >= 0:
             return Reading(tuple(under_heading(mentions, colon, words, cue_hits, self._cues)), anaphoric=False)
         return Reading(tuple([mention for _, mention in mentions]), self._refers(words))
+
+    def _mentions(
+        self,
+        tokens: Tokens,
+        findings: Sequence[Hit],
+        clauses: Sequence[tuple[int, int]],
+        cue_hits: Sequence[Hit],
+        phrases: Sequence[Phrase],
+        attached: Sequence[tuple[list[Phrase], str]],
+        sizes: Sequence[Size],
+        topics: tuple[Member, ...],
+    ) -> list[tuple[Hit, Mention]]:
+        """The mentions of each finding: one, or one for each of its places that has a size of its own."""
+        words = tokens.words
+        found = self._sizes(words, findings, sizes) if sizes else None
+        mentions: list[tuple[Hit, Mention]] = []
+        clause, inside = clauses[0], phrases
+        for number, hit in enumerate(findings):
+            own, rule = attached[number]
+            given = [(own, NOT_MEASURED if found is None else found[number])]
+            if len(clauses) > 1:
+                clause = next(c for c in clauses if c[0] <= hit.first < c[1])
+                inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
+            if len(sizes) > 1 and len(phrases) > 1 and own:
+                pairs = pairs_of(words, hit, findings, own, phrases, sizes, self._cues.words)
+                given = [([phrase], measured) for phrase, measured in pairs] or given
+            for places, measured in given:
+                mention = self._mention(tokens, hit, findings, clause, cue_hits, places, inside, rule, measured, topics)
+                if mention is not None:
+                    mentions.append((hit, mention))
+        return mentions
 
     def _correct(self, words: list[str]) -> None:
         """Put right the typing errors among the words, and remember the words that have none."""

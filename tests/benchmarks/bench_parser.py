@@ -117,6 +117,26 @@ def other_sentences() -> None:
         print(f"{name}: {right} of {len(rows)} with exactly the right cells")
 
 
+def located_sentences() -> None:
+    """Sentences of an oncologist's and a radiologist's kind: what was right at the first run, and what is now."""
+    parser = ReportParser()
+    with (HERE.parent / "nlp" / "located_sentences.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        first, now = (sum(row[when] == "right" for row in own) for when in ("first", "now"))
+        cells_right = changes = changed = 0
+        for row in own:
+            there = [f for f in parser.parse(row["text"]).findings if f.status in ("present", "uncertain")]
+            found = {f"{f.abnormality}*{f.location}" for f in there if f.abnormality}
+            cells_right += found == set(row["present"].split())
+            for label, change in (pair.split("=") for pair in row["change"].split()):
+                changed += 1
+                changes += "|".join(sorted({f.change for f in there if f.abnormality == label})) == change
+        exact = f"{first} of {len(own)} exact at the first run, {now} now"
+        print(f"{kind} sentences: {exact}; cells {cells_right}, changes {changes} of {changed}")
+
+
 def ct_rate(folder: Path) -> None:
     """The 18 labels on real chest-CT reports, by halves: rules were looked for in the development half alone."""
     with (folder / "reports_and_labels.csv").open(encoding="utf-8", newline="") as table:
@@ -320,6 +340,7 @@ def main() -> None:
     hard_sentences()
     unseen_sentences()
     other_sentences()
+    located_sentences()
     if (given.shared / "data" / "ct_rate_dev").is_dir():
         ct_rate(given.shared / "data" / "ct_rate_dev")
     if (given.shared / "data" / "openi_train").is_dir():

@@ -1,4 +1,7 @@
-"""Sentences whose gold was written before the rules that read them: cells, sizes, changes and image references."""
+"""Sentences whose gold was written before a run: cells, sizes, changes and image references.
+
+In ``located_sentences.csv`` `first` says how the first run was, and `now` which are missed still.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import pytest
 
 from organcam.nlp import ReportParser, cells
 
-with Path(__file__).with_name("fresh_sentences.csv").open(encoding="utf-8", newline="") as _table:
-    SENTENCES = list(csv.DictReader(_table))
+SENTENCES = []
+for _name in ("fresh_sentences.csv", "located_sentences.csv"):
+    with Path(__file__).with_name(_name).open(encoding="utf-8", newline="") as _table:
+        SENTENCES += list(csv.DictReader(_table))
 
 
 def pairs(text):
@@ -48,4 +53,12 @@ def parser():
 
 @pytest.mark.parametrize("row", SENTENCES, ids=lambda row: row["text"][:60])
 def test_fresh_sentence(parser, row):
-    assert reading(parser.parse(row["text"]), row) == gold(row)
+    found = reading(parser.parse(row["text"]), row)
+    if row.get("now") == "missed":
+        assert found != gold(row), "right now: say so in the table"
+    else:
+        assert found == gold(row)
+
+
+def test_few_are_missed():
+    assert sum(row.get("now") == "missed" for row in SENTENCES) <= 20
