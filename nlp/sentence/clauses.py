@@ -57,10 +57,13 @@ def split_clauses(
     return bounds
 
 
-def joined_clauses(clauses: Sequence[tuple[int, int]], hits: Sequence[Hit]) -> list[tuple[int, int]]:
+def joined_clauses(
+    words: Sequence[str], clauses: Sequence[tuple[int, int]], hits: Sequence[Hit], lists: Mapping[str, frozenset[str]]
+) -> list[tuple[int, int]]:
     """Clauses with those that name no finding and no place joined to the one before.
 
-    They go on to speak of it: "..., and there was mild regression".
+    They go on to speak of it: "..., and there was mild regression". The first is joined to the one after it where it
+    was cut in the middle of what it says: "no change was detected in the size | and appearance of the nodules".
     """
     joined: list[tuple[int, int]] = []
     for first, last in clauses:
@@ -68,6 +71,11 @@ def joined_clauses(clauses: Sequence[tuple[int, int]], hits: Sequence[Hit]) -> l
             joined[-1] = (joined[-1][0], last)
         else:
             joined.append((first, last))
+    if len(joined) > 1 and not any(hit.first < joined[0][1] for hit in hits):
+        after = joined[0][1]
+        plain = words[after - 1] not in lists["finite"] and words[after - 1] not in lists["separators"]
+        if words[after] in lists["and"] and plain:
+            joined[:2] = [(joined[0][0], joined[1][1])]
     return joined
 
 

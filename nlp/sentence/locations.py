@@ -212,6 +212,8 @@ class LocationRules:
         whole = next((place for place in self._vocabulary.places.values() if place.both_sides), None)
         if whole is None or not all(spot.location in self._ancestors for spot in spots.values()):
             return
+        if not any(spot.side for spot in spots.values()):
+            return  # "the right aspect of the trachea"
         for side in sides:
             if not any(column.startswith(side) for column in spots):
                 column = getattr(whole, side)

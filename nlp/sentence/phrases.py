@@ -124,7 +124,9 @@ def _joined(tokens: Tokens, before: Hit, after: Hit, lists: Mapping[str, frozens
         return True  # "but also the"
     if "," in between and not lists["asides"].isdisjoint(between):
         between = _without_aside(between, lists["asides"])
-    if len(between) > 4 or not lists["between_places"].issuperset(between):
+    if len([w for w in between if w not in lists["nouns_of_part"]]) > 4 or not lists["between_places"].issuperset(
+        between
+    ):
         return False
     if len(between) == 1 and between[0] in lists["articles"]:  # "cyst in the liver | the upper abdomen is ..."
         return False

@@ -165,7 +165,9 @@ class SentenceReader:
         if not findings:
             return _NOTHING
         cue_hits = self._cue_hits(words, hits)
-        clauses = joined_clauses(split_clauses(words, hits, self._cues.words), [*hits, *findings])
+        clauses = split_clauses(words, hits, self._cues.words)
+        if len(clauses) > 1:
+            clauses = joined_clauses(words, clauses, [*hits, *findings], self._cues.words)
         phrases: list[Phrase] = []
         if len(hits) > len(findings) or sizes or any(hit.kind == "place" for hit in hits):
             phrases = self._phrases.find(tokens, hits)
@@ -242,6 +244,9 @@ class SentenceReader:
             rest = [phrase for phrase in phrases if phrase not in own]
             ((more, rule),) = attach_phrases(words, [hit], rest, clauses, self._lists)
             of[hit] = (own + more, rule)
+            for other in others:  # "in the hila, calcified lymph nodes": where the nodes are
+                if of[other][0] == own and more:
+                    of[other] = (own + more, rule)
         return [of[hit] for hit in findings]
 
     def _cue_hits(self, words: Sequence[str], hits: Sequence[Hit]) -> list[Hit]:
