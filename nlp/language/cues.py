@@ -43,7 +43,7 @@ _WORDS = (
     ),
     *("emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching", "not_there", "distances", "also"),
     *("existential", "nothing", "negations", "pronouns", "prior", "past_tense", "now", "contrasts", "limits", "times"),
-    *("up_to", "clause_and", "with", "degrees", "back_references", "examples", "asides"),
+    *("up_to", "clause_and", "with", "degrees", "back_references", "examples", "asides", "ranges"),
 )
 
 

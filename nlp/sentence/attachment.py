@@ -234,7 +234,12 @@ def _listed(words: Sequence[str], first: int, last: int, lists: Mapping[str, fro
     between = words[first:last]
     if not between:
         return True
-    return len(between) <= 6 and lists["finite"].isdisjoint(between)
+    if len(between) > 6:
+        return False
+    relative = between[0] == "," and not lists["relatives"].isdisjoint(
+        between
+    )  # "nodules, some of which are calcified"
+    return relative or lists["finite"].isdisjoint(between)
 
 
 def _from_list(

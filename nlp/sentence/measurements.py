@@ -101,6 +101,7 @@ class SizeFinder:
         self._units = units
         self._lists = lists
         self._times = lists["times"] | _SIGNS_OF_TIMES
+        self._ranges = lists["ranges"]
 
     def find(self, words: Sequence[str]) -> list[Size]:
         """The measurements of a sentence, in order."""
@@ -139,7 +140,12 @@ class SizeFinder:
             if index < len(words) and words[index] in self._units:
                 unit = self._units[words[index]]
                 index += 1
-            if index + 1 < len(words) and words[index] in self._times and words[index + 1][0] in _DIGITS:
+            number_next = index + 1 < len(words) and words[index + 1][0] in _DIGITS
+            if number_next and words[index] in self._times:
+                index += 1
+                continue
+            further = number_next and not unit and words[index] in self._ranges
+            if further and words[index + 2 : index + 3] and words[index + 2] in self._units:  # "of 6 and 5 mm"
                 index += 1
                 continue
             joined = index < len(words) and not unit and words[index][0] in _DIGITS

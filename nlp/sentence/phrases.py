@@ -180,7 +180,7 @@ def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: 
     members += [m for m in waiting if m.sides or places[m.place].alone]
     if lone[0] != -1 and not members:
         members = [Member("", sides, *lone)]
-    firm = any(not m.place or places[m.place].role != "position" for m in members)
+    firm = any(not m.place or (places[m.place].role != "position" and not places[m.place].of_context) for m in members)
     return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm)
 
 

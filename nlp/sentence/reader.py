@@ -180,7 +180,8 @@ class SentenceReader:
         colon = heading_end(words, findings[0].first, self._cues.words["finite"])
         if colon >= 0:
             return Reading(tuple(under_heading(mentions, colon, words, cue_hits, self._cues)), anaphoric=False)
-        return Reading(tuple([mention for _, mention in mentions]), self._refers(words))
+        refers = self._refers(words) or self._lacks_organ(hits)
+        return Reading(tuple([mention for _, mention in mentions]), refers)
 
     def _mentions(
         self,
@@ -299,6 +300,13 @@ class SentenceReader:
         """What is left of a cue that ends where a finding begins ("no | pathological lymph node")."""
         shorter = self._cues.trie.scan(words[cue.first : end])
         return [Hit("cue", h.name, cue.first + h.first, cue.first + h.last) for h in shorter]
+
+    def _lacks_organ(self, hits: Sequence[Hit]) -> bool:
+        """Whether a sentence names a part of an organ that only the sentence before can name ("in the left lobe")."""
+        places = [self._vocabulary.places[hit.name] for hit in hits if hit.kind == "place"]
+        return any(place.of_context and not place.location for place in places) and not any(
+            place.location and not place.weak for place in places
+        )
 
     def _refers(self, words: Sequence[str]) -> bool:
         anaphora = self._cues.anaphora
