@@ -25,9 +25,13 @@ __all__ = [
     "erode",
     "fill_holes",
     "largest_component",
+    "lowest_slices",
     "open_mask",
     "steps",
 ]
+
+PLANES = 16
+"""Slices that are counted together."""
 
 Spacing = Sequence[float]
 Bits = npt.NDArray[np.uint64]
@@ -74,19 +78,20 @@ def close(mask: BoolArray, radius_mm: float, spacing: Spacing) -> BoolArray:
 def components(mask: BoolArray, connectivity: int = 6) -> tuple[npt.NDArray[np.integer], int]:
     """Connected components of a 2D or 3D mask: labels from 1, and how many."""
     data = np.ascontiguousarray(mask)
-    labels, count = cc3d.connected_components(data, connectivity=connectivity, return_N=True)  # type: ignore[call-overload]
+    labels, count = cc3d.connected_components(  # type: ignore[call-overload]
+        data, connectivity=connectivity, return_N=True, binary_image=True
+    )
     return labels, int(count)
 
 
 def component_sizes(labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.int64]:
     """Voxels of each component; index 0 (background) is set to 0."""
+    # What bincount is given it copies as int64: only what is no background, and a few slices at a time.
     sizes = np.zeros(count + 1, dtype=np.int64)
-    for plane in (
-        labels if labels.size > 1_000_000 else (labels,)
-    ):  # slice by slice: bincount makes an int64 copy of what it is given
-        found = np.bincount(plane.ravel())
-        sizes[: found.size] += found
-    sizes[0] = 0
+    planes = labels.reshape(-1, labels.shape[-1] * (labels.shape[-2] if labels.ndim > 1 else 1))
+    for start in range(0, len(planes), PLANES):
+        part = planes[start : start + PLANES]
+        sizes += np.bincount(part[part != 0], minlength=count + 1)
     return sizes
 
 
@@ -116,14 +121,22 @@ def bounding_box(mask: BoolArray, margin: Sequence[int] | int = 0) -> tuple[slic
     An empty mask gives empty slices.
     """
     margins = (margin,) * mask.ndim if isinstance(margin, int) else tuple(margin)
-    box = []
+    box, rest = [], mask
     for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
+        hit = np.flatnonzero(rest.any(axis=tuple(range(1, rest.ndim))))
         if hit.size == 0:
             return (slice(0, 0),) * mask.ndim
         box.append(slice(max(0, int(hit[0]) - margins[axis]), min(mask.shape[axis], int(hit[-1]) + 1 + margins[axis])))
+        rest = rest[hit[0] : hit[-1] + 1].any(axis=0)
     return tuple(box)
+
+
+def lowest_slices(mask: BoolArray) -> npt.NDArray[np.float64]:
+    """Last slice along the first axis of every (row, column) with the mask, -1 where there is none, [H, W]."""
+    out = np.full(mask.shape[1:], -1.0)
+    for k, plane in enumerate(mask):
+        np.copyto(out, k, where=plane)
+    return out
 
 
 def _pack(mask: BoolArray) -> Bits:

@@ -15,7 +15,7 @@ import numpy as np
 from .anatomy.airways import Airways
 from .anatomy.diaphragm import Floor
 from .anatomy.thorax import Thorax
-from .morphology import component_sizes, components, open_mask
+from .morphology import component_sizes, components, lowest_slices, open_mask
 from .types import HEART_MEDIASTINUM, LEFT_LUNG, RIGHT_LUNG, BoolArray, Flag, FloatArray, LabelArray, Quality
 
 __all__ = ["Evidence", "FlagRule", "assess", "flag_rules", "measure", "not_a_chest"]
@@ -186,8 +186,8 @@ def _below_lungs(seen: Evidence) -> dict[str, float]:
     dense, gas = [], []
     for label in (RIGHT_LUNG, LEFT_LUNG):
         own = seen.closed == label
-        footprint = own.any(axis=0)
-        lowest = np.where(footprint, depth - 1 - own[::-1].argmax(axis=0), depth)
+        lowest = lowest_slices(own)
+        lowest[lowest < 0] = depth
         under = (level > lowest + 1) & (level < lowest + 60.0 / spacing[0]) & (seen.labels == 0)
         values = seen.volume[under]
         dense.append(float(((values > 30.0) & (values < 160.0)).mean()) if values.size > 100 else None)

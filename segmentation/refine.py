@@ -39,14 +39,15 @@ def to_native(
     box = bounding_box(code > 0)
     rows, columns = _native_range(iy, box[1]), _native_range(ix, box[2])
     iy, ix = iy[rows], ix[columns]
-    for k in np.flatnonzero((iz >= box[0].start) & (iz < box[0].stop)):
-        full = code[iz[k]].take(iy, axis=0).take(ix, axis=1)
+    for level in range(box[0].start, box[0].stop):
+        full = code[level].take(iy, axis=0).take(ix, axis=1)
         border = full >> 4
         full &= 15
-        if border.any():
-            air = (border > 0) & np.less(grid.native[k, rows, columns], BORDER_HU)
-            np.copyto(full, border * 5, where=air)
-        out[k, rows, columns] = full
+        near, as_air = border > 0, border * 5
+        for k in range(*np.searchsorted(iz, (level, level + 1)).tolist()):
+            own = out[k, rows, columns]
+            own[...] = full
+            np.copyto(own, as_air, where=near & np.less(grid.native[k, rows, columns], BORDER_HU))
 
 
 def _native_range(lookup: npt.NDArray[np.intp], extent: slice) -> slice:

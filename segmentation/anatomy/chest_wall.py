@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ class PleuralModel:
         lung: outermost lung on each ray, mm, [D, RAYS]; NaN where the ray meets none.
         gap: this person's distance from lung to ribs where both touch, mm.
         pixel: step along the rays, mm.
+        step: millimetres between slices.
         top: first slice in which the rays start inside the chest; the apex above it is too narrow for them.
     """
 
@@ -42,6 +44,47 @@ class PleuralModel:
     gap: float
     top: int
     pixel: float
+    step: float
+
+    def within(self, limit: npt.NDArray[np.float64]) -> BoolArray:
+        """Voxels, [D, H, W], no further from the origin than the limit of their slice and ray, [D, RAYS]; NaN: none."""
+        narrowed = limit.astype(np.float32)
+        narrowed[narrowed > limit] = np.nextafter(narrowed[narrowed > limit], np.float32(-np.inf))
+        out = np.empty((len(limit), *self.radius.shape), dtype=bool)
+        for k, own in enumerate(narrowed):  # slice by slice, so that what is looked up stays in the cache
+            np.less_equal(self.radius, own.take(self.ray), out=out[k])
+        return out
+
+    @cached_property
+    def known(self) -> BoolArray:
+        """Voxels, [D, H, W], on rays and slices with a wall."""
+        return ~np.isnan(self.wall).take(self.ray, axis=1)
+
+    @cached_property
+    def inside_wall(self) -> BoolArray:
+        """Voxels nearer to the ray origin than the wall less the person's distance; all where no wall is known.
+
+        None above the slices that the rays can see."""
+        limit = np.where(np.isnan(self.wall), np.inf, self.wall - self._dense_gap)
+        limit[: self.top] = 0.0
+        return self.within(limit)
+
+    @property
+    def _dense_gap(self) -> float:
+        """The distance from pleura to ribs where what lies inside is dense: the mean of lung and rib passes for bone
+        later than that of fluid and rib, by up to a pixel."""
+        return max(0.0, self.gap - 0.75 * self.pixel)
+
+    @cached_property
+    def inside_hull(self) -> BoolArray:
+        """Voxels that the lung of neighbouring slices and rays encloses: a grey closing of its outermost points."""
+        reach = np.nan_to_num(self.lung, nan=0.0)
+        size = (2 * max(1, round(30.0 / self.step)) + 1, 15)
+        pad = [(size[0], size[0]), (size[1], size[1])]
+        wrapped = np.pad(np.pad(reach, [(0, 0), pad[1]], mode="wrap"), [pad[0], (0, 0)], mode="constant")
+        limit = ndi.grey_closing(wrapped, size=size)[size[0] : -size[0], size[1] : -size[1]]
+        limit[: self.top] = 0.0
+        return self.within(limit)
 
 
 def rib_surface(volume: FloatArray, lung: BoolArray, thorax: Thorax, label: int) -> PleuralModel:
@@ -74,7 +117,7 @@ def rib_surface(volume: FloatArray, lung: BoolArray, thorax: Thorax, label: int)
     lateral = np.nan_to_num(outermost[:, np.abs(angles) < 0.6].max(axis=1), nan=0.0) > 12.0
     # Two steps further down: there a low percentile over neighbouring slices sees ribs, not the shoulder.
     first = int(lateral.argmax()) + int(np.ceil(8.0 / spacing[0])) if lateral.any() else thorax.bottom
-    return PleuralModel(centre, radius, ray, angles, wall, outermost, person, first, step)
+    return PleuralModel(centre, radius, ray, angles, wall, outermost, person, first, step, spacing[0])
 
 
 def _ray_origin(lung: BoolArray, thorax: Thorax, label: int) -> tuple[float, float]:

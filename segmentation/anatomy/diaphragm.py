@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
-from ..morphology import components
+from ..morphology import components, lowest_slices
 from ..types import BoolArray, FloatArray, LabelArray
 from .chest_wall import PleuralModel
 from .thorax import Thorax
 
-__all__ = ["Floor", "diaphragm_floors", "dry_share", "lowest_slices"]
+__all__ = ["Floor", "diaphragm_floors", "dry_share"]
 
 SIDE, BACK, FRONT = (-0.5, 0.5), (1.1, 2.2), -1.3
 BESIDE_SPINE, LAST = 2.5, 2.8
@@ -48,11 +48,6 @@ middle at .43 to .53), diseased scans elsewhere up to .59."""
 
 SECTORS, BINS = 24, 12
 """Sectors around the middle of a side, and rings (two of them beyond the ribs), in which a fall is kept."""
-
-
-def lowest_slices(lung: BoolArray) -> npt.NDArray[np.float64]:
-    """Lowest slice with lung of every (row, column), -1 where there is none, [H, W]."""
-    return np.where(lung.any(axis=0), lung.shape[0] - 1.0 - lung[::-1].argmax(axis=0), -1.0)
 
 
 def diaphragm_floors(lungs: LabelArray, models: dict[int, PleuralModel], thorax: Thorax) -> dict[int, Floor]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage as ndi
 
-from ..morphology import bounding_box, component_sizes, components, dilate, open_mask
+from ..morphology import bounding_box, component_sizes, components, dilate, lowest_slices, open_mask
 from ..types import BoolArray, FloatArray
-from .diaphragm import Floor, lowest_slices
+from .diaphragm import Floor
 from .thorax import Thorax
 
 __all__ = ["fluid_at_floor"]

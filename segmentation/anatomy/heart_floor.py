@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..morphology import lowest_slices
 from ..types import BoolArray
 from .thorax import Thorax
 
@@ -54,8 +55,8 @@ def diaphragm_level(right: BoolArray, left: BoolArray, thorax: Thorax) -> npt.ND
         > float(np.median(thorax.spine[thorax.top : thorax.bottom + 1])) - 60.0 * thorax.scale / spacing[1]
     )
     for lung, band, percent in bands:
-        footprint = lung.any(axis=0)
-        lowest = np.where(footprint, lung.shape[0] - 1 - lung[::-1].argmax(axis=0), np.nan)
+        lowest = lowest_slices(lung)
+        lowest[lowest < 0] = np.nan
         level = _row_levels(lowest[:, band], percent, height, thorax)
         # However large the heart, it does not reach under the posterior part of the lungs.
         behind = lowest[back][:, np.abs(across) > 55.0]

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
-from ..morphology import bounding_box, close, component_sizes, components, dilate, open_mask
+from ..morphology import bounding_box, close, component_sizes, components, dilate, lowest_slices, open_mask
 from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 from .chest_wall import RIB_HU, PleuralModel, rib_sector, rib_surface
-from .diaphragm import Floor, diaphragm_floors, lowest_slices
+from .diaphragm import Floor, diaphragm_floors
 from .fluid import fluid_at_floor
 from .thorax import Thorax
 
@@ -93,12 +93,7 @@ def pleural_lungs(
         above = _above_diaphragm(own, floors[label].level, model, thorax, label)
         add |= above & free
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
-        inside = (
-            free
-            & _beyond_midline(thorax, label, own.shape[2])
-            & _inside_wall(model)
-            & ~np.isnan(model.wall)[:, model.ray]
-        )
+        inside = free & _beyond_midline(thorax, label, own.shape[2]) & model.inside_wall & model.known
         fluid, organ = fluid_at_floor(volume, own, add, floors[label], inside, thorax)
         add = (add & ~organ) | fluid
         if not add.any():
@@ -106,7 +101,7 @@ def pleural_lungs(
         add |= dilate(add, 1.0, (1.0, 1.0, 1.0)) & above & partial
         add |= _up_to_bone(volume, add, thorax) & free
         joined = close(own | add, 5.0, thorax.spacing)
-        grown = joined & (out == 0) & ~zone & ~keep_out & _inside_wall(model)
+        grown = joined & (out == 0) & ~zone & ~keep_out & model.inside_wall
         out[grown | add] = label
         out[_beside_mediastinum(out, own, dense & zone, thorax, label)] = label
     return out
@@ -171,44 +166,10 @@ def add_leftovers(
     for label, model in models.items():
         own = labels == label
         floor = np.maximum(lowest_slices(own), floors[label].level)
-        add = _above_diaphragm(own, floor, model, thorax, label) & free & (beside | _inside_lung_hull(model, thorax))
+        add = _above_diaphragm(own, floor, model, thorax, label) & free & (beside | model.inside_hull)
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         out[add | (_up_to_bone(volume, add, thorax) & free)] = label
     return out
-
-
-def _inside_wall(model: PleuralModel) -> BoolArray:
-    """Voxels nearer to the ray origin than the wall less the person's distance; all where no wall is known.
-
-    None above the slices that the rays can see."""
-    limit = np.where(np.isnan(model.wall), np.inf, model.wall - _dense_gap(model))
-    limit[: model.top] = 0.0
-    return model.radius[None] <= limit[:, model.ray]
-
-
-def _with_last_ribs(model: PleuralModel) -> PleuralModel:
-    """The wall of every ray goes on down below its last rib; rays that meet no rib at all end at once."""
-    known = ~np.isnan(model.wall)
-    last = np.maximum.accumulate(np.where(known, np.arange(known.shape[0])[:, None], 0), axis=0)
-    wall = np.take_along_axis(np.where(known, model.wall, 0.0), last, axis=0)
-    return replace(model, wall=wall)
-
-
-def _dense_gap(model: PleuralModel) -> float:
-    """The distance from pleura to ribs where what lies inside is dense: the mean of lung and rib passes for bone later
-    than that of fluid and rib, by up to a pixel."""
-    return max(0.0, model.gap - 0.75 * model.pixel)
-
-
-def _inside_lung_hull(model: PleuralModel, thorax: Thorax) -> BoolArray:
-    """Voxels that the lung of neighbouring slices and rays encloses: a grey closing of its outermost points."""
-    reach = np.nan_to_num(model.lung, nan=0.0)
-    size = (2 * max(1, round(30.0 / thorax.spacing[0])) + 1, 15)
-    pad = [(size[0], size[0]), (size[1], size[1])]
-    wrapped = np.pad(np.pad(reach, [(0, 0), pad[1]], mode="wrap"), [pad[0], (0, 0)], mode="constant")
-    limit = ndi.grey_closing(wrapped, size=size)[size[0] : -size[0], size[1] : -size[1]]
-    limit[: model.top] = 0.0
-    return model.radius[None] <= limit[:, model.ray]
 
 
 def _between_lung_and_ribs(model: PleuralModel) -> BoolArray:
@@ -216,23 +177,33 @@ def _between_lung_and_ribs(model: PleuralModel) -> BoolArray:
     limit = model.wall - model.gap
     excess = (limit - model.lung > EXCESS_MM) & rib_sector(model.angles)[None]
     excess[: model.top] = False
-    start = np.where(excess, model.lung, np.inf)[:, model.ray]
-    stop = np.where(excess, limit, -np.inf)[:, model.ray]
-    return (model.radius[None] > start) & (model.radius[None] <= stop)
+    out = np.zeros((len(limit), *model.radius.shape), dtype=bool)
+    for k in np.flatnonzero(excess.any(axis=1)):
+        start = np.where(excess[k], model.lung[k], np.inf).take(model.ray)
+        stop = np.where(excess[k], limit[k], -np.inf).take(model.ray)
+        out[k] = (model.radius > start) & (model.radius <= stop)
+    return out
 
 
 def _above_diaphragm(
     lung: BoolArray, floor: npt.NDArray[np.float64], model: PleuralModel, thorax: Thorax, label: int
 ) -> BoolArray:
     """Tissue inside the ribs of its side over the floor of that side: over the diaphragm, so not liver."""
-    below = np.arange(lung.shape[0])[:, None, None] <= floor
-    side = _beyond_midline(thorax, label, lung.shape[2])
-    # In front the ribs are cartilage, which no threshold finds: there the lung itself must lie before the tissue.
-    first = np.where(lung.any(axis=1), lung.argmax(axis=1), lung.shape[1])
-    before = np.arange(lung.shape[1])[None, :, None] >= first[:, None]
-    bony = (model.angles > -0.5)[model.ray][None] & ~np.isnan(model.wall)[:, model.ray]
-    enclosed = bony | before | _inside_lung_hull(model, thorax)
-    return below & side & enclosed & _inside_wall(model)
+    side = _beyond_midline(thorax, label, lung.shape[2])[:, 0]
+    used = np.flatnonzero(side.any(axis=0))
+    out = np.zeros(lung.shape, dtype=bool)
+    if used.size == 0:
+        return out
+    columns = slice(int(used[0]), int(used[-1]) + 1)
+    lowest = np.floor(np.clip(np.nan_to_num(floor[:, columns], nan=-1.0), -1.0, len(lung))).astype(np.int16)
+    bony = (model.angles > -0.5)[model.ray][:, columns]
+    for k in range(max(0, model.top), min(len(lung), int(lowest.max(initial=-1)) + 1)):
+        # In front the ribs are cartilage, which no threshold finds: there the lung itself must lie before the tissue.
+        enclosed = np.logical_or.accumulate(lung[k, :, columns], axis=0)
+        enclosed |= bony & model.known[k, :, columns]
+        enclosed |= model.inside_hull[k, :, columns]
+        out[k, :, columns] = enclosed & (lowest >= k) & side[k, columns] & model.inside_wall[k, :, columns]
+    return out
 
 
 def _beyond_midline(thorax: Thorax, label: int, width: int) -> BoolArray:
@@ -305,11 +276,15 @@ def _up_to_bone(volume: FloatArray, add: BoolArray, thorax: Thorax) -> BoolArray
 
 def _keep_large(mask: BoolArray, lung: BoolArray, spacing: Sequence[float]) -> BoolArray:
     """Components over 8 ml that touch the lung."""
-    labels, count = components(mask)
+    out = np.zeros_like(mask)
+    box = bounding_box(mask, tuple(int(max(spacing) / mm) + 2 for mm in spacing))
+    labels, count = components(mask[box])
     if count == 0:
-        return mask
+        return out
     least = max(MIN_DISEASE_ML * 1000.0 / float(np.prod(spacing)), MIN_DISEASE_VOXELS)
     large = component_sizes(labels, count) > least
     touching = np.zeros(count + 1, dtype=bool)
-    touching[np.unique(labels[dilate(lung, max(spacing), spacing)])] = True
-    return (large & touching)[labels]
+    touching[labels[dilate(lung[box], max(spacing), spacing)]] = True
+    touching[0] = False
+    out[box] = (large & touching)[labels]
+    return out

@@ -22,7 +22,7 @@ def model_of(lung_to_wall_mm):
     angles = np.linspace(-np.pi, np.pi, 96, endpoint=False)
     wall = np.full((40, 96), 100.0)
     unused = np.zeros((1, 1))
-    return PleuralModel((0.0, 0.0), unused, unused.astype(int), angles, wall, wall - lung_to_wall_mm, 3.0, 0, 2.0)
+    return PleuralModel((0.0, 0.0), unused, unused.astype(int), angles, wall, wall - lung_to_wall_mm, 3.0, 0, 2.0, 2.0)
 
 
 def test_a_recess_full_of_air_is_dry_and_one_with_fluid_is_not():
