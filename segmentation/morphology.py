@@ -121,13 +121,14 @@ def bounding_box(mask: BoolArray, margin: Sequence[int] | int = 0) -> tuple[slic
     An empty mask gives empty slices.
     """
     margins = (margin,) * mask.ndim if isinstance(margin, int) else tuple(margin)
-    box, rest = [], mask
+    box: list[slice] = []
+    rest: BoolArray = mask
     for axis in range(mask.ndim):
         hit = np.flatnonzero(rest.any(axis=tuple(range(1, rest.ndim))))
         if hit.size == 0:
             return (slice(0, 0),) * mask.ndim
         box.append(slice(max(0, int(hit[0]) - margins[axis]), min(mask.shape[axis], int(hit[-1]) + 1 + margins[axis])))
-        rest = rest[hit[0] : hit[-1] + 1].any(axis=0)
+        rest = np.asarray(rest[hit[0] : hit[-1] + 1].any(axis=0))
     return tuple(box)
 
 

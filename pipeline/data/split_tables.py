@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -57,8 +57,7 @@ def _rows(path: Path, table: pd.DataFrame) -> list[tuple[str, str]]:
     if wrong:
         msg = f"data.splits: {path}: unknown split '{wrong[0]}': {did_you_mean(wrong[0], SPLITS)}"
         raise ConfigError(msg)
-    columns: Mapping[str, pd.Series] = table
-    return list(zip(columns["scan_id"], columns["split"], strict=True))
+    return list(zip(table["scan_id"], table["split"], strict=True))
 
 
 def _rad_chestct(path: Path, subset: str) -> str:

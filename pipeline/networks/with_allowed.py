@@ -35,6 +35,7 @@ class WithAllowed(nn.Module):
         super().__init__()
         core = unwrap(network)
         self.network = core
+        self.allowed: Tensor
         self.register_buffer("allowed", allowed, persistent=False)
         told = contract_of(core)
         self.input_layout: Layout = told.input_layout

@@ -81,7 +81,7 @@ def run_train(run: Run) -> StageSummary:
 
 def _judging_notes(sidecars: Iterable[Mapping[str, Any]]) -> list[str]:
     """What the validation split cannot say, told once: all candidates have the same scans and labels."""
-    details = next((sidecar["details"] for sidecar in sidecars), {})
+    details: Mapping[str, Any] = next((sidecar["details"] for sidecar in sidecars), {})
     lost = details.get("unjudged", [])
     if not lost:
         return []
