@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from organcam.attention import to_input_grid
+from organcam.attention.resample import resized_grid, sampled, to_cells, voxel_grid
 from organcam.geometry import FeatureGrid
 
 
@@ -80,3 +81,79 @@ def test_a_tensor_stays_on_its_device():
 def test_map_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"map of \(2, 1, 1\) cells, got \(1, 2, 1\)"):
         to_input_grid(np.zeros((1, 2, 1)), line(2, 3, 1, 6))
+
+
+FINE = FeatureGrid((6, 4), (1, 1), (0, 0), (1, 1), (6, 4))
+COARSE = FeatureGrid((2, 2), (3, 2), (1, 0.5), (3, 2), (6, 4))
+
+
+def test_voxels_are_cells_of_their_own():
+    assert voxel_grid((6, 4)) == FINE
+
+
+def test_what_is_finer_is_summed_over_each_cell():
+    values = torch.arange(24.0).view(6, 4)
+    # rows 0 to 2 and 3 to 5, columns 0 and 1, 2 and 3: 0+1+4+5+8+9 and so on
+    assert to_cells(values, FINE, COARSE).tolist() == [[27, 39], [99, 111]]
+    several = torch.stack([values, -values])[:, None]
+    assert to_cells(several, FINE, COARSE)[:, 0].tolist() == [[[27, 39], [99, 111]], [[-27, -39], [-99, -111]]]
+    with_gap = FeatureGrid((1, 2), (2, 2), (2.5, 0.5), (3, 2), (6, 4))  # rows 2 and 3 only
+    assert to_cells(values, FINE, with_gap).tolist() == [[8 + 9 + 12 + 13, 10 + 11 + 14 + 15]]
+
+
+def test_what_is_coarser_is_read_at_the_cells():
+    rows = torch.tensor([[0.0, 0.0], [3.0, 6.0]])
+    found = to_cells(rows, COARSE, FINE)
+    # along the rows centres 1 and 4, along the columns centres 0.5 and 2.5
+    assert found[:, 0].tolist() == pytest.approx([0, 0, 1, 2, 3, 3])
+    assert found[5].tolist() == pytest.approx([3, 3.75, 5.25, 6])
+
+
+def test_the_same_cells_are_the_same_maps_and_other_inputs_are_refused():
+    values = torch.rand(2, 2)
+    assert to_cells(values, COARSE, COARSE) is values
+    with pytest.raises(
+        ValueError, match=r"^cells of an input of \(6, 4\) voxels cannot become those of one of \(7, 4\)$"
+    ):
+        to_cells(values, COARSE, voxel_grid((7, 4)))
+
+
+@pytest.mark.parametrize(("given", "kept"), [(torch.float16, torch.float32), (torch.float64, torch.float64)])
+def test_precision_is_single_at_least(given, kept):
+    values = torch.full((6, 4), 1024.0, dtype=given)
+    assert to_cells(values, FINE, COARSE).dtype == kept
+    assert to_cells(100 * torch.ones(2, 2, dtype=given), COARSE, FINE).dtype == kept
+    assert to_input_grid(torch.ones(2, 2, dtype=given), COARSE).dtype == kept
+    assert to_cells(values, FINE, COARSE)[0, 0] == 6144
+
+
+def test_places_are_crossed_and_leading_axes_stay():
+    values = torch.tensor([[[0.0, 2.0], [3.0, 5.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    found = sampled(values, COARSE, [np.array([1, 2.5, 4]), np.array([0.5, 1.5])])
+    assert found[0].tolist() == [[0, 1], [1.5, 2.5], [3, 4]]
+    assert (found[1] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset", "field"),
+    [((12, 8), (6, 4), (2.5, 1.5), (6, 4)), ((3, 2), (1.5, 1), (0.25, 0), (2, 1)), ((6, 4), (3, 2), (1, 0.5), (3, 2))],
+)
+def test_cells_of_a_resampled_input_keep_their_places_between_the_edges(size, stride, offset, field):
+    found = resized_grid(COARSE, size)
+    assert (found.shape, found.stride, found.offset) == ((2, 2), stride, offset)
+    assert (found.receptive_field, found.input_shape) == (field, size)
+
+
+@pytest.mark.parametrize("size", [(12,), (12, 8, 3), (0, 4)])
+def test_sizes_that_are_none_are_refused(size):
+    words = r"^size must be 2 positive numbers of voxels, for instance \(6, 4\), got \("
+    with pytest.raises(ValueError, match=words):
+        resized_grid(COARSE, size)
+
+
+def test_several_maps_at_once_are_each_alone():
+    maps = torch.rand(2, 3, 2, 2)
+    found = to_input_grid(maps, COARSE)
+    assert found.shape == (2, 3, 6, 4)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found[1, 2], to_input_grid(maps[1, 2], COARSE))
