@@ -201,15 +201,11 @@ def print_lesions(workflow: Workflow, out: Path) -> None:
 
 def print_checks(workflow: Workflow, out: Path) -> int:
     """Whether the maps of a run's models say what the models did; 1 where something that must hold does not."""
-    from .runner import SilentProgress, make_executor  # noqa: PLC0415
-    from .stages.run import Run  # noqa: PLC0415
     from .stages.verify import verify_run  # noqa: PLC0415
 
-    with make_executor("serial", 1) as pool:
-        checks = verify_run(Run(workflow, out, pool, SilentProgress()))
-    table = Table(
-        "model", "check", "of", "value", "", title="Do the maps say what the models did", title_justify="left"
-    )
+    checks = verify_run(workflow, out)
+    title = "Do the maps say what the models did"
+    table = Table("model", "check", "of", "value", "", title=title, title_justify="left")
     for check in checks:
         verdict = "" if check.holds is None else "holds" if check.holds else "DOES NOT HOLD"
         table.add_row(escape(check.model), check.check, escape(check.subject), f"{check.value:.2g}", verdict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..geometry import FeatureGrid
 
-__all__ = ["resized_grid", "sampled", "to_cells", "to_input_grid", "voxel_grid"]
+__all__ = ["resized_grid", "reversed_grid", "sampled", "to_cells", "to_input_grid", "voxel_grid"]
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
@@ -120,6 +120,11 @@ def resized_grid(grid: FeatureGrid, size: Sequence[int]) -> FeatureGrid:
         receptive_field=tuple(int(np.ceil(field * by)) for field, by in zip(grid.receptive_field, scale, strict=True)),
         input_shape=tuple(int(voxels) for voxels in size),
     )
+
+
+def reversed_grid(grid: FeatureGrid) -> FeatureGrid:
+    """The same cells with the axes in reverse order."""
+    return FeatureGrid(*(getattr(grid, field.name)[::-1] for field in fields(grid)))
 
 
 def _interpolation(grid: FeatureGrid, axis: int, places: NDArray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ..data.writers import write_nifti
 from ..geometry import FeatureGrid
 from ..runner.atomic import atomic_path
 from .picture import draw_planes
-from .resample import resized_grid, to_input_grid
+from .resample import resized_grid, reversed_grid, to_input_grid
 
 __all__ = ["AttentionMaps"]
 
@@ -223,7 +223,9 @@ class AttentionMaps:
             resized = np.diag([*scale, 1.0])
             resized[:3, 3] = (scale - 1) / 2
             affine = affine @ resized
-        dense = self.on_image(size)[0, 0].detach().float().cpu().numpy()
+        # The file runs along the first axis: interpolated with its axes reversed, nothing is copied into that order.
+        turned = reversed_grid(grid if size is None else resized_grid(grid, size))
+        dense = to_input_grid(self.values[0, 0].detach().float().cpu().permute(2, 1, 0), turned).numpy().T
         with atomic_path(final) as temporary:
             write_nifti(temporary, dense, affine)
 

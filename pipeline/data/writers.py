@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import nibabel as nib
 import numpy as np
@@ -25,7 +26,12 @@ def write_nifti(path: Path, array: NDArray, affine: NDArray[np.float64]) -> None
     image.header.set_xyzt_units("mm")
     with path.open("wb") as raw:
         if not path.name.endswith(".gz"):
-            raw.write(image.to_bytes())
+            _write_to(raw, image)
             return
         with igzip.IGzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as stream:
-            stream.write(image.to_bytes())
+            _write_to(stream, image)
+
+
+def _write_to(stream: IO[bytes], image: nib.Nifti1Image) -> None:
+    """Slice by slice, without another copy of the volume."""
+    image.to_file_map(image.make_file_map({"image": stream}))

@@ -11,6 +11,7 @@ from monai.transforms import Compose
 from torch import Tensor
 
 from ..attention import attention_by_method, closed_form_maps
+from ..config import STAGES, Workflow
 from ..contract import contract_of
 from ..engines import choose_device, image_transforms
 from ..errors import OrganCamError
@@ -22,8 +23,10 @@ from ..metrics.functional.faithfulness import (
     randomisation_cascade,
     sign_flips,
 )
+from ..runner import SilentProgress, make_executor, read_failures
 from .explain import LoadedModel, load_model, plan_explain
 from .run import Run
+from .workflow import with_phantom_data
 
 __all__ = ["Check", "verify_model", "verify_run"]
 
@@ -44,24 +47,29 @@ class Check(NamedTuple):
     holds: bool | None
 
 
-def verify_run(run: Run) -> list[Check]:
-    """All checks of every model that was trained, on the first scan that is explained.
+def verify_run(workflow: Workflow, out: str | Path) -> list[Check]:
+    """All checks of every model that was trained, on the first scan that is explained; nothing is written.
 
     Raises:
         OrganCamError: if no model was trained, or there is no scan to explain.
     """
+    root = Path(out).absolute()
     checks: list[Check] = []
-    for name in run.workflow.models:
-        plan = run.plan(plan_explain, name)
-        if not plan.units:
-            continue
-        payload = plan.units[0].payload
-        model = load_model(Path(payload["model"]), str(choose_device(payload["device"])), payload["content"])
-        transforms = image_transforms(model.input, contract_of(model.network).input_layout)
-        image = Compose(transforms)({"image": payload["stored"]})["image"][None]
-        checks += verify_model(name, model, image.to(choose_device(payload["device"])), run.workflow.explain.methods)
+    with make_executor("serial", 1) as pool:
+        run = Run(with_phantom_data(workflow, root), root, pool, SilentProgress(), stages=("explain",))
+        run.begin(failure for failure in read_failures(root) if failure.stage in STAGES[: STAGES.index("explain")])
+        for name in workflow.models:
+            plan = run.plan(plan_explain, name)
+            if not plan.units:
+                continue
+            payload = plan.units[0].payload
+            device = choose_device(payload["device"])
+            model = load_model(Path(payload["model"]), str(device), payload["content"])
+            transforms = image_transforms(model.input, contract_of(model.network).input_layout)
+            image = Compose(transforms)({"image": payload["stored"]})["image"][None].to(device)
+            checks += verify_model(name, model, image, workflow.explain.methods)
     if not checks:
-        msg = f"{run.root}: no trained model with a scan to explain; run the train stage first"
+        msg = f"{root}: no trained model with a scan to explain; run the train stage first"
         raise OrganCamError(msg)
     return checks
 

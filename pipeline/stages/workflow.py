@@ -113,7 +113,7 @@ def run_workflow(
         document = yaml.safe_dump(workflow.document(), sort_keys=False, allow_unicode=True)
         write_text_atomic(root / "workflow.yaml", document)
         names = tuple(stages or workflow.stages())
-        run = Run(_with_phantom_data(workflow, root), root, pool, bar, shard, stages=names)
+        run = Run(with_phantom_data(workflow, root), root, pool, bar, shard, stages=names)
         for name in names:
             if shard is not None and name not in PER_SCAN_STAGES:
                 logger.info("%s: needs all scans; left to a run without --shard", name)
@@ -144,7 +144,7 @@ def _memory_of(workflow: Workflow) -> dict[str, float]:
     return {} if workflow.memory_gb is None else {"memory_gb": workflow.memory_gb}
 
 
-def _with_phantom_data(workflow: Workflow, root: Path) -> Workflow:
+def with_phantom_data(workflow: Workflow, root: Path) -> Workflow:
     """The workflow as stages see it; workflow.yaml keeps what the user wrote, so that a run directory can be moved."""
     if workflow.phantom is None:
         return workflow
