@@ -174,6 +174,50 @@ def segment(
 
 
 @app.command()
+def explain(
+    out: Out,
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="Volumes, DICOM folders, one folder, or a CSV, to explain by --model.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Run directory, its models/NAME, or a trusted bundle.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of a bundle: state dictionary or TorchScript.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; default the network's own.")] = None,
+    methods: Annotated[str, typer.Option(help="Attention methods, comma-separated.")] = "hirescam",
+    labels: Annotated[str, typer.Option(help="Full-size files of these, comma-separated; default the highest.")] = "",
+    top_k: Annotated[int, typer.Option(min=1, help="How many of the highest.")] = 1,
+    nifti: Annotated[bool, typer.Option("--nifti", help="On the scan's own voxels.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Pictures.")] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Beside the scan's DICOM series.")] = False,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
+    ] = None,
+    settings: Set = [],  # noqa: B006
+    workers: Workers = 1,
+    executor: Engine = "processes",
+    shard: Part = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the attention maps of all labels: of a run (attention/), or of SCANS by any model."""
+    if scans is None:
+        _run(_workflow_of(out, workflow, settings), out, ["explain"], workers, executor, shard, quiet)
+    if model is None:
+        msg = "explain SCANS needs --model: a run directory or a bundle"
+        raise ConfigError(msg)
+    from .bundles.command import print_explanations  # noqa: PLC0415
+
+    wishes = {"methods": _listed(methods), "labels": _listed(labels), "top": top_k}
+    with stoppable():
+        code = print_explanations(
+            model, weights, layer, scans, out, {**wishes, "nifti": nifti, "png": png, "dicom": dicom}
+        )
+    raise typer.Exit(code)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@app.command()
 def regions(
     out: Out,
     scans: Annotated[

@@ -20,7 +20,7 @@ from ..stages.explain import LoadedModel, load_model
 from ..version import __version__
 from ..workflow_file import load_workflow
 
-__all__ = ["export_bundle"]
+__all__ = ["choose_model", "export_bundle", "preprocessing_of"]
 
 README = """# {name}
 
@@ -55,7 +55,7 @@ def export_bundle(run: str | Path, out: str | Path, model: str | None = None) ->
         OrganCamError: if the model cannot be read.
     """
     root, folder = Path(run), Path(out)
-    name = _choose_model(root, model)
+    name = choose_model(root, model)
     if folder.is_dir() and any(folder.iterdir()):
         msg = f"{folder} is not empty; a bundle is written to a folder of its own"
         raise ConfigError(msg)
@@ -77,7 +77,8 @@ def export_bundle(run: str | Path, out: str | Path, model: str | None = None) ->
     return folder
 
 
-def _choose_model(root: Path, model: str | None) -> str:
+def choose_model(root: Path, model: str | None) -> str:
+    """The model of a run that is meant; see ``export_bundle``."""
     names = sorted(path.parent.name for path in (root / "models").glob("*/model.pt"))
     if not names:
         msg = f"{root} holds no trained model (models/NAME/model.pt): train first"
@@ -93,9 +94,11 @@ def _choose_model(root: Path, model: str | None) -> str:
     return model
 
 
-def _inference(loaded: LoadedModel, state: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
-    options = {key: value for key, value in state["network"].items() if key not in {"name", "weights"}}
-    builder = NETWORKS.get(state["network"].get("name", "axialnet"))
+def preprocessing_of(loaded: LoadedModel, workflow: Workflow) -> list[dict[str, Any]]:
+    """Transforms from a scan's file to the network's input, as a configuration holds them.
+
+    Where slabs are stacked, "volume" keeps the input as a volume that knows its place.
+    """
     steps: list[dict[str, Any]] = [
         {
             "_target_": "organcam.transforms.LoadScand",
@@ -116,6 +119,13 @@ def _inference(loaded: LoadedModel, state: dict[str, Any], workflow: Workflow) -
             {"_target_": "CopyItemsd", "keys": "image", "names": "volume"},
             {"_target_": "organcam.transforms.SlabStackd", "keys": "image"},
         ]
+    return steps
+
+
+def _inference(loaded: LoadedModel, state: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
+    options = {key: value for key, value in state["network"].items() if key not in {"name", "weights"}}
+    builder = NETWORKS.get(state["network"].get("name", "axialnet"))
+    steps = preprocessing_of(loaded, workflow)
     return {
         "imports": ["$import glob"],
         "bundle_root": ".",

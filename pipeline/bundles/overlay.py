@@ -17,11 +17,12 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from ..attention.targets import logits_of
+from ..contract import contract_of
 from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..injection.layers import MapLayer, automatic_layers, map_layers
 from ..modules import find_module
 
-__all__ = ["BundleOverlay", "overlay_of"]
+__all__ = ["BundleOverlay", "built", "choose_config", "first_layer", "overlay_of", "parser_of", "read_config"]
 
 PREFERRED = ("inference", "evaluate", "train")
 SMALLEST = 64
@@ -63,7 +64,7 @@ def overlay_of(bundle: str | Path, config: str | None = None, layer: str | None 
         OrganCamError: if the network cannot be built.
     """
     root = Path(bundle)
-    path, content = _choose_config(root, config)
+    path, content = choose_config(root, config)
     prefix, evaluator = _evaluator_of(content)
     network_id = _reference(evaluator.get("network")) or "network"
     network = _build(root, path, content, network_id)
@@ -90,7 +91,8 @@ def _inline(words: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}: {json.dumps(value) if str(value)[:1] in '@[' else value}" for key, value in words.items())
 
 
-def _choose_config(root: Path, name: str | None) -> tuple[Path, dict[str, Any]]:
+def choose_config(root: Path, name: str | None) -> tuple[Path, dict[str, Any]]:
+    """A configuration of a bundle by name, or the first with an evaluator, and what it holds."""
     folder = root / "configs"
     files = [path for path in sorted(folder.glob("*")) if path.suffix in {".json", ".yaml", ".yml"}]
     files = [path for path in files if path.stem != "metadata"]
@@ -102,10 +104,10 @@ def _choose_config(root: Path, name: str | None) -> tuple[Path, dict[str, Any]]:
         if not found:
             msg = f"{root} has no configuration {name!r}: {did_you_mean(name, [path.stem for path in files])}"
             raise ConfigError(msg)
-        return found[0], _read(found[0])
+        return found[0], read_config(found[0])
     ranked = sorted(files, key=lambda path: PREFERRED.index(path.stem) if path.stem in PREFERRED else len(PREFERRED))
     for path in ranked:
-        content = _read(path)
+        content = read_config(path)
         if _has_evaluator(content):
             return path, content
     msg = (
@@ -114,7 +116,8 @@ def _choose_config(root: Path, name: str | None) -> tuple[Path, dict[str, Any]]:
     raise ConfigError(msg)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """A configuration as plain data; nothing is evaluated."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -162,29 +165,50 @@ def _place(evaluator: str, content: Mapping[str, Any]) -> str:
     return f"+{_reference(handlers) or 'handlers'}"
 
 
-def _build(root: Path, path: Path, content: dict[str, Any], network_id: str) -> nn.Module:
-    parser = ConfigParser(deepcopy(content))
+def parser_of(root: Path, content: Mapping[str, Any]) -> ConfigParser:
+    """A configuration that is about to be built, on the processor and wherever the bundle lies."""
+    parser = ConfigParser(deepcopy(dict(content)))
     metadata = root / "configs" / "metadata.json"
     if metadata.is_file():
-        parser["_meta_"] = _read(metadata)
+        parser["_meta_"] = read_config(metadata)
     if "bundle_root" in content:
         parser["bundle_root"] = str(root.absolute())
     if "device" in content:
         parser["device"] = "$torch.device('cpu')"
-    sys.path.insert(0, str(root.absolute()))  # for the bundle's own scripts, as MONAI's run does
+    return parser
+
+
+def built(parser: ConfigParser, root: Path, path: Path, name: str) -> Any:
+    """One part of a bundle, built; its own scripts are found as MONAI's run finds them.
+
+    Raises:
+        OrganCamError: if it cannot be.
+    """
+    sys.path.insert(0, str(root.absolute()))
     try:
-        wanted = "network_def" if "network_def" in content else network_id
-        network = parser.get_parsed_content(wanted)
+        return parser.get_parsed_content(name)
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        msg = f"{path}: its network cannot be built ({reason})"
+        msg = f"{path}: its {name.partition('_')[0]} cannot be built ({reason})"
         raise OrganCamError(msg) from error
     finally:
         sys.path.remove(str(root.absolute()))
+
+
+def _build(root: Path, path: Path, content: dict[str, Any], network_id: str) -> nn.Module:
+    parser, wanted = parser_of(root, content), "network_def" if "network_def" in content else network_id
+    network = built(parser, root, path, wanted)
     if not isinstance(network, nn.Module):
         msg = f"{path}: {wanted} is no network but {type(network).__name__}"
         raise ConfigError(msg)
     return network
+
+
+def first_layer(network: nn.Module, root: Path) -> str | None:
+    """The layer to explain where nobody says which: the network's own (None), or the first candidate."""
+    if contract_of(network).attention_layer:
+        return None
+    return _look(network, root)[0][0].name
 
 
 def _look(network: nn.Module, root: Path) -> tuple[list[MapLayer], bool, bool]:
@@ -219,7 +243,7 @@ def _input_shape(root: Path) -> tuple[int, ...]:
     """``(C, *voxels)`` of one input, by metadata.json."""
     path = root / "configs" / "metadata.json"
     try:
-        described = _read(path)["network_data_format"]["inputs"]
+        described = read_config(path)["network_data_format"]["inputs"]
         first = described.get("image") or next(iter(described.values()))
         return (int(first["num_channels"]), *(_size(one) for one in first["spatial_shape"]))
     except (KeyError, TypeError, StopIteration, ValueError, AttributeError) as error:

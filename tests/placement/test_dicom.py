@@ -17,50 +17,7 @@ from organcam.geometry import FeatureGrid
 from organcam.placement import SourceGrid, map_on_source
 from organcam.placement.dicom import DicomSeries, attention_regions, write_parametric_map, write_segmentation
 
-COLUMNS, ROWS, SLICES = 20, 16, 7
-SPACING = (0.7, 0.9, 2.5)
-
-
-def write_series(folder, reverse=False):
-    """A slightly oblique CT series whose file names say nothing of the slices' order."""
-    angle = 0.2
-    across = np.array([np.cos(angle), np.sin(angle), 0.0])
-    down = np.array([-np.sin(angle), np.cos(angle), 0.0])
-    folder.mkdir()
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for index in range(SLICES):
-        place = SLICES - 1 - index if reverse else index
-        image = sitk.GetImageFromArray(np.full((1, ROWS, COLUMNS), 100 * place - 1000, np.int16))
-        image.SetSpacing(SPACING)
-        position = (-10.0, -20.0, 30.0 + SPACING[2] * place)
-        fields = {
-            "0008|0060": "CT",
-            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
-            "0008|0018": f"1.2.3.4.{index + 1}",
-            "0008|0020": "20240102",
-            "0008|0030": "101112",
-            "0008|0090": "",
-            "0010|0010": "Phantom^One",
-            "0010|0020": "P1",
-            "0010|0030": "",
-            "0010|0040": "O",
-            "0020|0010": "1",
-            "0018|0050": str(SPACING[2]),
-            "0020|000d": "1.2.3",
-            "0020|000e": "1.2.3.4",
-            "0020|0052": "1.2.3.5",
-            "0020|0013": str(index + 1),
-            "0020|0032": "\\".join(f"{value:.6f}" for value in position),
-            "0020|0037": "\\".join(f"{value:.8f}" for value in (*across, *down)),
-            "0028|0030": f"{SPACING[1]}\\{SPACING[0]}",
-        }
-        for tag, value in fields.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{(index * 5) % SLICES}.dcm"))
-        writer.Execute(image)
-    (folder / "readme.txt").write_text("no slice")
-    return folder
+COLUMNS, ROWS = 20, 16
 
 
 def bright(series, voxel=(13, 4, 5)):
@@ -82,9 +39,9 @@ def world_of(frame_groups, orientation, spacing, frame, row, column):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_parametric_map_has_its_values_at_the_same_points(tmp_path, reverse):
+def test_a_parametric_map_has_its_values_at_the_same_points(tmp_path, write_series, reverse):
     series = DicomSeries(write_series(tmp_path / "ct", reverse))
-    assert series.shape == (COLUMNS, ROWS, SLICES)
+    assert series.shape == (COLUMNS, ROWS, 7)
     np.testing.assert_allclose(series.affine, read_volume(tmp_path / "ct").affine, atol=1e-4)
     volume, point = bright(series)
     write_parametric_map(tmp_path / "map.dcm", volume, series, label="lung_nodule", method="hirescam")
@@ -115,7 +72,7 @@ def test_a_parametric_map_has_its_values_at_the_same_points(tmp_path, reverse):
     np.testing.assert_allclose((again.affine @ [*place, 1])[:3] * [-1, -1, 1], point, atol=1e-3)
 
 
-def test_a_segmentation_marks_high_attention_and_what_was_not_seen(tmp_path):
+def test_a_segmentation_marks_high_attention_and_what_was_not_seen(tmp_path, write_series):
     series = DicomSeries(write_series(tmp_path / "ct"))
     volume, point = bright(series)
     write_segmentation(tmp_path / "seg.dcm", attention_regions(volume), series)
@@ -134,7 +91,7 @@ def test_a_segmentation_marks_high_attention_and_what_was_not_seen(tmp_path):
     assert image.GetSize()[:2] == (COLUMNS, ROWS)
 
 
-def test_a_map_of_other_axes_is_brought_to_the_series(tmp_path):
+def test_a_map_of_other_axes_is_brought_to_the_series(tmp_path, write_series):
     series = DicomSeries(write_series(tmp_path / "ct"))
     volume, _ = bright(series)
     other = volume.reoriented("SAR")
@@ -142,7 +99,7 @@ def test_a_map_of_other_axes_is_brought_to_the_series(tmp_path):
     np.testing.assert_array_equal(series.frames(other), series.frames(volume))
 
 
-def test_a_map_of_another_grid_is_refused(tmp_path):
+def test_a_map_of_another_grid_is_refused(tmp_path, write_series):
     series = DicomSeries(write_series(tmp_path / "ct"))
     volume, _ = bright(series)
     moved = volume.affine.copy()
@@ -153,14 +110,14 @@ def test_a_map_of_another_grid_is_refused(tmp_path):
     assert not (tmp_path / "map.dcm").exists()
 
 
-def test_nothing_lit_is_no_object(tmp_path):
+def test_nothing_lit_is_no_object(tmp_path, write_series):
     series = DicomSeries(write_series(tmp_path / "ct"))
     empty = Volume(np.zeros(series.shape, np.float32), series.affine)
     with pytest.raises(DataError, match="none of High attention"):
         write_segmentation(tmp_path / "seg.dcm", attention_regions(empty), series)
 
 
-def test_without_highdicom_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_highdicom_the_extra_is_named(tmp_path, write_series, monkeypatch):
     write_series(tmp_path / "ct")
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ConfigError, match=r"organcam\[dicom\]"):
