@@ -29,21 +29,11 @@ _DIRECTIONS = ("forward", "backward", "both", "last", "next")
 _CUE = ("status", "change", "direction", "outweighs_absence", "stopped_by", "denied_by", "terms", "note")
 _WORDS = (
     *("finite", "openers", "hard_breaks", "joins", "prepositions", "anaphora", "history_stops", "continuations"),
-    *(
-        "denials",
-        "titles",
-        "relatives",
-        "normal",
-        "series",
-        "image",
-        "reference_numbers",
-        "reference_leads",
-        "no_typos",
-        "of_adjectives",
-    ),
-    *("emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching", "not_there", "distances", "also"),
-    *("existential", "nothing", "negations", "pronouns", "prior", "past_tense", "now", "contrasts", "limits", "times"),
-    *("up_to", "clause_and", "with", "degrees", "back_references", "examples", "asides", "ranges"),
+    *("denials", "titles", "relatives", "normal", "series", "image", "reference_numbers", "reference_leads"),
+    *("no_typos", "of_adjectives", "emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching"),
+    *("not_there", "distances", "also", "existential", "nothing", "negations", "pronouns", "prior", "past_tense"),
+    *("now", "contrasts", "limits", "times", "up_to", "clause_and", "with", "degrees", "back_references", "examples"),
+    *("asides", "ranges", "measures", "prior_studies"),
 )
 
 

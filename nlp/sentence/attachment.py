@@ -163,9 +163,10 @@ def _choose(
         own = _placed_before(words, finding, own, phrases, lists)
     if own:
         return own + [p for p in before[number] if p not in own] if before[number] else own, "after"
-    if before[number]:
-        return before[number], "before"
     earlier = [p for p in phrases if p.last <= finding.first]
+    if before[number]:
+        opened = _opening(earlier, before[number]) if number == 0 else []
+        return opened + before[number], "clause" if opened else "before"
     later = [p for p in phrases if p.first >= finding.last and not any(p in b for b in before[number + 1 :])]
     shared = _from_list(number, words, findings, before, after, lists) if len(findings) > 1 else []
     if shared:
@@ -179,6 +180,17 @@ def _choose(
     if later:
         return later[:1], "clause_after"
     return _opened(topic, finding.first)
+
+
+def _opening(earlier: Sequence[Phrase], before: Sequence[Phrase]) -> list[Phrase]:
+    """The place that opened a clause, where the one before the finding says no more than the whole organ.
+
+    "In the left lower lobe a pulmonary nodule is seen".
+    """
+    if not all(phrase.vague for phrase in before):
+        return []
+    opened = [phrase for phrase in earlier if phrase not in before][-1:]
+    return opened if all(member.sides for phrase in opened for member in phrase.members) else []
 
 
 def _adjacent(words: Sequence[str], first: int, last: int, lists: Mapping[str, frozenset[str]]) -> bool:

@@ -102,11 +102,12 @@ class SizeFinder:
         self._lists = lists
         self._times = lists["times"] | _SIGNS_OF_TIMES
         self._ranges = lists["ranges"]
+        self._of_size = lists["prepositions"] | lists["articles"] | lists["measures"]
 
     def find(self, words: Sequence[str]) -> list[Size]:
         """The measurements of a sentence, in order."""
         sizes: list[Size] = []
-        lists, done, unit_before = self._lists, 0, 0.0
+        lists, done, unit_before, compared = self._lists, 0, 0.0, False
         for index, word in enumerate(words):
             if word[0] not in _DIGITS or index < done:
                 continue
@@ -114,6 +115,10 @@ class SizeFinder:
             if not unit and self._is_prior(words, index):  # "measured 21, now 8 mm", "now 5 mm, was 9"
                 unit = self._unit_of_next(words, end) or (unit_before if end - done < _NEAR_SIZES else 0.0)
             unit_before = unit or unit_before
+            # "6 mm in the previous examination", after which "was observed as 7 mm" is the current one
+            of_study = bool(unit) and self._of_prior_study(words, end)
+            prior = of_study or (not compared and self._is_prior(words, index))
+            compared = compared or of_study
             if unit and lists["distances"].isdisjoint(words[end : end + 1]):
                 before = words[max(0, index - 2) : index]
                 led = bool(before) and before[-1] in lists["now"] and lists["finite"].isdisjoint(before[-1:])
@@ -122,7 +127,7 @@ class SizeFinder:
                         index,
                         end,
                         tuple(value * unit for value in values),
-                        prior=self._is_prior(words, index),
+                        prior=prior,
                         below=not lists["limits"].isdisjoint(words[max(0, index - 3) : index]),
                         now=led and lists["up_to"].isdisjoint(before) and index > 2,
                     )
@@ -160,6 +165,15 @@ class SizeFinder:
                 linked = not self._lists["now"].isdisjoint(words[index:position])
                 return self._read(words, position)[2] if linked else 0.0
         return 0.0
+
+    def _of_prior_study(self, words: Sequence[str], end: int) -> bool:
+        """Whether an earlier examination is named right after a size."""
+        for word in words[end : end + 5]:
+            if word in self._lists["prior_studies"]:
+                return True
+            if word not in self._of_size:
+                return False
+        return False
 
     def _is_prior(self, words: Sequence[str], index: int) -> bool:
         lists = self._lists

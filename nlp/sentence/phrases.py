@@ -38,6 +38,8 @@ class Phrase(NamedTuple):
     members: tuple[Member, ...]
     firm: bool
     """Whether it names more than a position (subpleural, anterior)."""
+    vague: bool = False
+    """Whether it names but the whole of an organ with levels, and no side ("pulmonary nodule")."""
 
 
 # a report has dozens; the classes' own calls take twice as long
@@ -51,7 +53,7 @@ class PhraseFinder:
         self._vocabulary = vocabulary
         self._lists = lists
         self._known: dict[tuple[object, ...], Phrase] = {}
-        self._alone: dict[tuple[str, str, bool], tuple[str, tuple[str, ...], bool] | None] = {}
+        self._alone: dict[tuple[str, str, bool], tuple[str, tuple[str, ...], bool, bool] | None] = {}
 
     def find(self, tokens: Tokens, hits: Sequence[Hit]) -> list[Phrase]:
         """The place phrases of a sentence, in order."""
@@ -97,20 +99,20 @@ class PhraseFinder:
         key = (kind, name, kind != "side" and tokens.plural(last - 1))
         if key not in self._alone:
             phrase = _compose(tokens, run, self._vocabulary, self._lists)
-            self._alone[key] = (*phrase.members[0][:2], phrase.firm) if phrase.members else None
+            self._alone[key] = (*phrase.members[0][:2], phrase.firm, phrase.vague) if phrase.members else None
         known = self._alone[key]
         if known is None:
-            return _phrase((first, last, (), False))
-        place, sides, firm = known
-        return _phrase((first, last, (_member_of((place, sides, first, last)),), firm))
+            return _phrase((first, last, (), False, False))
+        place, sides, firm, vague = known
+        return _phrase((first, last, (_member_of((place, sides, first, last)),), firm, vague))
 
 
 def _moved(phrase: Phrase, by: int) -> Phrase:
     if not by:
         return phrase
-    first, last, given, firm = phrase
+    first, last, given, firm, vague = phrase
     members = tuple([_member_of((place, sides, start + by, end + by)) for place, sides, start, end in given])
-    return _phrase((first + by, last + by, members, firm))
+    return _phrase((first + by, last + by, members, firm, vague))
 
 
 def _joined(tokens: Tokens, before: Hit, after: Hit, lists: Mapping[str, frozenset[str]]) -> bool:
@@ -181,7 +183,8 @@ def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: 
     if lone[0] != -1 and not members:
         members = [Member("", sides, *lone)]
     firm = any(not m.place or (places[m.place].role != "position" and not places[m.place].of_context) for m in members)
-    return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm)
+    vague = all(m.place and not m.sides and places[m.place].role == "whole" for m in members)
+    return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm, vague)
 
 
 def _sided(member: Member, sides: tuple[str, ...], places: Mapping[str, Place]) -> Member:
@@ -208,8 +211,8 @@ def _sides_of(group: Sequence[Hit], places: Mapping[str, Place]) -> tuple[tuple[
     at = (-1, -1)
     postposed = False
     for number, hit in enumerate(group):
-        both = hit.kind == "place" and number > 0 and places[hit.name].both and places[hit.name].role == "whole"
-        if hit.kind == "side" or both:  # "of the left lung", "of both lungs"
+        both = hit.kind == "place" and places[hit.name].both and places[hit.name].role == "whole" and len(group) > 1
+        if hit.kind == "side" or both:  # "of the left lung", "of both lungs", "both lung lower lobes"
             sides = tuple(dict.fromkeys((*sides, *_SIDES["both" if both else hit.name])))
             if at[0] == -1:
                 at, postposed = (hit.first, hit.last), number > 0
