@@ -126,7 +126,7 @@ def split_sentences(
                 continue
         if position < end:
             yield Sentence(position, end, section, topic)
-            if not said and section in sections.muted and lowered[position:end].rstrip(".") in sections.nothing:
+            if not said and section in sections.muted and lowered[position:end].strip(" .") in sections.nothing:
                 section = given
             said = True
 

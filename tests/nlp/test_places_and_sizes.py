@@ -1,0 +1,91 @@
+"""Which place and which size a finding has where several stand in its sentence, and what a list shares."""
+
+from __future__ import annotations
+
+import pytest
+
+from organcam.nlp import ReportParser, cells
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return ReportParser()
+
+
+@pytest.mark.parametrize(
+    ("text", "present"),
+    [
+        # each place with its own size
+        ("Metastases: RUL 4 mm, LLL 15 mm.", "cancer*right_upper cancer*left_lower"),
+        (
+            "LUL 5 mm and RLL 13 mm nodules.",
+            "nodule*left_upper nodule*right_lower nodulegr1cm*right_lower",
+        ),
+        ("R pleural effusion. L apical bulla.", "pleural_effusion*right_lung emphysema*left_upper"),
+        ("Axillary LNs up to 18 mm.", "lymphadenopathy*axilla"),
+        ("4L LN 12 mm.", "lymphadenopathy*mediastinum"),
+        # what weighs a place between two commas does not end the list
+        (
+            "Reticulation in the left base and, to a lesser extent, the lingula.",
+            "reticulation*left_lower reticulation*left_mid",
+        ),
+        # a distance is measured from a place that the finding does not lie in
+        ("Nodule 3 cm above the diaphragm in the right lower lobe.", "nodule*right_lower"),
+        # both lungs after one side
+        (
+            "Atelectasis in the right middle lobe and both lung lower lobes.",
+            "atelectasis*right_mid atelectasis*right_lower atelectasis*left_lower",
+        ),
+        ("In the left upper lobe, a pulmonary nodule is seen.", "nodule*left_upper"),
+        ("In the right lower lobe, two parenchymal nodules.", "nodule*right_lower"),
+        (
+            "On the right there is an effusion, on the left a pneumothorax.",
+            "pleural_effusion*right_lung pneumothorax*left_lung",
+        ),
+        ("Nodules, some of which are calcified, are seen in the lingula.", "nodule*left_mid calcification*left_mid"),
+        (
+            "In the mediastinum and, also, in the hila, calcified lymph nodes.",
+            "calcification*mediastinum calcification*hilum",
+        ),
+        ("Consolidation on the left resolved; a new one is seen in the middle lobe.", "consolidation*right_mid"),
+        (
+            "The apical pleura is thickened on both sides.",
+            "pleural_thickening*right_upper pleural_thickening*left_upper",
+        ),
+        ("Left effusion resolved, right effusion unchanged.", "pleural_effusion*right_lung"),
+        ("Emphysema is seen under the skin.", "other_disease*chest_wall"),
+        ("Diverticulum at the right aspect of the trachea.", "other_disease*airways"),
+        ("A cyst in the liver. Another one in the left lobe.", "cyst*liver"),
+        ("Operated lung cancer.", "postsurgical*lung cancer*lung"),
+        ("Sclerotic L2 lesion.", "lesion*spine"),
+        ("COMPARISON: None. A nodule is seen in the lingula.", "nodule*left_mid"),
+    ],
+)
+def test_cells_of_the_sentence(parser, text, present):
+    assert {"*".join(cell) for cell in cells(parser.parse(text))} == set(present.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "change"),
+    [
+        ("RLL nodule now 6 mm, was 9.", 6, "smaller"),
+        ("Nodules of 4 and 7 mm in the lingula.", 7, ""),
+        ("9 mm nodule (6 mm in diameter in the previous examination) in the lingula.", 9, "larger"),
+        ("A nodule measuring 12 mm in the previous examination was observed as 8 mm.", 8, "smaller"),
+        ("No change was detected in the size and appearance of the nodule.", None, "stable"),
+        ("The nodule in the lingula has not progressed.", None, "stable"),
+        ("The nodule has just appeared.", None, "new"),
+        ("The nodule has doubled in size.", None, "larger"),
+    ],
+)
+def test_size_and_change(parser, text, size, change):
+    found = {(f.size_mm, f.change) for f in parser.parse(text).findings if f.abnormality == "nodule"}
+    assert found == {(size, change)}
+
+
+def test_each_place_has_its_own_size_and_change(parser):
+    findings = parser.parse("Nodules: RUL 8 mm (was 5 mm), LLL 6 mm (was 9 mm).").findings
+    assert {(f.location, f.size_mm, f.change) for f in findings} == {
+        ("right_upper", 8, "larger"),
+        ("left_lower", 6, "smaller"),
+    }
