@@ -20,7 +20,7 @@ from ..morphology import bounding_box, close, component_sizes, components, dilat
 from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
 from .chest_wall import RIB_HU, PleuralModel, rib_sector, rib_surface
 from .diaphragm import Floor, diaphragm_floors
-from .fluid import fluid_at_floor
+from .fluid import fluid_at_floor, organ_density, under_lung
 from .thorax import Thorax
 
 __all__ = ["add_leftovers", "fill_missing_side", "hemithoraces", "pleural_lungs"]
@@ -87,6 +87,7 @@ def pleural_lungs(
     # Half a thick slice of air over half a slice of disease is as little dense as this.
     partial = (volume > PARTIAL_HU) & body & (lungs == 0) & ~keep_out & ~zone
     out = lungs.copy()
+    sides, organs = {}, []
     for label, model in models.items():
         own = lungs == label
         add = _between_lung_and_ribs(model) & free & (volume > FAT_HU)
@@ -94,14 +95,25 @@ def pleural_lungs(
         add |= above & free
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
         inside = free & _beyond_midline(thorax, label, own.shape[2]) & model.inside_wall & model.known
-        fluid, organ = fluid_at_floor(volume, own, add, floors[label], inside, thorax)
-        add = (add & ~organ) | fluid
+        seen = under_lung(volume, own, add, floors[label], inside, thorax)
+        sides[label] = own, add, above, inside, seen
+        organs += [seen.organ] if seen is not None else []
+    everywhere = organ_density(np.concatenate(organs), thorax) if organs else np.nan
+    for label, (own, found, above, inside, seen) in sides.items():
+        add = found
+        if seen is not None:
+            density = organ_density(seen.organ, thorax)
+            # A person's organs are about equally dense: what the liver shows helps where the stomach lies.
+            density = everywhere if np.isnan(density) else density
+            if not np.isnan(density):
+                fluid, organ = fluid_at_floor(seen, density, own, found, floors[label], inside, thorax)
+                add = (found & ~organ) | fluid
         if not add.any():
             continue
         add |= dilate(add, 1.0, (1.0, 1.0, 1.0)) & above & partial
         add |= _up_to_bone(volume, add, thorax) & free
         joined = close(own | add, 5.0, thorax.spacing)
-        grown = joined & (out == 0) & ~zone & ~keep_out & model.inside_wall
+        grown = joined & (out == 0) & ~zone & ~keep_out & models[label].inside_wall
         out[grown | add] = label
         out[_beside_mediastinum(out, own, dense & zone, thorax, label)] = label
     return out

@@ -9,7 +9,7 @@ import pytest
 from organcam.segmentation import segment_organs
 from organcam.segmentation.anatomy.chest_wall import PleuralModel
 from organcam.segmentation.anatomy.diaphragm import Floor, dry_share
-from organcam.segmentation.anatomy.fluid import fluid_at_floor
+from organcam.segmentation.anatomy.fluid import fluid_at_floor, organ_density, under_lung
 from organcam.segmentation.anatomy.midline import find_midline
 from organcam.segmentation.anatomy.pleura import _not_far_larger_than
 from organcam.segmentation.anatomy.thorax import Thorax
@@ -45,28 +45,58 @@ def chest_with_fluid(organ_hu, fluid_hu=12.0):
     return volume, lung, np.zeros_like(lung), floor, inside, thorax
 
 
+def fluid_of(volume, lung, found, floor, inside, thorax, other_side=None):
+    """Fluid and organ as one side alone shows them, or with the organ voxels of the other side."""
+    seen = under_lung(volume, lung, found, floor, inside, thorax)
+    density = organ_density(seen.organ, thorax)
+    if np.isnan(density) and other_side is not None:
+        density = organ_density(np.concatenate([seen.organ, other_side]), thorax)
+    if np.isnan(density):
+        return np.zeros_like(found), np.zeros_like(found)
+    return fluid_at_floor(seen, density, lung, found, floor, inside, thorax)
+
+
 def test_fluid_under_a_lung_is_found_above_a_denser_organ():
-    fluid, _ = fluid_at_floor(*chest_with_fluid(organ_hu=60.0))
+    fluid, _ = fluid_of(*chest_with_fluid(organ_hu=60.0))
     assert fluid[20:29].mean() > 0.95
     assert fluid[32:].mean() < 0.02
 
 
 @pytest.mark.parametrize("organ_hu", [15.0, 30.0])
 def test_without_a_denser_organ_below_nothing_is_called_fluid(organ_hu):
-    fluid, organ = fluid_at_floor(*chest_with_fluid(organ_hu=organ_hu))
+    fluid, organ = fluid_of(*chest_with_fluid(organ_hu=organ_hu))
     assert not fluid.any()
     assert not organ.any()
 
 
+LIVER = np.full(20_000, 60.0, dtype=np.float32)  # 160 ml at 2 mm
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_fluid_over_fat_and_gas_is_told_by_what_the_other_sides_organ_weighs(dry):
+    """The stomach lies under the left dome: painted subpulmonic effusions there were missed."""
+    volume, lung, found, _, inside, thorax = chest_with_fluid(organ_hu=-100.0)
+    floor = Floor(np.full((40, 40), 19.0), dry, 1.0)
+    alone, _ = fluid_of(volume, lung, found, floor, inside, thorax)
+    fluid, _ = fluid_of(volume, lung, found, floor, inside, thorax, LIVER)
+    assert not alone.any()
+    assert fluid[20:29].mean() > 0.95
+    assert fluid[32:].mean() < 0.02
+    # Water under a part of the base only is in the stomach, whatever the recess holds.
+    volume[20:30, :, 10:] = -100.0
+    part, _ = fluid_of(volume, lung, found, floor, inside, thorax, LIVER)
+    assert not part.any()
+
+
 def test_healthy_liver_right_under_the_lung_is_no_fluid():
-    fluid, _ = fluid_at_floor(*chest_with_fluid(organ_hu=60.0, fluid_hu=60.0))
+    fluid, _ = fluid_of(*chest_with_fluid(organ_hu=60.0, fluid_hu=60.0))
     assert not fluid.any()
 
 
 def test_water_under_a_part_of_the_base_is_a_stomach():
     volume, *rest = chest_with_fluid(organ_hu=60.0)
     volume[20:30, :, 10:] = 60.0
-    fluid, _ = fluid_at_floor(volume, *rest)
+    fluid, _ = fluid_of(volume, *rest)
     assert not fluid.any()
 
 
