@@ -44,6 +44,9 @@ class Habitus:
             none hides in another, and adding one moves no other.
         aorta_aside: how much further to the left than usual the descending aorta lies.
         eventration: height of a bulge in the front of the right dome.
+        wall_lean: how far the back of the rib cage leans forward at the lung's base.
+        hernia: radius of the part of the stomach that lies in the chest behind the heart; 0 for none.
+        subpulmonic: whether pleural fluid lies under the lung instead of behind it.
     """
 
     height: float
@@ -70,6 +73,9 @@ class Habitus:
     lobes: tuple[tuple[int, int], ...]
     aorta_aside: float = 0.0
     eventration: float = 0.0
+    wall_lean: float = 0.0
+    hernia: float = 0.0
+    subpulmonic: bool = False
 
     # Surfaces of the chest
 
@@ -94,6 +100,9 @@ class Habitus:
         spread, axis = self._spread(z), self.axis_x(z)
         half_width = np.maximum(50 + (self.width - 50) * spread - axis, 1)
         half_depth = np.maximum(self.depth * spread**0.8, 1)
+        if self.wall_lean:
+            lean = self.wall_lean * np.clip((self.level(z) - 0.5) / 0.5, 0, 1)
+            half_depth = np.where(y > self.centre_y(z), np.maximum(half_depth - lean, 1), half_depth)
         side = np.where(x > 0, np.float32(self.asymmetry), np.float32(1))
         across = np.maximum(np.abs(x) / side - axis, 0) / half_width
         deep = np.abs(y - self.centre_y(z)) / half_depth
@@ -182,17 +191,21 @@ def draw_habitus(rng: np.random.Generator, arms_down: float, variants: Sequence[
     Args:
         rng: the person's own stream; the variants take nothing from it, so that they change nothing else.
         arms_down: share of the people with the arms beside the body.
-        variants: of the settings' ``VARIANTS``: a dome 35 mm higher, a bulge of 35 mm in the right one, the descending
-            aorta 18 mm further to the left, blood of 320 HU.
+        variants: of the settings' ``VARIANTS``: a dome 35 mm higher, a bulge of 35 mm in the right one, a back that
+            leans forward by 24 mm, 32 mm of stomach behind the heart, the descending aorta 18 mm further to the left,
+            blood of 320 HU, pleural fluid under the lung.
     """
     return _varied(_usual_habitus(rng, arms_down), variants)
 
 
 def _varied(habitus: Habitus, variants: Sequence[str]) -> Habitus:
-    changes: dict[str, dict[str, float]] = {
+    changes: dict[str, dict[str, float | bool]] = {
         "raised_right_dome": {"dome_right": habitus.dome_right + 35},
         "raised_left_dome": {"dome_left": habitus.dome_left + 35},
         "eventration": {"eventration": 35.0},
+        "sloping_wall": {"wall_lean": 24.0},
+        "hiatal_hernia": {"hernia": 32.0},
+        "subpulmonic_fluid": {"subpulmonic": True},
         "lateral_aorta": {"aorta_aside": 18.0},
         "contrast": {"blood": 320.0},
     }

@@ -152,6 +152,8 @@ def _atelectasis(canvas: Canvas, habitus: Habitus, lesion: Lesion, value: int, _
 
 def _effusion(canvas: Canvas, habitus: Habitus, lesion: Lesion, value: int, _: float) -> int:
     """Fluid behind the lung of a person lying on the back, deeper towards the base, climbing at the side wall."""
+    if habitus.subpulmonic:
+        return _subpulmonic(canvas, habitus, lesion, value)
     box = _lung_box(canvas, habitus, lesion, top=lesion.axes[1] - 0.05, front=-0.6)
     if box is None:
         return 0
@@ -161,6 +163,19 @@ def _effusion(canvas: Canvas, habitus: Habitus, lesion: Lesion, value: int, _: f
     climb = 14 * np.clip(np.abs(x) / habitus.width - 0.5, 0, 1) ** 2 * 4
     surface = (habitus.depth - depth).astype(np.float32) - np.where(depth > 0, climb, -20).astype(np.float32)
     coverage = cover(surface - y, canvas.grid.spacing[1]) * _lung_of(canvas, box, lesion)
+    canvas.blend(box, coverage, hounsfield("fluid"))
+    return canvas.mark(box, coverage, value)
+
+
+def _subpulmonic(canvas: Canvas, habitus: Habitus, lesion: Lesion, value: int) -> int:
+    """The same fluid between lung and diaphragm, half as thick as it would stand behind the lung."""
+    box = _lung_box(canvas, habitus, lesion, top=0.3)
+    if box is None:
+        return 0
+    z, y, x = canvas.mesh(box)
+    surface = (habitus.diaphragm(y, x) - 0.5 * lesion.axes[0]).astype(np.float32)
+    extent = float(np.hypot(canvas.grid.spacing[0], 0.7 * canvas.grid.spacing[1]))
+    coverage = cover(surface - z, extent) * _lung_of(canvas, box, lesion)
     canvas.blend(box, coverage, hounsfield("fluid"))
     return canvas.mark(box, coverage, value)
 

@@ -12,7 +12,10 @@ __all__ = ["CONFOUNDER_KINDS", "DEFAULT_PREVALENCE", "SPLITS", "VARIANTS", "Conf
 
 MOST_SCANS = 100_000
 
-VARIANTS = ("raised_right_dome", "raised_left_dome", "eventration", "lateral_aorta", "contrast")
+VARIANTS = (
+    "raised_right_dome", "raised_left_dome", "eventration", "sloping_wall", "hiatal_hernia", "lateral_aorta",
+    "contrast", "subpulmonic_fluid",
+)  # fmt: skip
 """In what every person of a data set can differ from the usual adult."""
 
 SPLITS = ("train", "valid", "test", "shifted")
@@ -84,7 +87,8 @@ class PhantomSettings:
         noise_hu: smallest and largest standard deviation of the noise in soft tissue.
         arms_down: share of the scans with the arms beside the body.
         variants: in what every person differs from the usual adult: ``raised_right_dome``, ``raised_left_dome``,
-            ``eventration``, ``lateral_aorta``, ``contrast``.
+            ``eventration``, ``sloping_wall``, ``hiatal_hernia`` (no report mentions it), ``lateral_aorta``,
+            ``contrast``; ``subpulmonic_fluid`` lays every pleural effusion under its lung instead of behind it.
 
     Raises:
         ConfigError: for a value outside its range or an unknown name, with the nearest legal one.

@@ -213,6 +213,8 @@ def paint_heart(
     for box, coverage in fluid:
         canvas.organ(box, coverage, hounsfield("pericardial_fluid"))
     _paint_oesophagus(canvas, habitus)
+    if habitus.hernia:
+        _paint_hernia(canvas, habitus)
     for points in great_vessels(habitus).values():
         for (start, radius), (stop, last) in pairwise(points):
             vessel = tube(canvas, start, stop, radius, last)
@@ -234,3 +236,15 @@ def _paint_oesophagus(canvas: Canvas, habitus: Habitus) -> None:
         lumen = tube(canvas, (t0 * h, y0, x0), (t1 * h, y1, x1), 2.0) if t0 < 0.3 else None
         if lumen is not None:
             canvas.organ(*lumen, hounsfield("bronchus"))
+
+
+def _paint_hernia(canvas: Canvas, habitus: Habitus) -> None:
+    """A part of the stomach that has slid up through the diaphragm, behind the heart, with gas in its front."""
+    radius = habitus.hernia
+    hiatus = habitus.height - 0.62 * min(habitus.dome_right, habitus.dome_left)
+    middle = (hiatus - 0.7 * radius, 18.0, 8.0)
+    sac = ellipsoid(canvas, middle, (radius, 0.8 * radius, 1.1 * radius))
+    gas = ellipsoid(canvas, (middle[0] - 4, middle[1] - 0.3 * radius, 8.0), (0.6 * radius, 0.35 * radius, 0.7 * radius))
+    for shape, tissue in ((sac, "stomach_wall"), (gas, "stomach_gas")):
+        if shape is not None:
+            canvas.organ(*shape, hounsfield(tissue))
