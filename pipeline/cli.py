@@ -465,9 +465,16 @@ def _run(
     shard: str | None,
     quiet: bool,
 ) -> NoReturn:
-    from .runner import make_progress, parse_shard  # noqa: PLC0415
+    from .runner import make_progress, parse_shard, torchrun_launch  # noqa: PLC0415
     from .stages.workflow import run_workflow  # noqa: PLC0415
 
+    launch = torchrun_launch() if "train" in stages else None
+    if launch is not None and stages[0] != "train":
+        msg = "torchrun is for training: run the stages before it alone, then start with `train` or `run --from train`"
+        raise ConfigError(msg)
+    if launch is not None and launch.rank:
+        configure_logging(quiet=True)
+        _follow(workflow, launch)
     configure_logging(quiet)
     with stoppable():
         outcome = run_workflow(
@@ -483,3 +490,12 @@ def _run(
         )
     show_outcome(out, outcome, stages)
     raise typer.Exit(outcome.exit_code)
+
+
+def _follow(workflow: Any, launch: Any) -> NoReturn:
+    """Every process of torchrun but the first."""
+    from .stages.candidate_training import follow_training  # noqa: PLC0415
+
+    with stoppable():
+        follow_training(workflow, launch)
+    raise typer.Exit

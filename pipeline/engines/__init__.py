@@ -1,6 +1,7 @@
 """Assembling and running MONAI trainers."""
 
 from .device import choose_device
+from .distributed import TrainingError, joined, team_of_process
 from .loaders import ScanDataset, image_transforms, loader, prepare_batch, training_transforms
 from .progress import TrainedModel
 from .step import TrainingLoss, TrainingStep
@@ -11,13 +12,16 @@ from .validation import validate
 __all__ = [
     "ScanDataset",
     "TrainedModel",
+    "TrainingError",
     "TrainingLog",
     "TrainingLoss",
     "TrainingStep",
     "choose_device",
     "image_transforms",
+    "joined",
     "loader",
     "prepare_batch",
+    "team_of_process",
     "train_model",
     "training_transforms",
     "validate",

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 
 from ..errors import OrganCamError
-from ..runner import atomic_path, clean_temporary, stop_asked
+from ..runner import atomic_path, clean_temporary
+from .distributed import StopRequests
 from .position import EpochPosition
 
 __all__ = ["Checkpoints", "Resumable", "SameSettings"]
@@ -53,14 +55,17 @@ class Checkpoints:
         self.folder = folder
         self.objects = dict(objects)
 
-    def attach(self, trainer: Engine, position: EpochPosition, minutes: float | None = None) -> None:
+    def attach(
+        self, trainer: Engine, position: EpochPosition, requests: StopRequests, minutes: float | None = None
+    ) -> None:
         """Save after each epoch, inside one as often as asked, and before a training ends that was told to stop.
 
         Attach it last, so that what other handlers do at the end of a step or an epoch is in the file.
 
         Args:
-            trainer: ends at the next step or epoch where a signal waits, see ``organcam.runner.held_back``.
+            trainer: ends at the next step or epoch where it is asked to.
             position: in the epoch under way; where it cannot be entered in its middle, nothing is saved there.
+            requests: to stop.
             minutes: between two files inside an epoch; None for none but the one before the end.
         """
         watch = _Watch(minutes)
@@ -73,8 +78,9 @@ class Checkpoints:
 
         @trainer.on(Events.ITERATION_COMPLETED)
         def end_step(engine: Engine) -> None:
-            stop = stop_asked()
-            if stop or watch.is_due():
+            stop = requests.ask()
+            # several processes cannot stop in the middle of a validation, and might lose the epoch there
+            if stop or watch.is_due() or (idist.get_world_size() > 1 and position.steps == engine.state.epoch_length):
                 save(engine)
             if stop:
                 engine.terminate()
@@ -82,15 +88,17 @@ class Checkpoints:
         @trainer.on(Events.EPOCH_COMPLETED)
         def end_epoch(engine: Engine) -> None:
             save(engine)
-            if stop_asked():
+            if requests.ask():
                 engine.terminate()
 
     def save(self, epochs: int, steps: int = 0) -> None:
-        """Write the state after so many epochs and steps, and remove what is no longer needed.
+        """Write the state after so many epochs and steps, in process 0, and remove what is no longer needed.
 
         Raises:
             OSError: if the disk is full or refuses; the files that were there stay.
         """
+        if idist.get_rank():
+            return
         name = f"checkpoint_{epochs}_{steps}.pt" if steps else f"checkpoint_{epochs}.pt"
         with atomic_path(self.folder / name) as path:
             torch.save({name: thing.state_dict() for name, thing in self.objects.items()}, path)
@@ -112,18 +120,26 @@ class Checkpoints:
             OrganCamError: if a file could not be read for another reason than its content, or is a checkpoint of
                 another network or other settings.
         """
+        found = self._newest() if idist.get_rank() == 0 else None
+        if idist.get_world_size() > 1:
+            name = idist.broadcast(found[0].name if found else "", src=0, safe_mode=True)
+            if idist.get_rank() and name:
+                found = self.folder / name, _read(self.folder / name)
+        if found is None:
+            return None
+        self._load(*found)
+        logger.info("training in %s goes on from %s", self.folder.name, found[0].name)
+        return found[0]
+
+    def _newest(self) -> tuple[Path, Mapping[str, Any]] | None:
         self.folder.mkdir(parents=True, exist_ok=True)
         clean_temporary(self.folder)
         for path in _newest_first(self.folder):
             try:
-                state = _read(path)
+                return path, _read(path)
             except _NotACheckpointError as problem:
                 aside = _put_aside(path)
                 logger.warning("%s cannot be read as a checkpoint (%s): put aside as %s", path, problem, aside.name)
-            else:
-                self._load(path, state)
-                logger.info("training in %s goes on from %s", self.folder.name, path.name)
-                return path
         return None
 
     def _load(self, path: Path, state: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import ConfigError
+from ..runner import torchrun_launch
 
 __all__ = ["choose_device", "mixed_precision"]
 
@@ -12,14 +13,24 @@ __all__ = ["choose_device", "mixed_precision"]
 def choose_device(name: str) -> torch.device:
     """The device of a settings value; ``auto`` takes a GPU where there is one.
 
+    Among processes of torchrun each takes the GPU of its own number on its machine.
+
     Raises:
-        ConfigError: if the device is not there.
+        ConfigError: if the device is not there, or several processes are to share one GPU.
     """
+    launch = torchrun_launch()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if launch is None:
+            return torch.device(name)
     device = torch.device(name)
+    if device.type == "cuda" and launch is not None:
+        if device.index is not None:
+            msg = f"train.device={name}: each of the {launch.size} processes takes a GPU of its own; set cuda or auto"
+            raise ConfigError(msg)
+        device = torch.device("cuda", launch.local_rank)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        msg = f"train.device={name}: this machine has {torch.cuda.device_count()} GPUs that torch can use"
+        msg = f"train.device={device}: this machine has {torch.cuda.device_count()} GPUs that torch can use"
         raise ConfigError(msg)
     return device
 

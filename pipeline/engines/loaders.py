@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import signal
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from monai.transforms import Compose, Transform
 
 from ..config import InputConfig, TrainConfig
 from ..contract import Layout
+from ..errors import ConfigError
 from ..transforms import (
     HUWindow,
     HUWindowd,
@@ -73,7 +77,7 @@ def loader(
     seed: int,
     shuffle: bool,
 ) -> DataLoader:
-    """Batches of the items; under ``torchrun`` those of this process.
+    """Batches of the items; under ``torchrun`` those of this process, its share of each step's ``batch_size`` scans.
 
     Which scans come together, in which order and with which random flips depends on ``seed`` and the epoch alone: not
     on the cache, the number of reading processes, or whether the training was interrupted.
@@ -86,7 +90,15 @@ def loader(
         voxels: of one network input, to know whether all of them fit.
         seed: of order and augmentation.
         shuffle: a new order each epoch, for training; otherwise the items' own, each exactly once.
+
+    Raises:
+        ConfigError: if there are more processes than scans, or a step's scans cannot be shared by them.
     """
+    processes = idist.get_world_size()
+    if len(items) < processes or settings.batch_size % processes:
+        step = f"train.batch_size={settings.batch_size} a step"
+        msg = f"{len(items)} scans, {step}, cannot be shared by {processes} processes"
+        raise ConfigError(msg)
     fits = len(items) * voxels * BYTES_PER_VOXEL <= settings.cache_gb * 1e9
     scans = (
         CacheDataset(list(items), transform, num_workers=1, progress=False, copy_cache=False)
@@ -96,10 +108,10 @@ def loader(
     dataset = ScanDataset(scans, transform, seed)
     return DataLoader(
         dataset,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size // processes,
         sampler=_EpochSampler(
             dataset,
-            num_replicas=idist.get_world_size(),
+            num_replicas=processes,
             rank=idist.get_rank(),
             shuffle=shuffle,
             seed=seed,
@@ -107,6 +119,7 @@ def loader(
         ),
         num_workers=0 if fits else settings.loader_workers,
         pin_memory=choose_device(settings.device).type == "cuda",
+        worker_init_fn=_begin_worker,
     )
 
 
@@ -133,11 +146,18 @@ def prepare_batch(
     return image, targets
 
 
+def _begin_worker(_number: int) -> None:
+    """A reading process ends with the training, not by the signals that the training itself heeds."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class ScanDataset(torch.utils.data.Dataset[Any]):
     """Items whose random transforms are drawn anew from seed, epoch and index for each of them.
 
     MONAI draws from one stream for the whole data set, and in another way in each reading process, so that the number
-    of processes would change the weights.
+    of processes would change the weights. Transforms that draw from the streams of torch, NumPy or Python are held to
+    the same rule, and leave those of the training as they were.
 
     Args:
         scans: data set that applies ``transform``.
@@ -159,9 +179,24 @@ class ScanDataset(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         # mixed, so that neighbouring epochs and scans have nothing in common
-        mixed = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)
-        self.transform.set_random_state(seed=int(mixed[0]))
-        return self.scans[index]
+        mixed = int(np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0])
+        self.transform.set_random_state(seed=mixed)
+        with _streams_seeded(mixed):
+            return self.scans[index]
+
+
+@contextmanager
+def _streams_seeded(seed: int) -> Iterator[None]:
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.random.default_generator.manual_seed(seed)  # of the CPU alone
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
 
 
 class _EpochSampler(DistributedSampler):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -26,8 +27,8 @@ def seed_everything(*parts: int) -> None:
 class EpochPosition:
     """Steps and losses of the epoch under way, and the random states of its steps; a checkpointable object.
 
-    No random state is stored: whatever is drawn in a step depends on the seed and the number of the step alone, as the
-    order and the augmentation of `loader` depend on seed and epoch.
+    No random state is stored: whatever is drawn in a step depends on the seed and the numbers of step and process
+    alone, as the order and the augmentation of `loader` depend on seed and epoch.
 
     Args:
         batches: of the training scans.
@@ -80,11 +81,10 @@ class EpochPosition:
             sampler.skip(self.steps * (self.batches.batch_size or 1))
 
     def _begin_step(self, engine: Engine) -> None:
-        seed_everything(self.seed, engine.state.epoch, engine.state.iteration)
+        seed_everything(self.seed, engine.state.epoch, engine.state.iteration, idist.get_rank())
 
     def _end_step(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        scans = len(output["image"])
         self.steps += 1
-        self._loss += float(output["loss"].detach()) * scans
-        self._scans += scans
+        self._loss += float(output["loss"]) * output["scans"]
+        self._scans += output["scans"]

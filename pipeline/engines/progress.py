@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from ..errors import OrganCamError
+from .distributed import TrainingError
 from .training_log import TrainingLog
 
 __all__ = ["Progress", "TrainedModel"]
@@ -70,7 +70,7 @@ class Progress:
             network: as the last epoch left it.
 
         Raises:
-            OrganCamError: if their validation loss is not finite.
+            TrainingError: if their validation loss is not finite.
         """
         best = self.settings.keep == "best"
         row = self.log.best("valid_loss") if best else len(self.log.rows) - 1
@@ -80,7 +80,7 @@ class Progress:
                 f"the validation loss of {which} is not finite, and no model is made of such weights: try a lower "
                 "train.learning_rate, a train.gradient_clip, or train.keep: best"
             )
-            raise OrganCamError(msg)
+            raise TrainingError(msg)
         return TrainedModel(self._best if best else _on_cpu(network), self.log, row + 1)
 
     def state_dict(self) -> dict[str, Any]:

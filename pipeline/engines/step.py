@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
+import ignite.distributed as idist
 import torch
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
-from ..errors import OrganCamError
 from ..inferers import LogitsAndAttentionInferer
+from .distributed import TrainingError, mean_over_team, reaching_all
 from .fit import require_fit
 
 __all__ = ["TrainingLoss", "TrainingStep", "needs_attention", "predict"]
@@ -76,6 +78,8 @@ class TrainingStep:
             gradients would underflow, and leaves out steps whose gradients overflowed.
         gradient_clip: largest 2-norm of all gradients together; None for no limit.
         schedule: moved on with each update of the weights, and so not by a step that was left out.
+        parts: into how many a batch is split, which go through the network one after another; the gradient is that of
+            the whole batch, at the memory of a part.
 
     Attributes:
         scaler: gradient scaler; it does nothing except with float16.
@@ -87,11 +91,13 @@ class TrainingStep:
         precision: torch.dtype | None,
         gradient_clip: float | None,
         schedule: torch.optim.lr_scheduler.LRScheduler,
+        parts: int = 1,
     ) -> None:
         self.device = device
         self.precision = precision
         self.gradient_clip = gradient_clip
         self.schedule = schedule
+        self.parts = parts
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,24 +108,25 @@ class TrainingStep:
             batch: as its ``prepare_batch`` takes it.
 
         Returns:
-            ``{"image", "label", "pred", "loss"}`` as of MONAI's trainer.
+            ``{"image", "label", "pred", "loss"}`` as of MONAI's trainer, those of a batch in parts being of its last
+            part; ``loss`` is the mean over the ``scans`` of the step, in all processes.
 
         Raises:
-            OrganCamError: if the loss is NaN or infinite.
+            TrainingError: if the loss is NaN or infinite.
         """
-        inputs, targets = engine.prepare_batch(batch, engine.state.device, engine.non_blocking)
-        output = engine.state.output = {CommonKeys.IMAGE: inputs, CommonKeys.LABEL: targets}
         engine.network.train()
         engine.optimizer.zero_grad()
-        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None):
-            attention = needs_attention(engine.loss_function)
-            output[CommonKeys.PRED] = predict(engine.network, inputs, attention, targets.get("possible"))
-            require_fit(engine.network, output[CommonKeys.PRED], targets)
-            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-            loss = output[CommonKeys.LOSS] = engine.loss_function(output[CommonKeys.PRED], targets)
-            engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        _require_finite(float(loss.detach()), engine.state, batch)
-        self.scaler.scale(loss).backward()
+        total = len(batch["label"])
+        shares = list(_split(batch, self.parts))
+        losses = []
+        for number, part in enumerate(shares, start=1):
+            with nullcontext() if number == len(shares) else _without_exchange(engine.network):
+                losses.append(self._add_gradient(engine, part, total))
+        mean = mean_over_team(sum(losses), device=self.device)[0]
+        _require_finite(mean, engine.state, batch)
+        output: dict[str, Any] = engine.state.output
+        output[CommonKeys.LOSS] = torch.tensor(mean)
+        output["scans"] = total * idist.get_world_size()
         self.scaler.unscale_(engine.optimizer)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if self.gradient_clip is not None:
@@ -132,15 +139,45 @@ class TrainingStep:
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
 
+    def _add_gradient(self, engine: Any, part: Mapping[str, Any], total: int) -> float:
+        """Forward and backward pass of a part of the batch; its share of the loss."""
+        inputs, targets = engine.prepare_batch(part, engine.state.device, engine.non_blocking)
+        output = engine.state.output = {CommonKeys.IMAGE: inputs, CommonKeys.LABEL: targets}
+        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None):
+            attention = needs_attention(engine.loss_function)
+            output[CommonKeys.PRED] = predict(engine.network, inputs, attention, targets.get("possible"))
+            require_fit(engine.network, output[CommonKeys.PRED], targets)
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            loss = output[CommonKeys.LOSS] = engine.loss_function(output[CommonKeys.PRED], targets)
+            engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        share = loss if len(inputs) == total else loss * (len(inputs) / total)
+        self.scaler.scale(reaching_all(share, engine.network)).backward()
+        return float(share.detach())
+
+
+def _split(batch: Mapping[str, Any], parts: int) -> Iterator[Mapping[str, Any]]:
+    """A collated batch as smaller ones: tensors and lists along their first axis."""
+    size = -(-len(batch["label"]) // parts)
+    for start in range(0, len(batch["label"]), size):
+        yield {key: value[start : start + size] for key, value in batch.items()}
+
+
+def _without_exchange(network: nn.Module) -> AbstractContextManager[Any]:
+    """Gradients stay in this process until those of the batch's last part."""
+    return network.no_sync() if isinstance(network, nn.parallel.DistributedDataParallel) else nullcontext()
+
 
 def _require_finite(loss: float, state: Any, batch: Mapping[str, Any]) -> None:
     if math.isfinite(loss):
         return
-    scans = f" (scans {', '.join(map(str, batch['scan_id']))})" if "scan_id" in batch else ""
+    names = ", ".join(map(str, batch.get("scan_id", ())))
+    if idist.get_world_size() > 1:
+        names = ", ".join(idist.all_gather(names))  # any of them may be the one
+    scans = f" (scans {names})" if names else ""
     iteration = (state.iteration - 1) % state.epoch_length + 1
     msg = (
         f"training loss became {loss} in epoch {state.epoch}, iteration {iteration} of {state.epoch_length}{scans}; "
         "checkpoints of the epochs before are kept. Usual causes: a train.learning_rate that is too high, no "
         "train.gradient_clip, or train.amp: float16 (bfloat16 does not overflow)"
     )
-    raise OrganCamError(msg)
+    raise TrainingError(msg)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import ignite.distributed as idist
 from ignite.engine import Events
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
@@ -15,6 +17,7 @@ from ..handlers import MaskLossRamp
 from ..runner import held_back, stop_asked
 from .checkpoints import Checkpoints, SameSettings
 from .device import choose_device, mixed_precision
+from .distributed import StopRequests, as_one, lost_contact_told, share_buffers
 from .loaders import prepare_batch
 from .optimisation import make_optimizer, make_schedule
 from .position import EpochPosition
@@ -23,6 +26,9 @@ from .step import TrainingLoss, TrainingStep
 from .validation import validate
 
 __all__ = ["train_model"]
+
+_SILENT = logging.getLogger(f"{__name__}.trainer")
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 def train_model(
@@ -46,6 +52,9 @@ def train_model(
     signal is heeded after the step, or the batch of the validation, that is under way: the state is saved there, and
     ``Interrupted`` is raised. With batches of other samplers than those of `loader` it goes on from the last epoch.
 
+    Under torchrun every process calls this with the same arguments, inside `joined`: each takes its share of a step's
+    scans, and process 0 alone writes. Batch statistics and a mask loss's means over cells are those of a share.
+
     A training loss that is NaN or infinite ends the training with an error, and so does a validation loss that is not
     finite for the weights to be kept: a model without figures is none. In between such a validation loss counts as
     worse than any other.
@@ -67,7 +76,8 @@ def train_model(
         epochs of validation ``valid_loss, valid_auroc_median`` and, if wanted, ``valid_organ_iou`` (see `validate`).
 
     Raises:
-        OrganCamError: for a loss that is not finite, or a checkpoint of another training.
+        TrainingError: for a loss that is not finite.
+        OrganCamError: for a checkpoint of another training.
         Interrupted: when it was told to stop.
         ConfigError: if the device is not there.
     """
@@ -79,11 +89,12 @@ def train_model(
     schedule = make_schedule(optimizer, settings, len(loaders[0]))
     step = TrainingStep(device, mixed_precision(settings.amp, device), settings.gradient_clip, schedule)
     progress = Progress(settings)
+    requests = StopRequests()
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=settings.epochs,
         train_data_loader=loaders[0],
-        network=network,
+        network=as_one(network, device),
         optimizer=optimizer,
         loss_function=loss,
         non_blocking=device.type == "cuda",
@@ -92,13 +103,15 @@ def train_model(
         train_handlers=[MaskLossRamp(loss, ramp)] if ramp else None,
         decollate=False,
     )
+    trainer.logger = _SILENT  # it would announce each error before it is told
     position = EpochPosition(loaders[0], seed)
     position.attach(trainer)
 
     def look() -> dict[str, float]:
+        share_buffers(network)
         return validate(network, loaders[1], device, loss=loss, organ_iou=organ_iou, between=_heed_signals)
 
-    _attach_progress(trainer, position, progress, look, on_epoch)
+    _attach_progress(trainer, network, position, progress, look, on_epoch)
     decided = {**settings.model_dump(exclude=set(TrainRuntime.model_fields)), "ramp": ramp, "seed": seed}
     checkpoints = Checkpoints(
         folder,
@@ -113,18 +126,22 @@ def train_model(
             "settings": SameSettings(decided),
         },
     )
-    checkpoints.attach(trainer, position, settings.save_minutes)
+    checkpoints.attach(trainer, position, requests, settings.save_minutes)
     checkpoints.resume()
-    with held_back():  # a signal is heeded where everything can be saved, and raises at the end of this block
+    with (
+        held_back(),
+        lost_contact_told(),
+    ):  # a signal is heeded where everything can be saved, and raises at the end of this block
         if position.steps == trainer.state.epoch_length:
             trainer.fire_event(Events.EPOCH_COMPLETED)  # it ended before this epoch's validation did
-        if not _is_over(trainer, progress):
+        if not _is_over(trainer, progress, requests):
             trainer.run()
+    requests.heed()
     return progress.finish(network)
 
 
-def _is_over(trainer: SupervisedTrainer, progress: Progress) -> bool:
-    return stop_asked() or trainer.state.epoch >= progress.settings.epochs or progress.out_of_patience()
+def _is_over(trainer: SupervisedTrainer, progress: Progress, requests: StopRequests) -> bool:
+    return requests.ask() or trainer.state.epoch >= progress.settings.epochs or progress.out_of_patience()
 
 
 class _StoppedError(Exception):
@@ -132,12 +149,13 @@ class _StoppedError(Exception):
 
 
 def _heed_signals() -> None:
-    if stop_asked():
+    if stop_asked() and idist.get_world_size() == 1:  # processes with fewer batches would not come to know
         raise _StoppedError
 
 
 def _attach_progress(
     trainer: SupervisedTrainer,
+    network: nn.Module,
     position: EpochPosition,
     progress: Progress,
     look: Callable[[], dict[str, float]],
@@ -156,7 +174,7 @@ def _attach_progress(
                 engine.terminate()
                 return
         rate = engine.optimizer.param_groups[0]["lr"]
-        progress.add(engine.network, epoch=epoch, learning_rate=rate, **figures)
+        progress.add(network, epoch=epoch, learning_rate=rate, **figures)
         position.close()
         if progress.out_of_patience():
             engine.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from ..metrics import is_present, organ_iou_curve
 from ..metrics.classification import auroc, median_of_defined
+from .distributed import gathered, mean_over_team
 from .fit import require_fit
 from .loaders import prepare_batch
 from .step import TrainingLoss, needs_attention, predict
@@ -32,8 +34,8 @@ def validate(
     """One pass over the validation scans, in evaluation mode and float32; the network's mode is restored.
 
     Args:
-        network: on ``device``.
-        batches: of the validation scans.
+        network: on ``device``, not wrapped for several processes.
+        batches: of the validation scans; under torchrun of this process' share, and every process gets all figures.
         device: where it is computed.
         loss: see `TrainingLoss`; None for no loss.
         organ_iou: whether OrganIoU is measured, for which the network must give attention and the batches regions.
@@ -51,7 +53,8 @@ def validate(
     """
     attention = organ_iou or (loss is not None and needs_attention(loss))
     wanted = {"loss": loss is not None, "auroc_median": True, "organ_iou": organ_iou}
-    losses, scores, labels, curves = [], [], [], []
+    rows: dict[str, list[NDArray[Any]]] = {"scores": [], "labels": [], "losses": [], "curves": []}
+    finite = True
     with eval_mode(network):
         for batch in batches:
             if between is not None:
@@ -59,19 +62,23 @@ def validate(
             inputs, targets = prepare_batch(batch, device)
             prediction = predict(network, inputs, attention, targets.get("possible"))
             require_fit(network, prediction, targets)
-            if not all(value.isfinite().all() for value in prediction.values()):
-                return {name: float("nan") for name, asked in wanted.items() if asked}
-            scores.append(prediction["logits"].float().cpu().numpy())
-            labels.append(targets["label"].cpu().numpy())
+            finite = finite and all(bool(value.isfinite().all()) for value in prediction.values())
+            if not finite:
+                break
+            rows["scores"].append(prediction["logits"].float().cpu().numpy())
+            rows["labels"].append(targets["label"].cpu().numpy())
             if loss is not None:
-                losses.append(float(loss(prediction, targets)))
+                rows["losses"].append(np.full(len(inputs), float(loss(prediction, targets))))
             if organ_iou:
-                curves.append(organ_iou_curve(prediction["attention"], targets["allowed"]).cpu().numpy())
-    present = is_present(np.concatenate(labels))
-    figures = {"loss": float(np.average(losses, weights=[len(part) for part in labels]))} if losses else {}
-    figures["auroc_median"] = median_of_defined(auroc(np.concatenate(scores), present))
+                rows["curves"].append(organ_iou_curve(prediction["attention"], targets["allowed"]).cpu().numpy())
+    if mean_over_team(float(finite), device=device)[0] < 1:
+        return {name: float("nan") for name, asked in wanted.items() if asked}
+    found = {name: gathered(np.concatenate(parts)) for name, parts in rows.items() if parts}
+    present = is_present(found["labels"])
+    figures = {"loss": float(found["losses"].mean())} if loss is not None else {}
+    figures["auroc_median"] = median_of_defined(auroc(found["scores"], present))
     if organ_iou:
-        figures["organ_iou"] = _best_organ_iou(np.concatenate(curves), present)
+        figures["organ_iou"] = _best_organ_iou(found["curves"], present)
     return figures
 
 

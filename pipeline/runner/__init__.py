@@ -21,6 +21,7 @@ from .fingerprints import FingerprintCache, fingerprint_file, fingerprint_files,
 from .identifiers import check_unique, safe_id
 from .integrity import DamagedFilesError, find_damaged, is_damaged, require_whole
 from .items import Lost
+from .launch import Launch, torchrun_launch
 from .plan import StagePlan, UnitState, unit_state
 from .progress import Progress, SilentProgress, make_progress
 from .shards import Shard, parse_shard
@@ -36,6 +37,7 @@ __all__ = [
     "FailureKind",
     "FingerprintCache",
     "Interrupted",
+    "Launch",
     "Lost",
     "Progress",
     "RunDirectory",
@@ -75,6 +77,7 @@ __all__ = [
     "safe_id",
     "stop_asked",
     "to_json",
+    "torchrun_launch",
     "unit_key",
     "unit_state",
     "write_csv_atomic",

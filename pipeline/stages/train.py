@@ -6,32 +6,23 @@ the validation split (`organcam.candidates`).
 
 from __future__ import annotations
 
-import logging
 import shutil
-import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ..candidates import Candidate, all_candidates, best_candidate
-from ..config import InputConfig, MaskLossConfig, TrainConfig, TrainRuntime
-from ..contract import contract_of, slices_of_slab
+from ..config import TrainRuntime
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
-from ..engines import loader, train_model, training_transforms
 from ..errors import ConfigError, OrganCamError
 from ..geometry import FeatureGrid
-from ..losses import ClassAndMaskLoss, positive_weights
 from ..networks.weights import IMAGENET, weights_file
-from ..plugins import ATTENTION_LOSSES
 from ..runner import (
-    Interrupted,
     StagePlan,
     StageSpec,
     Unit,
@@ -40,10 +31,9 @@ from ..runner import (
     fingerprint_value,
     output_hash,
     retire_others,
-    write_text_atomic,
 )
-from .fine_tuning import start_network, train_in_phases
-from .grids import build_model, grids_of_models, reads_regions
+from .candidate_training import leading_training, train_candidate
+from .grids import grids_of_models, reads_regions
 from .regions import plan_regions
 from .run import Run, StageSummary, summarise
 from .store import plan_store
@@ -52,11 +42,8 @@ from .targets import load_targets, possible_places, training_labels
 __all__ = ["plan_candidates", "plan_choice", "run_train"]
 
 VERSION = 3
-EXIT_TO_GO_ON = 75
-"""Of a run that SIGTERM stopped while it trained: everything is saved, the same command goes on (EX_TEMPFAIL)."""
 
 LISTED = 5
-logger = logging.getLogger(__name__)
 
 
 def run_train(run: Run) -> StageSummary:
@@ -64,7 +51,7 @@ def run_train(run: Run) -> StageSummary:
 
     A model without any trained candidate is retired: what an earlier training left is removed.
     """
-    with _to_go_on():
+    with leading_training(run.workflow):
         results = [run.make(plan_candidates)]
     _clear_checkpoints(run)
     notes = []
@@ -93,23 +80,6 @@ def _judging_notes(sidecars: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"no validation scan has, or every one has, {named}: {consequence} (data.splits, data.fractions)"]
 
 
-def _unjudged(items: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Labels that no validation scan has, or that all have."""
-    rows = [item["label"] for item in items if item["split"] in ("valid", "all")]
-    return [label for label, column in zip(labels, zip(*rows, strict=True), strict=True) if len({*column}) < 2]
-
-
-@contextmanager
-def _to_go_on() -> Iterator[None]:
-    """Give SIGTERM, by which schedulers take a machine back, an exit code by which they know to start again."""
-    try:
-        yield
-    except Interrupted as stopped:
-        if stopped.number == signal.SIGTERM:
-            stopped.exit_code = EXIT_TO_GO_ON
-        raise
-
-
 def plan_candidates(run: Run) -> StagePlan:
     """Every candidate of every model. Data and settings make the key; where they are computed on does not."""
     grids = run.once("grids", lambda: grids_of_models(run.workflow))
@@ -135,66 +105,6 @@ def plan_choice(run: Run, model: str) -> StagePlan:
     labels = next(iter(done.values()))["details"]["labels"]
     payload = {"folder": str(folder), "judged": judged, "labels": labels}
     return StagePlan(spec, (Unit(model, inputs, payload, needs),), f"model {model}", in_process=True)
-
-
-def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one candidate; its weights, training curve and figures on the validation split."""
-    del parameters
-    settings = TrainConfig.model_validate({**payload["train"], **payload["runtime"]})
-    input_config = InputConfig.model_validate(payload["input"])
-    checkpoints = _own_folder(context.folder / f"{context.id}.checkpoints", payload["made_for"])
-    torch.manual_seed(payload["seed"])
-    network = build_model(payload["network"], input_config, len(payload["labels"]))
-    fresh = start_network(network, settings.start_from, payload["labels"])
-    learned = [item["label"] for item in payload["items"] if item["split"] in ("train", "all")]
-    weights = positive_weights(torch.tensor(learned)) if settings.positive_weights else None
-    loss, ramp = _loss(payload["mask_loss"], payload["weight"], weights)
-    batches = {
-        split: loader(
-            [
-                _as_tensors(item, payload.get("possible_places"), payload.get("input_places"))
-                for item in payload["items"]
-                if item["split"] in (split, "all")
-            ],
-            training_transforms(
-                input_config,
-                grid_key(FeatureGrid.from_dict(payload["grid"])),
-                augment=settings.augment and split == "train",
-                layout=contract_of(network).input_layout,
-                slices=slices_of_slab(network),
-            ),
-            settings,
-            voxels=input_config.shape[0] * input_config.shape[1] * input_config.shape[2],
-            seed=payload["seed"],
-            shuffle=split == "train",
-        )
-        for split in ("train", "valid")
-    }
-
-    def tell(epoch: int, figures: Mapping[str, float]) -> None:
-        shares = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        logger.info("%s  epoch %d/%d  %s", context.id, epoch, settings.epochs, shares)
-
-    train = partial(
-        train_model,
-        network,
-        loss,
-        (batches["train"], batches["valid"]),
-        seed=payload["seed"],
-        organ_iou=True,
-        on_epoch=tell,
-    )
-    trained, curve = train_in_phases(network, settings, train, folder=checkpoints, ramp=ramp)
-    judged = {name: trained.figures[f"valid_{name}"] for name in ("auroc_median", "organ_iou")}
-    told = ("labels", "network", "input", "grid", "input_places")
-    state = {"weights": trained.weights, **{key: payload[key] for key in told if key in payload}}
-    with context.output(f"{context.id}.pt") as path:
-        torch.save(state, path)
-    with context.output(f"{context.id}.csv") as path:
-        curve.to_csv(path, index=False)
-    started = {} if settings.start_from is None else {"fresh": list(fresh)}
-    unjudged = {"unjudged": _unjudged(payload["items"], payload["labels"])}
-    return {"labels": payload["labels"], "epochs": len(curve), **started, **unjudged, **judged}
 
 
 def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -338,41 +248,3 @@ def _require_both_splits(records: Sequence[ScanRecord]) -> None:
                 "(data.splits, data.reports or data.labels; failures.csv says why)"
             )
             raise OrganCamError(msg)
-
-
-def _own_folder(folder: Path, made_for: str) -> Path:
-    """The folder of a candidate's checkpoints, emptied if those are of other settings or data."""
-    note = folder / "made_for.txt"
-    if folder.is_dir() and (not note.is_file() or note.read_text(encoding="utf-8") != made_for):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(note, made_for)
-    return folder
-
-
-def _loss(
-    mask_loss: Mapping[str, Any] | None, weight: float | None, positive: torch.Tensor | None
-) -> tuple[ClassAndMaskLoss, float]:
-    if mask_loss is None or weight is None:
-        return ClassAndMaskLoss(positive_weights=positive), 0.0
-    settings = MaskLossConfig.model_validate(mask_loss)
-    penalty = ATTENTION_LOSSES.build(settings.form, **settings.options())
-    return ClassAndMaskLoss(penalty, weight=weight, positive_weights=positive), settings.ramp
-
-
-def _as_tensors(
-    item: Mapping[str, Any],
-    possible: Sequence[Sequence[int]] | None,
-    seen: Sequence[Sequence[int]] | None,
-) -> dict[str, Any]:
-    """Label and place bits of a scan.
-
-    Absent labels get the places where they could lie, if ``possible`` gives those. What a network sees of the organs
-    (``seen``) is the same for every scan: places that a report states would tell it the labels.
-    """
-    label = torch.tensor(item["label"], dtype=torch.float32)
-    places = torch.tensor(item["places"], dtype=torch.uint8)
-    if possible is not None:
-        places = torch.where(label[:, None] > 0, places, torch.tensor(possible, dtype=torch.uint8))
-    network_input = {} if seen is None else {"possible": torch.tensor(seen, dtype=torch.uint8)}
-    return {**item, "label": label, "places": places, **network_input}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from monai.transforms import Compose
 from organcam.config import InputConfig, TrainConfig
 from organcam.data.volume_store import read_stored, write_stored
 from organcam.engines import image_transforms, loader, prepare_batch, train_model, training_transforms
+from organcam.errors import ConfigError
 from organcam.losses import ClassAndMaskLoss
 
 SHAPE = (6, 16, 16)
@@ -167,7 +169,7 @@ from organcam.engines import loader
 with idist.Parallel(backend="gloo"):
     items = [{"scan_id": i, "image": torch.zeros(1)} for i in range(7)]
     for shuffle in (True, False):
-        batches = loader(items, Compose([]), TrainConfig(device="cpu"), voxels=1, seed=3, shuffle=shuffle)
+        batches = loader(items, Compose([]), TrainConfig(device="cpu", batch_size=2), voxels=1, seed=3, shuffle=shuffle)
         batches.sampler.set_epoch(2)
         scans = [int(scan) for batch in batches for scan in batch["scan_id"]]
         with open(f"{sys.argv[1]}/{shuffle}-{idist.get_rank()}.txt", "w") as file:
@@ -193,3 +195,30 @@ def test_processes_of_torchrun_share_the_scans_out(tmp_path):
     assert [train[0][i // 2] if i % 2 == 0 else train[1][i // 2] for i in range(8)] == [*common, common[0]]
     valid = [read(f"False-{rank}.txt") for rank in (0, 1)]
     assert Counter(valid[0] + valid[1]) == Counter(range(7))
+
+
+@pytest.mark.parametrize(("scans", "size", "processes"), [(8, 3, 2), (1, 2, 2)])
+def test_scans_that_cannot_be_shared_are_refused(items, monkeypatch, scans, size, processes):
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: processes)
+    with pytest.raises(ConfigError, match=rf"{scans} scans, train\.batch_size={size} a step, cannot be shared by 2"):
+        loader(items[:scans], Compose([]), TrainConfig(device="cpu", batch_size=size), 1, 0, shuffle=True)
+
+
+class FromAllStreams:
+    """A transform of somebody else, which knows nothing of MONAI's random states."""
+
+    def __call__(self, data):
+        drawn = torch.tensor([float(torch.rand(())), np.random.rand(), random.random()])
+        return {"scan_id": data["scan_id"], "image": drawn}
+
+
+def test_what_transforms_draw_from_anywhere_is_the_same_in_any_process(items):
+    """New for each scan and epoch, however many processes read."""
+    found = []
+    for workers in (0, 1, 2):
+        settings = TrainConfig(device="cpu", cache_gb=0.0, loader_workers=workers)
+        batches = loader(items, Compose([FromAllStreams()]), settings, voxels=10**9, seed=3, shuffle=True)
+        found.append(torch.stack([batch["image"][0] for epoch in (1, 2) for batch in in_epoch(batches, epoch)]))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert len(found[0].unique()) == found[0].numel() == 48

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from organcam.errors import ConfigError
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import load_workflow
 
@@ -29,6 +30,7 @@ SETTINGS = (
     "train.batch_size=2",
     "train.augment=true",
     "train.device=cpu",
+    "train.parallel=false",
     "network={name: mortal, backbone: small}",
     "models={masked: {mask_loss: {weight: 5}}}",
 )
@@ -46,7 +48,8 @@ class Mortal(AxialNet):
     def forward(self, x, attention=False):
         if self.training:
             Mortal.passes += 1
-            if Mortal.passes == int(os.environ.get("AT_PASS", 0)):
+            here = os.environ.get("RANK", "0") == os.environ.get("IN_PROCESS", "0")
+            if here and Mortal.passes == int(os.environ.get("AT_PASS", 0)):
                 os.kill(os.getpid(), int(os.environ["BY_SIGNAL"]))
         return super().forward(x, attention)
 
@@ -64,13 +67,23 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(prepared: Path, out: Path, number: int = 0, at: int = 0) -> subprocess.CompletedProcess[str]:
+def train(
+    prepared: Path,
+    out: Path,
+    number: int = 0,
+    at: int = 0,
+    process: int = 0,
+    settings: tuple[str, ...] = (),
+    count: int = 1,
+) -> subprocess.CompletedProcess[str]:
+    """The train command in one or several processes, one of which is sent a signal in a training pass."""
     if not out.exists():
         shutil.copytree(prepared / "run", out)
-    command = [sys.executable, str(prepared / "mortal.py"), "train", "--out", str(out), "--executor", "serial"]
-    surroundings = {**os.environ, "BY_SIGNAL": str(int(number)), "AT_PASS": str(at)}
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}") if count > 1 else ()
+    command = [sys.executable, *torchrun, str(prepared / "mortal.py"), "train", "--out", str(out)]
+    surroundings = {**os.environ, "BY_SIGNAL": str(int(number)), "AT_PASS": str(at), "IN_PROCESS": str(process)}
     return subprocess.run(
-        [*command, "--set", "network.name=mortal"],
+        [*command, "--executor", "serial", "--set", "network.name=mortal"],
         env=surroundings,
         capture_output=True,
         encoding="utf-8",
@@ -121,3 +134,42 @@ def test_killed_in_an_epoch_it_goes_on_from_its_last_file(prepared, uninterrupte
     assert again.returncode == 0, again.stderr
     assert_same_models(uninterrupted, out)
     assert not list(out.rglob("*.tmp"))
+
+
+def test_a_process_of_torchrun_that_dies_ends_the_job_and_the_same_command_goes_on(prepared, tmp_path):
+    """Process 0 alone writes; what the two have trained is up to date for a run in one process."""
+    out = tmp_path / "run"
+    died = train(prepared, out, signal.SIGKILL, at=5, process=1, count=2)
+    assert died.returncode != 0
+    assert "lost contact with another process of this training" in died.stderr
+    assert "the same command goes on" in died.stderr
+    assert "checkpoint_1.pt" in checkpoints(out)
+    again = train(prepared, out, count=2)
+    assert again.returncode == 0, again.stderr
+    assert "goes on from checkpoint_1" in again.stderr
+    assert again.stderr.count("epoch 3/3") == 1
+    assert len(pd.read_csv(out / "models" / "masked" / "metrics.csv")) == 3
+    assert not (out / ".lock").exists()
+    assert not list(out.rglob("*.tmp"))
+    alone = train(prepared, out)
+    assert alone.returncode == 0, alone.stderr
+    assert "train     0 done, 2 up to date" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.batch_size=3", "train.batch_size: 3 scans a step cannot be shared by 2 processes"),
+        ("train.parallel=true", "train.parallel: models trained side by side cannot be joined"),
+    ],
+)
+def test_settings_that_two_processes_cannot_train_with_are_told_at_once(
+    prepared, tmp_path, monkeypatch, setting, message
+):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    workflow = load_workflow("phantom", [*SETTINGS, "network.name=axialnet", setting])
+    with pytest.raises(ConfigError, match=message):
+        run_workflow(
+            workflow, shutil.copytree(prepared / "run", tmp_path / "run"), executor="serial", stages=("train",)
+        )
