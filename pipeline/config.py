@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -373,6 +374,7 @@ class TrainRuntime(Section):
     cache_gb: NonNegativeFloat = 2.0
     loader_workers: int = Field(default=0, ge=0)
     save_minutes: PositiveFloat | None = 15.0
+    channels_last: bool = False
     parallel: bool = False
 
 
@@ -382,16 +384,25 @@ class TrainConfig(TrainRuntime):
     Attributes:
         epochs: passes over the training split.
         batch_size: scans a step.
-        optimizer: ``adamw``, or ``sgd`` with momentum 0.99 (published).
-        learning_rate: peak rate of ``one_cycle``, or the constant one.
-        schedule: ``one_cycle`` or ``constant``. ``one_cycle`` also moves the first beta of ``adamw``, from 0.95 to 0.85
-            at the peak and back, as PyTorch does; the momentum of ``sgd`` is left alone.
+        accumulation_steps: parts into which the scans of a step are split, one after another through the network: the
+            gradient of the whole step at the memory of a part. Batch statistics, and the means over cells of a mask
+            loss, are those of a part.
+        optimizer: ``adamw``, ``adam`` (published for PYLON), or ``sgd`` with momentum 0.99 (published for AxialNet).
+        learning_rate: peak rate of ``one_cycle``, the constant one, or the first one of ``plateau``.
+        schedule: ``one_cycle``, ``constant`` or ``plateau``. ``one_cycle`` also moves the first beta of ``adam`` and
+            ``adamw``, from 0.95 to 0.85 at the peak and back, as PyTorch does; the momentum of ``sgd`` is left alone.
+            ``plateau`` lowers the rate where ``monitor`` no longer gets better.
+        plateau_factor: what the rate is then multiplied by (0.2 is published for PYLON).
+        plateau_patience: looks at the validation split without a better one that are let pass before (1 is published).
+        plateau_until: the training ends once the rate has come down to this.
         weight_decay: as the optimiser defines it.
         gradient_clip: largest gradient norm; null for none.
         augment: the published flips and rotations by 90 degrees.
-        keep: weights that are explained: of the ``last`` epoch, or the ``best`` by validation loss.
-        patience: epochs without a better validation loss before stopping, looked at where the validation split is;
-            null for never. A validation loss that is not finite is worse than any other.
+        monitor: figure of the validation split that ``keep: best``, ``patience`` and ``plateau`` go by: ``loss`` (the
+            lowest is best), ``auroc_median`` or ``organ_iou`` (the highest).
+        keep: weights that are explained: of the ``last`` epoch, or the ``best`` by ``monitor``.
+        patience: epochs without a better ``monitor`` before stopping, looked at where the validation split is; null for
+            never. A figure that is not finite is worse than any other.
         validate_every: epochs from one look at the validation split to the next; the last epoch is always looked at.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         positive_weights: whether a present label counts more in the class loss than an absent one: as many times as
@@ -401,6 +412,8 @@ class TrainConfig(TrainRuntime):
         start_from: a model of another training to start the whole network from, such as another run's
             ``models/<m>/model.pt``; what fits in name and shape is taken, and outputs for other labels are not. May end
             in ``#sha256=...``, which the file is then checked against.
+        channels_last: keep weights in channels-last order, in which convolutions are faster on most processors; rounds
+            in another way.
         amp: mixed precision: ``float16`` (with a scaled loss) or ``bfloat16`` on any device; true is ``float16`` on a
             GPU and nothing on a CPU.
         cache_gb: volumes stay in memory, as int16, when the training split fits into this much.
@@ -413,12 +426,17 @@ class TrainConfig(TrainRuntime):
 
     epochs: PositiveInt = 20
     batch_size: PositiveInt = 1
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    accumulation_steps: PositiveInt = 1
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "constant", "plateau"] = "one_cycle"
+    plateau_factor: float = Field(default=0.2, gt=0.0, lt=1.0)
+    plateau_patience: int = Field(default=1, ge=0)
+    plateau_until: PositiveFloat = 1e-6
     weight_decay: NonNegativeFloat = 1e-3
     gradient_clip: PositiveFloat | None = 1.0
     augment: bool = False
+    monitor: Literal["loss", "auroc_median", "organ_iou"] = "loss"
     keep: Literal["last", "best"] = "last"
     patience: PositiveInt | None = None
     validate_every: PositiveInt = 1
@@ -426,6 +444,28 @@ class TrainConfig(TrainRuntime):
     head_epochs: int = Field(default=0, ge=0)
     start_from: str | None = None
     amp: bool | Literal["float16", "bfloat16"] = False
+
+    def require_consistent(self) -> None:
+        """Refuse settings that do not go together; those of a model are told when they lie over the workflow's.
+
+        Raises:
+            ValueError: naming them.
+        """
+        if self.batch_size % self.accumulation_steps:
+            parts = self.accumulation_steps
+            msg = (
+                f"accumulation_steps: {self.batch_size} scans a step (batch_size) do not make {parts} even parts"
+            )
+            raise ValueError(msg)
+        if self.schedule != "plateau":
+            usual = type(self).model_fields
+            for name in ("plateau_factor", "plateau_patience", "plateau_until"):
+                if getattr(self, name) != usual[name].default:
+                    msg = f"{name}: is for schedule: plateau, not for {self.schedule}"
+                    raise ValueError(msg)
+        elif self.plateau_until >= self.learning_rate:
+            msg = f"plateau_until: {self.plateau_until:g} is no lower than learning_rate, {self.learning_rate:g}"
+            raise ValueError(msg)
 
 
 class ModelConfig(Section):
@@ -593,6 +633,20 @@ class Workflow(Section):
                 msg = f"'{name}' and '{other}' differ in capitals only, which not every disk tells apart"
                 raise ValueError(msg)
         return models
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Workflow:
+        """Every training that will be made, models and ``search`` laid over ``train``."""
+        for model in self.models:
+            for values in product(*self.search.values()):
+                tried = dict(zip(self.search, values, strict=True))
+                settings = self.training_of(model).model_copy(update=tried)
+                try:
+                    settings.require_consistent()
+                except ValueError as problem:
+                    msg = f"train of models.{model}: {problem}"
+                    raise ValueError(msg) from None
+        return self
 
     def training_of(self, model: str) -> TrainConfig:
         """The training settings of one model: the workflow's, with the model's own over them."""

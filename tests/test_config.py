@@ -135,3 +135,31 @@ def test_threshold_of_a_region_is_the_same_from_python_and_from_a_workflow():
     functions = (organ_regions, *(transform.__init__ for transform in transforms))
     defaults = {inspect.signature(function).parameters["threshold"].default for function in functions}
     assert defaults == {RegionsConfig().threshold}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (
+            {"train": {"batch_size": 4, "accumulation_steps": 3}},
+            "accumulation_steps: 4 scans a step (batch_size) do not",
+        ),
+        ({"train": {"plateau_factor": 0.5}}, "plateau_factor: is for schedule: plateau, not for one_cycle"),
+        (
+            {"train": {"schedule": "plateau", "learning_rate": 1e-7}},
+            "plateau_until: 1e-06 is no lower than learning_rate",
+        ),
+        ({"train": {"batch_size": 4}, "models": {"m": {"train": {"accumulation_steps": 3}}}}, "train of models.m"),
+        ({"train": {"batch_size": 4}, "search": {"accumulation_steps": [2, 3]}}, "accumulation_steps: 4 scans a step"),
+        ({"train": {"monitor": "auroc"}}, "train.monitor"),
+    ],
+)
+def test_training_settings_that_do_not_go_together_are_told_when_the_file_is_read(document, words):
+    assert words in problems_of(document)
+
+
+def test_a_model_s_own_settings_lie_over_those_of_the_workflow_before_they_are_compared():
+    document = {"train": {"batch_size": 4}, "models": {"m": {"train": {"accumulation_steps": 4}}}}
+    assert parse_workflow(document, "mine.yaml").training_of("m").accumulation_steps == 4
+    pylon = {"optimizer": "adam", "learning_rate": 1e-4, "schedule": "plateau", "weight_decay": 0.0}
+    assert parse_workflow({"train": pylon}, "mine.yaml").train.plateau_factor == 0.2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from ..errors import ConfigError
 from ..runner import torchrun_launch
 
-__all__ = ["choose_device", "mixed_precision"]
+__all__ = ["choose_device", "mixed_precision", "to_channels_last"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,3 +47,11 @@ def mixed_precision(amp: bool | str, device: torch.device) -> torch.dtype | None
     if amp is True:
         return torch.float16 if device.type == "cuda" else None
     return getattr(torch, amp) if amp else None
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Lay the weights of convolutions over images and volumes in channels-last order; their outputs follow them."""
+    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in network.parameters():
+        if weight.ndim in orders:
+            weight.data = weight.data.contiguous(memory_format=orders[weight.ndim])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from .distributed import TrainingError
+from .optimisation import Plateau
 from .training_log import TrainingLog
 
 __all__ = ["Progress", "TrainedModel"]
@@ -41,27 +42,39 @@ class Progress:
 
     Args:
         settings: which weights to keep, and the patience.
+        plateau: told of each monitored figure.
 
     Attributes:
         log: one row an epoch.
+        column: of the log, that decides which weights are best.
     """
 
-    def __init__(self, settings: TrainConfig) -> None:
+    def __init__(self, settings: TrainConfig, plateau: Plateau) -> None:
         self.settings = settings
+        self.plateau = plateau
         self.log = TrainingLog()
+        self.column = f"valid_{settings.monitor}"
+        self._highest = settings.monitor != "loss"
         self._best: dict[str, Tensor] = {}
 
     def add(self, network: nn.Module, **figures: float) -> None:
         """One epoch more, with the figures of its row; the weights are remembered where they are the best to keep."""
         self.log.add(**figures)
-        if self.settings.keep == "best" and self.log.best("valid_loss") == len(self.log.rows) - 1:
+        if self.column in figures:
+            self.plateau.look(figures[self.column])
+        if self.settings.keep == "best" and self.log.best(self.column, self._highest) == len(self.log.rows) - 1:
             self._best = _on_cpu(network)
 
-    def out_of_patience(self) -> bool:
+    @property
+    def is_over(self) -> bool:
+        """Whether the training ends: after all epochs, out of patience, or with the rate as low as it goes."""
+        return len(self.log.rows) >= self.settings.epochs or self._out_of_patience() or self.plateau.is_over
+
+    def _out_of_patience(self) -> bool:
         """Whether the last look at the validation scans came too long after the best one."""
-        if self.settings.patience is None or not self.log.rows or "valid_loss" not in self.log.rows[-1]:
+        if self.settings.patience is None or not self.log.rows or self.column not in self.log.rows[-1]:
             return False
-        return self.log.since_best("valid_loss") >= self.settings.patience
+        return self.log.since_best(self.column, self._highest) >= self.settings.patience
 
     def finish(self, network: nn.Module) -> TrainedModel:
         """The weights to use.
@@ -70,10 +83,16 @@ class Progress:
             network: as the last epoch left it.
 
         Raises:
-            TrainingError: if their validation loss is not finite.
+            TrainingError: if their validation loss is not finite, or what is monitored never had a value.
         """
         best = self.settings.keep == "best"
-        row = self.log.best("valid_loss") if best else len(self.log.rows) - 1
+        row = self.log.best(self.column, self._highest) if best else len(self.log.rows) - 1
+        if row is None and self._highest:
+            msg = (
+                f"train.monitor: {self.settings.monitor} had no value in any epoch, since the validation split has no "
+                "label with positive scans (and for auroc_median negative ones)"
+            )
+            raise TrainingError(msg)
         if row is None or not math.isfinite(self.log.rows[row]["valid_loss"]):
             which = "any epoch" if best else f"the last epoch, {len(self.log.rows)}"
             msg = (

@@ -13,13 +13,14 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from ..config import TrainConfig, TrainRuntime
+from ..errors import ConfigError
 from ..handlers import MaskLossRamp
 from ..runner import held_back, stop_asked
 from .checkpoints import Checkpoints, SameSettings
-from .device import choose_device, mixed_precision
+from .device import choose_device, mixed_precision, to_channels_last
 from .distributed import StopRequests, as_one, lost_contact_told, share_buffers
 from .loaders import prepare_batch
-from .optimisation import make_optimizer, make_schedule
+from .optimisation import Plateau, make_optimizer, make_schedule
 from .position import EpochPosition
 from .progress import Progress, TrainedModel
 from .step import TrainingLoss, TrainingStep
@@ -79,16 +80,21 @@ def train_model(
         TrainingError: for a loss that is not finite.
         OrganCamError: for a checkpoint of another training.
         Interrupted: when it was told to stop.
-        ConfigError: if the device is not there.
+        ConfigError: if the device is not there, or settings do not go together.
     """
+    _check_settings(settings, organ_iou)
     device = choose_device(settings.device)
     network.to(device)
+    if settings.channels_last:
+        to_channels_last(network)
     if isinstance(loss, nn.Module):
         loss.to(device)
     optimizer = make_optimizer(network, settings)
     schedule = make_schedule(optimizer, settings, len(loaders[0]))
-    step = TrainingStep(device, mixed_precision(settings.amp, device), settings.gradient_clip, schedule)
-    progress = Progress(settings)
+    plateau = Plateau(optimizer, settings)
+    precision, parts = mixed_precision(settings.amp, device), settings.accumulation_steps
+    step = TrainingStep(device, precision, settings.gradient_clip, schedule, parts)
+    progress = Progress(settings, plateau)
     requests = StopRequests()
     trainer = SupervisedTrainer(
         device=device,
@@ -120,6 +126,7 @@ def train_model(
             "network": network,
             "optimizer": optimizer,
             "schedule": schedule,
+            "plateau": plateau,
             "scaler": step.scaler,
             "position": position,
             "progress": progress,
@@ -128,20 +135,25 @@ def train_model(
     )
     checkpoints.attach(trainer, position, requests, settings.save_minutes)
     checkpoints.resume()
-    with (
-        held_back(),
-        lost_contact_told(),
-    ):  # a signal is heeded where everything can be saved, and raises at the end of this block
+    # A signal is heeded where everything can be saved, and raises at the end of this block.
+    with held_back(), lost_contact_told():
         if position.steps == trainer.state.epoch_length:
             trainer.fire_event(Events.EPOCH_COMPLETED)  # it ended before this epoch's validation did
-        if not _is_over(trainer, progress, requests):
+        if not requests.ask() and not progress.is_over:
             trainer.run()
     requests.heed()
     return progress.finish(network)
 
 
-def _is_over(trainer: SupervisedTrainer, progress: Progress, requests: StopRequests) -> bool:
-    return requests.ask() or trainer.state.epoch >= progress.settings.epochs or progress.out_of_patience()
+def _check_settings(settings: TrainConfig, organ_iou: bool) -> None:
+    try:
+        settings.require_consistent()
+    except ValueError as problem:
+        msg = f"train.{problem}"
+        raise ConfigError(msg) from None
+    if settings.monitor == "organ_iou" and not organ_iou:
+        msg = "train.monitor: organ_iou is not measured here; pass organ_iou=True"
+        raise ConfigError(msg)
 
 
 class _StoppedError(Exception):
@@ -176,7 +188,7 @@ def _attach_progress(
         rate = engine.optimizer.param_groups[0]["lr"]
         progress.add(network, epoch=epoch, learning_rate=rate, **figures)
         position.close()
-        if progress.out_of_patience():
+        if progress.is_over:
             engine.terminate()
         if on_epoch is not None:
             on_epoch(epoch, figures)

@@ -20,17 +20,18 @@ class TrainingLog:
         """Append one epoch; numbers become Python floats, which a weights-only checkpoint can hold."""
         self.rows.append({key: float(value) for key, value in values.items()})
 
-    def best(self, column: str) -> int | None:
-        """Index of the row with the smallest value of a column, the earliest of equals.
+    def best(self, column: str, highest: bool = False) -> int | None:
+        """Index of the row with the lowest (or highest) value of a column, the earliest of equals.
 
         A value that is NaN or infinite is worse than any number; None where no row has a number.
         """
         rows = [index for index, row in enumerate(self.rows) if math.isfinite(row.get(column, math.nan))]
-        return min(rows, key=lambda index: self.rows[index][column], default=None)
+        sign = -1 if highest else 1
+        return min(rows, key=lambda index: sign * self.rows[index][column], default=None)
 
-    def since_best(self, column: str) -> int:
+    def since_best(self, column: str, highest: bool = False) -> int:
         """Rows after the best one; all of them where none has a number."""
-        best = self.best(column)
+        best = self.best(column, highest)
         return len(self.rows) if best is None else len(self.rows) - 1 - best
 
     def frame(self) -> pd.DataFrame:

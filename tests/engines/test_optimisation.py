@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from organcam.config import TrainConfig
-from organcam.engines.optimisation import make_optimizer, make_schedule
+from organcam.engines.optimisation import Plateau, make_optimizer, make_schedule
 
 
 def over_training(**options) -> list[dict]:
@@ -58,3 +58,60 @@ def test_training_of_a_single_iteration_is_possible():
     optimizer.step()
     schedule.step()
     assert isinstance(optimizer, torch.optim.AdamW)
+
+
+def test_adam_is_pytorchs_with_the_decay_that_was_asked():
+    optimizer = make_optimizer(nn.Linear(1, 1), TrainConfig(optimizer="adam", learning_rate=1e-4, weight_decay=0.0))
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (1e-4, 0.0)
+
+
+PYLON = TrainConfig(optimizer="adam", learning_rate=1e-4, schedule="plateau", weight_decay=0.0)
+
+
+def test_pylon_s_plateau_cuts_at_the_second_look_that_is_no_better_and_ends_with_the_third_cut():
+    """1e-4, 2e-5, 4e-6 and 8e-7, which is below 1e-6."""
+    optimizer = make_optimizer(nn.Linear(1, 1), PYLON)
+    plateau, rates, ends = Plateau(optimizer, PYLON), [], []
+    for figure in (1.0, 0.9, 0.95, 0.899999, 0.8, 0.85, float("nan"), 0.9, 0.9):
+        plateau.look(figure)
+        rates.append(optimizer.param_groups[0]["lr"])
+        ends.append(plateau.is_over)
+    # .899999 is better by less than a ten-thousandth, and counts as no better
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-4, 2e-5, 2e-5, 2e-5, 4e-6, 4e-6, 8e-7])
+    assert ends == [False] * 8 + [True]
+
+
+def test_a_plateau_of_a_figure_that_is_to_rise():
+    settings = PYLON.model_copy(update={"monitor": "auroc_median", "plateau_patience": 0, "plateau_factor": 0.5})
+    optimizer = make_optimizer(nn.Linear(1, 1), settings)
+    plateau = Plateau(optimizer, settings)
+    for figure in (0.5, 0.6, 0.7, 0.7):
+        plateau.look(figure)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(5e-5)
+
+
+def test_a_plateau_goes_on_from_its_state():
+    def after(figures, state=None):
+        optimizer = make_optimizer(nn.Linear(1, 1), PYLON)
+        plateau = Plateau(optimizer, PYLON)
+        if state is not None:
+            plateau.load_state_dict(state[0])
+            optimizer.load_state_dict(state[1])
+        for figure in figures:
+            plateau.look(figure)
+        return plateau.state_dict(), optimizer.state_dict()
+
+    whole = after([1.0, 1.1, 1.2, 1.3, 1.4])
+    assert after([1.3, 1.4], after([1.0, 1.1, 1.2])) == whole
+    assert whole[1]["param_groups"][0]["lr"] == pytest.approx(4e-6)
+
+
+def test_other_schedules_have_no_plateau():
+    optimizer = make_optimizer(nn.Linear(1, 1), TrainConfig())
+    plateau = Plateau(optimizer, TrainConfig())
+    for _ in range(9):
+        plateau.look(1.0)
+    assert not plateau.is_over
+    assert optimizer.param_groups[0]["lr"] == 1e-3

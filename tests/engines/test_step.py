@@ -110,3 +110,78 @@ def test_the_scaler_goes_on_over_a_resume(tmp_path):
     ]
     assert scalers[0] == scalers[1]
     assert scalers[0]["scale"] == 8192.0
+
+
+def rows(count: int) -> DataLoader:
+    """Different scans, the last batch of two smaller than the first."""
+    drawn = torch.Generator().manual_seed(0)
+    items = [
+        {"scan_id": str(i), "image": torch.rand(3, generator=drawn), "label": torch.tensor([float(i % 2)])}
+        for i in range(count)
+    ]
+    return DataLoader(Dataset(items, Compose([])), batch_size=4)
+
+
+def cross_entropy(prediction, target):
+    return nn.functional.binary_cross_entropy_with_logits(prediction["logits"].float(), target["label"])
+
+
+@pytest.mark.parametrize("amp", [False, "float16"])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path, parts, amp):
+    """Momentum and clipping included; seven scans make a step of four and one of three, of unequal parts."""
+    found = {}
+    for steps in (1, parts):
+        settings = TrainConfig(
+            epochs=3, batch_size=4, accumulation_steps=steps, optimizer="sgd", gradient_clip=0.05, device="cpu", amp=amp
+        )
+        batches = rows(7)
+        done = train_model(Line(), cross_entropy, (batches, batches), settings, folder=tmp_path / str(steps))
+        found[steps] = done
+    accuracy = {"rtol": 1e-2, "atol": 1e-4} if amp else {"rtol": 1e-5, "atol": 1e-7}
+    torch.testing.assert_close(found[parts].weights, found[1].weights, **accuracy)
+    assert found[1].weights["line.weight"].abs().max() > 1e-5
+    for one, other in zip(found[1].log.rows, found[parts].log.rows, strict=True):
+        assert other == pytest.approx(one, rel=1e-3 if amp else 1e-5, nan_ok=True)
+
+
+def test_only_a_part_goes_through_the_network_at_a_time(tmp_path):
+    sizes = []
+
+    class Seen(Line):
+        def forward(self, x):
+            if self.training:
+                sizes.append(len(x))
+            return super().forward(x)
+
+    batches = rows(7)
+    settings = TrainConfig(epochs=1, batch_size=4, accumulation_steps=2, device="cpu")
+    train_model(Seen(), cross_entropy, (batches, batches), settings, folder=tmp_path)
+    assert sizes == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("kind", "order"), [(nn.Conv2d, "channels_last"), (nn.Conv3d, "channels_last_3d")])
+def test_channels_last_lays_out_weights_and_outputs_and_changes_no_result(tmp_path, kind, order):
+    class Convolution(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = kind(2, 3, 3)
+
+        def forward(self, x):
+            y = self.convolution(x)
+            seen.append(y.is_contiguous(memory_format=getattr(torch, order)))
+            return y.flatten(2).mean(2)[:, :1]
+
+    drawn = torch.Generator().manual_seed(0)
+    shape = (2, 6, 6) if kind is nn.Conv2d else (2, 6, 6, 6)
+    items = [{"image": torch.rand(shape, generator=drawn), "label": torch.ones(1)} for _ in range(4)]
+    batches = DataLoader(Dataset(items, Compose([])), batch_size=2)
+    found = {}
+    for wanted in (False, True):
+        seen: list[bool] = []
+        torch.manual_seed(0)
+        settings = TrainConfig(epochs=2, device="cpu", channels_last=wanted)
+        done = train_model(Convolution(), cross_entropy, (batches, batches), settings, folder=tmp_path / str(wanted))
+        assert set(seen) == {wanted}
+        found[wanted] = done.weights
+    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-7)

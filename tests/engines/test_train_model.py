@@ -29,6 +29,31 @@ def equal(weights, others) -> bool:
     return all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
+class Scaled(nn.Module):
+    """logit = w * x, with w = 1 at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.line.weight)
+
+    def forward(self, x):
+        return self.line(x)
+
+
+def loader_of(*values: float, labels: tuple[float, ...] = ()) -> DataLoader:
+    rows = [
+        {"scan_id": f"scan{i}", "image": torch.tensor([v]), "label": torch.tensor([*labels[i : i + 1], 1.0][:1])}
+        for i, v in enumerate(values)
+    ]
+    data = Dataset(rows, Compose([]))
+    return DataLoader(data, batch_size=1, sampler=DistributedSampler(data, num_replicas=1, rank=0, shuffle=False))
+
+
+def square(prediction, target):
+    return prediction["logits"].square().mean()
+
+
 def test_it_learns_what_can_be_seen(train, tmp_path):
     settings = TrainConfig(epochs=15, batch_size=4, learning_rate=1e-2, device="cpu")
     loss = ClassAndMaskLoss(MaskLoss(), weight=1.0)
@@ -106,6 +131,72 @@ def test_validation_is_looked_at_as_often_as_asked_and_at_the_end(train, tmp_pat
     assert [row["epoch"] for row in done.log.rows if "valid_loss" in row] == [3, 5]
 
 
+class Told(Scaled):
+    """Validation passes give logits of two scans, the second of which is the positive one, in a told order or not."""
+
+    def __init__(self, *right: bool):
+        super().__init__()
+        self.right, self.passes = right, 0
+
+    def forward(self, x):
+        if self.training:
+            return super().forward(x)
+        self.passes += 1
+        scan, epoch = (self.passes - 1) % 2, (self.passes - 1) // 2
+        return x * 0 + (scan if self.right[epoch] else -scan)
+
+
+@pytest.mark.parametrize(("monitor", "epoch", "epochs"), [("auroc_median", 2, 4), ("loss", 1, 3)])
+def test_the_monitored_figure_decides_what_is_best_and_when_to_stop(tmp_path, monitor, epoch, epochs):
+    """AUROC is 1 in the second epoch alone, the loss is the same in all."""
+    batches = loader_of(1.0, 1.0, labels=(0.0, 1.0))
+    settings = TrainConfig(epochs=9, schedule="constant", monitor=monitor, keep="best", patience=2)
+    network = Told(False, True, *9 * [False])
+    done = train_model(network, lambda p, t: p["logits"].square().mean(), (batches, batches), settings, folder=tmp_path)
+    assert [row["valid_auroc_median"] for row in done.log.rows] == [0.0, 1.0, 0.0, 0.0][:epochs]
+    assert done.epoch == epoch
+
+
+def test_a_monitored_figure_that_is_never_defined_is_told(tmp_path):
+    batches = loader_of(1.0)
+    settings = TrainConfig(epochs=1, monitor="auroc_median", keep="best")
+    with pytest.raises(OrganCamError, match=r"train\.monitor: auroc_median had no value in any epoch"):
+        train_model(Scaled(), square, (batches, batches), settings, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"monitor": "organ_iou"}, r"train\.monitor: organ_iou is not measured here"),
+        ({"batch_size": 4, "accumulation_steps": 3}, r"train\.accumulation_steps: 4 scans a step .* 3 even parts"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(tmp_path, options, message):
+    batches = loader_of(1.0)
+    with pytest.raises(ConfigError, match=message):
+        train_model(Scaled(), square, (batches, batches), TrainConfig(**options), folder=tmp_path)
+
+
+def test_a_plateau_ends_the_training_and_goes_on_after_a_stop(tmp_path):
+    """The loss is that of the first epoch for ever; cuts after epochs 3, 5 and 7."""
+    batches = loader_of(1.0)
+    settings = TrainConfig(epochs=30, optimizer="adam", learning_rate=1e-4, schedule="plateau")
+
+    def constant(prediction, target):
+        return 0 * prediction["logits"].mean() + 1
+
+    def rates(folder):
+        done = train_model(Scaled(), constant, (batches, batches), settings, folder=folder)
+        return [row["learning_rate"] for row in done.log.rows]
+
+    expected = [1e-4, 1e-4, 1e-4, 2e-5, 2e-5, 4e-6, 4e-6]
+    assert rates(tmp_path / "whole") == pytest.approx(expected)
+    with pytest.raises(StopNow):
+        train_model(Scaled(), constant, (batches, batches), settings, folder=tmp_path / "parts", on_epoch=stop_at(4))
+    assert rates(tmp_path / "parts") == pytest.approx(expected)
+    assert rates(tmp_path / "parts") == pytest.approx(expected)  # over is over
+
+
 class Recording(ClassAndMaskLoss):
     """Remembers the weight of each training iteration and of each validation."""
 
@@ -163,28 +254,6 @@ def test_attention_is_asked_for_where_the_loss_needs_it(build, tmp_path, mask):
     asked.clear()
     train_model(Told(), loss, loaders, settings, folder=tmp_path / "b", organ_iou=True)
     assert asked == [(True, mask), (False, True)]
-
-
-class Scaled(nn.Module):
-    """logit = w * x, with w = 1 at first."""
-
-    def __init__(self):
-        super().__init__()
-        self.line = nn.Linear(1, 1, bias=False)
-        nn.init.ones_(self.line.weight)
-
-    def forward(self, x):
-        return self.line(x)
-
-
-def loader_of(*values: float) -> DataLoader:
-    rows = [{"scan_id": f"scan{i}", "image": torch.tensor([v]), "label": torch.ones(1)} for i, v in enumerate(values)]
-    data = Dataset(rows, Compose([]))
-    return DataLoader(data, batch_size=1, sampler=DistributedSampler(data, num_replicas=1, rank=0, shuffle=False))
-
-
-def square(prediction, target):
-    return prediction["logits"].square().mean()
 
 
 def test_a_training_loss_that_is_not_finite_ends_the_training_and_says_where(tmp_path):
