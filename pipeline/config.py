@@ -375,6 +375,7 @@ class TrainRuntime(Section):
     loader_workers: int = Field(default=0, ge=0)
     save_minutes: PositiveFloat | None = 15.0
     channels_last: bool = False
+    trackers: Annotated[list[Literal["tensorboard", "mlflow"]], AfterValidator(_once)] = []
     parallel: bool = False
 
 
@@ -414,6 +415,8 @@ class TrainConfig(TrainRuntime):
             in ``#sha256=...``, which the file is then checked against.
         channels_last: keep weights in channels-last order, in which convolutions are faster on most processors; rounds
             in another way.
+        trackers: where else the training is followed: ``tensorboard``, ``mlflow`` (extras of the same names); files lie
+            beside the checkpoints.
         amp: mixed precision: ``float16`` (with a scaled loss) or ``bfloat16`` on any device; true is ``float16`` on a
             GPU and nothing on a CPU.
         cache_gb: volumes stay in memory, as int16, when the training split fits into this much.
@@ -453,9 +456,7 @@ class TrainConfig(TrainRuntime):
         """
         if self.batch_size % self.accumulation_steps:
             parts = self.accumulation_steps
-            msg = (
-                f"accumulation_steps: {self.batch_size} scans a step (batch_size) do not make {parts} even parts"
-            )
+            msg = f"accumulation_steps: {self.batch_size} scans a step (batch_size) do not make {parts} even parts"
             raise ValueError(msg)
         if self.schedule != "plateau":
             usual = type(self).model_fields

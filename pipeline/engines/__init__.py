@@ -4,7 +4,9 @@ from .device import choose_device
 from .distributed import TrainingError, joined, team_of_process
 from .loaders import ScanDataset, image_transforms, loader, prepare_batch, training_transforms
 from .progress import TrainedModel
+from .report import TrainingReport
 from .step import TrainingLoss, TrainingStep
+from .tracking import require_trackers, trackers
 from .train_model import train_model
 from .training_log import TrainingLog
 from .validation import validate
@@ -15,13 +17,16 @@ __all__ = [
     "TrainingError",
     "TrainingLog",
     "TrainingLoss",
+    "TrainingReport",
     "TrainingStep",
     "choose_device",
     "image_transforms",
     "joined",
     "loader",
     "prepare_batch",
+    "require_trackers",
     "team_of_process",
+    "trackers",
     "train_model",
     "training_transforms",
     "validate",

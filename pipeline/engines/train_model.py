@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -24,6 +24,7 @@ from .optimisation import Plateau, make_optimizer, make_schedule
 from .position import EpochPosition
 from .progress import Progress, TrainedModel
 from .step import TrainingLoss, TrainingStep
+from .tracking import Handler
 from .validation import validate
 
 __all__ = ["train_model"]
@@ -43,6 +44,7 @@ def train_model(
     seed: int = 0,
     organ_iou: bool = False,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    handlers: Sequence[Handler] = (),
 ) -> TrainedModel:
     """Train a network until ``settings.epochs``, or until patience runs out.
 
@@ -71,6 +73,8 @@ def train_model(
         seed: of everything random.
         organ_iou: whether OrganIoU is measured along with the validation loss.
         on_epoch: told epoch and figures after each epoch.
+        handlers: of ignite, MONAI or one's own, attached to the trainer where it begins or goes on, in process 0 alone;
+            ``engine.state.metrics`` has the figures of the epoch.
 
     Returns:
         Weights of the last or best epoch, their epoch, and the log: ``epoch, learning_rate, train_loss``, and in the
@@ -135,6 +139,8 @@ def train_model(
     )
     checkpoints.attach(trainer, position, requests, settings.save_minutes)
     checkpoints.resume()
+    for handler in handlers if idist.get_rank() == 0 else ():
+        handler.attach(trainer)
     # A signal is heeded where everything can be saved, and raises at the end of this block.
     with held_back(), lost_contact_told():
         if position.steps == trainer.state.epoch_length:
@@ -183,8 +189,10 @@ def _attach_progress(
             try:
                 figures |= {f"valid_{name}": value for name, value in look().items()}
             except _StoppedError:  # the epoch stays open, to be ended with its validation when the training goes on
+                engine.state.metrics = {}
                 engine.terminate()
                 return
+        engine.state.metrics = figures
         rate = engine.optimizer.param_groups[0]["lr"]
         progress.add(network, epoch=epoch, learning_rate=rate, **figures)
         position.close()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,12 @@ from ..data.network_input import grid_key
 from ..engines import (
     TrainedModel,
     TrainingError,
+    TrainingReport,
     choose_device,
     joined,
     loader,
     team_of_process,
+    trackers,
     train_model,
     training_transforms,
 )
@@ -40,8 +40,6 @@ from .fine_tuning import start_network, train_in_phases
 from .grids import build_model
 
 __all__ = ["follow_training", "leading_training", "train_candidate"]
-
-logger = logging.getLogger(__name__)
 
 
 def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,19 +136,15 @@ def _train(
     weights = positive_weights(torch.tensor(learned)) if settings.positive_weights else None
     loss, ramp = _loss(payload["mask_loss"], payload["weight"], weights)
 
-    def tell(epoch: int, figures: Mapping[str, float]) -> None:
-        shares = "  ".join(f"{figure} {value:.4f}" for figure, value in figures.items())
-        logger.info("%s  epoch %d/%d  %s", name, epoch, settings.epochs, shares)
+    batches, team = _batches(payload, network, settings), team_of_process()
+    followed = settings.trackers if team is None or team.leads else ()
 
-    train = partial(
-        train_model,
-        network,
-        loss,
-        _batches(payload, network, settings),
-        seed=payload["seed"],
-        organ_iou=True,
-        on_epoch=tell,
-    )
+    def train(settings: TrainConfig, *, folder: Path, ramp: float) -> TrainedModel:
+        with trackers(followed, folder, name, payload["train"]) as handlers:
+            told = [TrainingReport(name), *handlers]
+            options = {"seed": payload["seed"], "organ_iou": True, "handlers": told}
+            return train_model(network, loss, batches, settings, folder=folder, ramp=ramp, **options)
+
     trained, curve = train_in_phases(network, settings, train, folder=folder, ramp=ramp)
     return trained, curve, None if settings.start_from is None else fresh
 

@@ -45,6 +45,7 @@ def unready(workflow: Workflow, stages: Sequence[str]) -> Iterator[str]:
         _networks: {"regions", "train", "explain"},
         _weights: {"train"},
         _devices: {"train", "explain"},
+        _trackers: {"train"},
         _needs_reports: {"train", "evaluate"},
         _truth: {"evaluate"},
         _phantom: {"train"} if "phantom" in wanted else set(),
@@ -110,6 +111,13 @@ def _labels(workflow: Workflow) -> Iterator[str]:
     from .targets import check_labels  # noqa: PLC0415
 
     yield from _told(lambda: check_labels(workflow))
+
+
+def _trackers(workflow: Workflow) -> Iterator[str]:
+    from ..engines import require_trackers  # noqa: PLC0415
+
+    wanted = {name: None for model in workflow.models for name in workflow.training_of(model).trackers}
+    yield from _told(lambda: require_trackers(tuple(wanted)))
 
 
 def _truth(workflow: Workflow) -> Iterator[str]:
