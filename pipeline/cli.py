@@ -120,28 +120,6 @@ for _name, _text in {
 
 
 @app.command()
-def explain(
-    out: Out,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Only check, on one scan, that the maps say what the models did.")
-    ] = False,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
-    ] = None,
-    settings: Set = [],  # noqa: B006
-    workers: Workers = 1,
-    executor: Engine = "processes",
-    shard: Part = None,
-    quiet: Quiet = False,
-) -> None:
-    """Write the attention maps of all labels: attention/."""
-    checked = _workflow_of(out, workflow, settings)
-    if verify:
-        raise typer.Exit(print_checks(checked, out))
-    _run(checked, out, ["explain"], workers, executor, shard, quiet)
-
-
-@app.command()
 def segment(
     out: Out,
     scans: Annotated[
@@ -188,6 +166,9 @@ def explain(
     nifti: Annotated[bool, typer.Option("--nifti", help="On the scan's own voxels.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Pictures.")] = False,
     dicom: Annotated[bool, typer.Option("--dicom", help="Beside the scan's DICOM series.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Of a run: only check, on one scan, that maps say what its models did.")
+    ] = False,
     workflow: Annotated[
         str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
     ] = None,
@@ -199,9 +180,15 @@ def explain(
 ) -> None:
     """Write the attention maps of all labels: of a run (attention/), or of SCANS by any model."""
     if scans is None:
-        _run(_workflow_of(out, workflow, settings), out, ["explain"], workers, executor, shard, quiet)
+        checked = _workflow_of(out, workflow, settings)
+        if verify:
+            raise typer.Exit(print_checks(checked, out))
+        _run(checked, out, ["explain"], workers, executor, shard, quiet)
     if model is None:
         msg = "explain SCANS needs --model: a run directory or a bundle"
+        raise ConfigError(msg)
+    if verify:
+        msg = "--verify checks the models of a run: leave out SCANS"
         raise ConfigError(msg)
     from .bundles.command import print_explanations  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -32,6 +32,6 @@ def write_nifti(path: Path, array: NDArray, affine: NDArray[np.float64]) -> None
             _write_to(stream, image)
 
 
-def _write_to(stream: IO[bytes], image: nib.Nifti1Image) -> None:
+def _write_to(stream: Any, image: nib.Nifti1Image) -> None:
     """Slice by slice, without another copy of the volume."""
     image.to_file_map(image.make_file_map({"image": stream}))

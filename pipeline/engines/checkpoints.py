@@ -122,7 +122,7 @@ class Checkpoints:
         """
         found = self._newest() if idist.get_rank() == 0 else None
         if idist.get_world_size() > 1:
-            name = idist.broadcast(found[0].name if found else "", src=0, safe_mode=True)
+            name = str(idist.broadcast(found[0].name if found else "", src=0, safe_mode=True))
             if idist.get_rank() and name:
                 found = self.folder / name, _read(self.folder / name)
         if found is None:

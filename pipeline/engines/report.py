@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -43,7 +44,8 @@ class TrainingReport:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
     def _end_step(self, engine: Engine) -> None:
-        state, now = engine.state, self._clock()
+        state: Any = engine.state
+        now = self._clock()
         if now - self._last >= EVERY:
             self._last = now
             step = (state.iteration - 1) % state.epoch_length + 1
@@ -56,7 +58,7 @@ class TrainingReport:
             self._tell(engine, "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
     def _tell(self, engine: Engine, what: str) -> None:
-        state = engine.state
+        state: Any = engine.state
         done = max(1, state.iteration - self._before)
         pace = (self._clock() - self._began) / done
         left = pace * (state.max_epochs * state.epoch_length - state.iteration)

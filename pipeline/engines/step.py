@@ -172,7 +172,8 @@ def _require_finite(loss: float, state: Any, batch: Mapping[str, Any]) -> None:
         return
     names = ", ".join(map(str, batch.get("scan_id", ())))
     if idist.get_world_size() > 1:
-        names = ", ".join(idist.all_gather(names))  # any of them may be the one
+        of_all: Any = idist.all_gather(names)  # any of them may be the one
+        names = ", ".join(of_all)
     scans = f" (scans {names})" if names else ""
     iteration = (state.iteration - 1) % state.epoch_length + 1
     msg = (

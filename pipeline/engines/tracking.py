@@ -93,7 +93,7 @@ class _TensorBoard:
 
 def _mlflow(folder: Path, run_name: str, settings: Mapping[str, Any]) -> MLFlowHandler:
     folder.mkdir(parents=True, exist_ok=True)
-    local = {
+    local: dict[str, Any] = {
         "tracking_uri": f"sqlite:///{(folder / 'mlflow.db').as_posix()}",
         "artifact_location": (folder / "mlflow").absolute().as_uri(),
     }

@@ -54,7 +54,7 @@ class UnderLung:
     box: tuple[slice, ...]
     down: npt.NDArray[np.intp]
     tissue: FloatArray
-    smooth: FloatArray
+    smooth: npt.NDArray[np.floating]
     fat: BoolArray
     lowest: npt.NDArray[np.float64]
     base: BoolArray
