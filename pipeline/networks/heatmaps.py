@@ -52,8 +52,8 @@ class HeatmapNetwork(nn.Module):
         ConfigError: for an unknown backbone or an unfit weights file.
     """
 
-    attention_layer = "decoder"
-    """The module whose output is Z."""
+    attention_layer: str = "decoder"
+    """The module whose output is Z; what the head makes of it where that looks at neighbours too."""
     call_order: CallOrder = "items"
 
     def __init__(
@@ -84,6 +84,9 @@ class HeatmapNetwork(nn.Module):
         self.backbone = build_backbone(backbone, spatial_dims, self.in_channels, weights)
         self.decoder = make_decoder(self.backbone)
         self.head = convolution(spatial_dims)(self.decoder.channels, num_labels, head_kernel, padding=head_kernel // 2)
+        self.evidence = nn.Identity()  # gives the head's outputs less the bias, where it looks at neighbours too
+        if head_kernel != 1:
+            self.attention_layer = "evidence"
         start_head(self.head)
         if initial_bias is not None:
             nn.init.constant_(self._bias, initial_bias)
@@ -126,7 +129,8 @@ class HeatmapNetwork(nn.Module):
     def heatmap(self, x: Tensor) -> Tensor:
         """``[B, M, *grid]``: logits of every cell, before pooling; grid is (S, h, w), (h, w) for images."""
         with full_precision(x):
-            return self._from_parts(self.head(self._features(x).to(self.head.weight.dtype)), x)
+            z = self._features(x).to(self.head.weight.dtype)
+            return self._from_parts(self.head(z) if self._is_pointwise else self._head_evidence(z) + self._bias_of_maps, x)
 
     def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
         """Logits, and on request the attention that the mask loss works on.
@@ -147,6 +151,20 @@ class HeatmapNetwork(nn.Module):
         if not attention:
             return logits
         return {"logits": logits, "attention": heatmap - self._bias.view(-1, *(heatmap.ndim - 2) * (1,))}
+
+    @property
+    def _is_pointwise(self) -> bool:
+        return self.head.kernel_size[0] == 1
+
+    @property
+    def _bias_of_maps(self) -> Tensor:
+        return self._bias.view(-1, *self.spatial_dims * (1,))
+
+    def _head_evidence(self, z: Tensor) -> Tensor:
+        """What each cell of a head with neighbours adds, ``[rows, M, *cells]``."""
+        convolve = nn.functional.conv2d if self.spatial_dims == 2 else nn.functional.conv3d
+        evidence: Tensor = self.evidence(convolve(z, self.head.weight, padding=self.head.padding))
+        return evidence
 
     def linear_head(self, x: Tensor) -> LinearHead | None:  # noqa: ARG002
         """None: the pooling of this network is not linear."""
@@ -222,15 +240,15 @@ class PooledHeatmapNetwork(HeatmapNetwork):
     def linear_head(self, x: Tensor) -> LinearHead:
         """Features ``[B, F, *grid]`` and the 1 x 1 convolution on them, for attention in closed form.
 
-        A 3 x 3 convolution looks at a cell's neighbours too: its outputs less the bias are then the features, one per
-        label, with the identity for weight.
+        A 3 x 3 convolution looks at a cell's neighbours too: its outputs less the bias are then the features (and the
+        attention layer), one per label, with the identity for weight.
 
         Raises:
             ValueError: as ``forward``.
         """
         with full_precision(x):
             z = self._features(x).to(self.head.weight.dtype)
-            if self.head.kernel_size[0] == 1:
+            if self._is_pointwise:
                 return LinearHead(self._from_parts(z, x), self.head.weight.flatten(1), self._bias, self.pooling)
-            maps = self.head(z) - self._bias.view(-1, *self.spatial_dims * (1,))
+            maps = self._head_evidence(z)
             return LinearHead(self._from_parts(maps, x), torch.eye(len(self._bias)).to(maps), self._bias, self.pooling)
