@@ -58,9 +58,9 @@ TRAINED: dict[str, dict[str, Any]] = {
 """Model name -> its line of the phantom workflow."""
 
 PHANTOM = (
-    "phantom.scans={train: 150, valid: 50, test: 50}",
+    "phantom.scans={train: 100, valid: 40, test: 40}",
     "phantom.interventions=0",
-    "labels.min_positives=12",
+    "labels.min_positives=10",
     "train.epochs=5",
     "train.validate_every=5",
     "explain.splits=[valid, test]",
