@@ -1,5 +1,6 @@
 """Assembling and running MONAI trainers."""
 
+from .checkpoints import save_state
 from .device import choose_device
 from .distributed import TrainingError, joined, team_of_process
 from .loaders import ScanDataset, image_transforms, loader, prepare_batch, training_transforms
@@ -25,6 +26,7 @@ __all__ = [
     "loader",
     "prepare_batch",
     "require_trackers",
+    "save_state",
     "team_of_process",
     "trackers",
     "train_model",

@@ -18,11 +18,11 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 
 from ..errors import OrganCamError
-from ..runner import atomic_path, clean_temporary
+from ..runner import atomic_path, clean_temporary, explained_when_full
 from .distributed import StopRequests
 from .position import EpochPosition
 
-__all__ = ["Checkpoints", "Resumable", "SameSettings"]
+__all__ = ["Checkpoints", "Resumable", "SameSettings", "save_state"]
 
 KEPT = 2
 """Checkpoints of whole epochs: the newest, and the one before in case that a disk spoils the newest."""
@@ -95,13 +95,14 @@ class Checkpoints:
         """Write the state after so many epochs and steps, in process 0, and remove what is no longer needed.
 
         Raises:
-            OSError: if the disk is full or refuses; the files that were there stay.
+            OrganCamError: if the disk is full; the files that were there stay.
+            OSError: if it refuses for another reason.
         """
         if idist.get_rank():
             return
         name = f"checkpoint_{epochs}_{steps}.pt" if steps else f"checkpoint_{epochs}.pt"
-        with atomic_path(self.folder / name) as path:
-            torch.save({name: thing.state_dict() for name, thing in self.objects.items()}, path)
+        with explained_when_full(self.folder, name), atomic_path(self.folder / name) as path:
+            save_state({name: thing.state_dict() for name, thing in self.objects.items()}, path)
         found = _newest_first(self.folder)
         whole = [path for path, steps in found.items() if not steps]
         for path in [*whole[KEPT:], *(path for path, steps in list(found.items())[1:] if steps)]:
@@ -167,6 +168,21 @@ class _Watch:
 
     def is_due(self) -> bool:
         return time.monotonic() - self.since >= self.seconds
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """``torch.save``, which tells of a full disk as "unexpected pos" without the system's word, with that word.
+
+    Raises:
+        OSError: what the system refused.
+    """
+    try:
+        with path.open("wb") as stream:
+            torch.save(state, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 class SameSettings:

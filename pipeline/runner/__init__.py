@@ -14,7 +14,7 @@ from .atomic import (
     write_text_atomic,
 )
 from .directory import RunDirectory
-from .disk import require_free_space
+from .disk import explained_when_full, require_free_space
 from .executors import Executor, SerialExecutor, executor_names, make_executor
 from .failures import read_failures, write_failures
 from .fingerprints import FingerprintCache, fingerprint_file, fingerprint_files, fingerprint_value, unit_key
@@ -54,6 +54,7 @@ __all__ = [
     "check_unique",
     "clean_temporary",
     "executor_names",
+    "explained_when_full",
     "find_damaged",
     "fingerprint_file",
     "fingerprint_files",

@@ -25,6 +25,7 @@ from ..engines import (
     choose_device,
     joined,
     loader,
+    save_state,
     team_of_process,
     trackers,
     train_model,
@@ -55,7 +56,7 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
     told = ("labels", "network", "input", "grid", "input_places")
     state = {"weights": trained.weights, **{key: payload[key] for key in told if key in payload}}
     with context.output(f"{context.id}.pt") as path:
-        torch.save(state, path)
+        save_state(state, path)
     with context.output(f"{context.id}.csv") as path:
         curve.to_csv(path, index=False)
     started = {} if fresh is None else {"fresh": list(fresh)}

@@ -4,14 +4,17 @@ import errno
 import logging
 import random
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from organcam.config import TrainConfig
+from organcam.engines import checkpoints, save_state
 from organcam.engines.checkpoints import Checkpoints
 from organcam.errors import OrganCamError
+from organcam.runner.disk import is_full
 
 SETTINGS = TrainConfig(epochs=3, batch_size=4, device="cpu")
 
@@ -169,3 +172,39 @@ def test_no_flipped_bit_changes_what_is_loaded(tmp_path, caplog):
             assert torch.equal(network.weight, truth)
             path.unlink()
     assert 0 < loaded < 150
+
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+
+
+@needs_full
+def test_a_full_disk_is_told_by_its_own_name():
+    """torch says "unexpected pos 576 vs 534"."""
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_state({"weights": torch.rand(100_000)}, FULL)
+    assert caught.value.errno == errno.ENOSPC
+
+
+@needs_full
+@pytest.mark.parametrize("steps", [False, True], ids=["epoch", "step"])
+def test_a_disk_that_fills_up_costs_nothing_that_was_written(train, tmp_path, monkeypatch, steps):
+    settings = SETTINGS.model_copy(update={"save_minutes": 1e-9 if steps else None})
+    whole = train(tmp_path / "whole", settings)
+    real = checkpoints.atomic_path
+
+    @contextmanager
+    def on_a_disk_that_fills_up(final):
+        with real(final) as path:
+            if final.name.startswith("checkpoint_2" if not steps else "checkpoint_1_1"):
+                path.symlink_to(FULL)
+            yield path
+
+    monkeypatch.setattr(checkpoints, "atomic_path", on_a_disk_that_fills_up)
+    with pytest.raises(OrganCamError, match=r"no space left on the disk of .*checkpoint_.*what is done stays") as full:
+        train(tmp_path / "m", settings)
+    assert is_full(full.value, tmp_path)  # by which a run knows to stop
+    assert names(tmp_path / "m") == ["checkpoint_1.pt"]
+    monkeypatch.undo()
+    resumed = train(tmp_path / "m", settings)
+    assert all(torch.equal(value, resumed.weights[name]) for name, value in whole.weights.items())
