@@ -48,12 +48,12 @@ def test_what_must_hold_holds_and_the_rest_is_told():
 def test_maps_that_say_something_else_are_noticed(monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(0)
     network = AxialNet(2, backbone="small", input_shape=(6, 16, 16), head_channels=(4,)).eval()
-    from organcam.attention import maps
+    from organcam.attention import explanation
 
     def unweighted(head, _method):
         return head.features.sum(1, keepdim=True).expand(-1, 2, -1, -1, -1)
 
-    monkeypatch.setattr(maps, "closed_form_maps", unweighted)
+    monkeypatch.setattr(explanation, "closed_form_maps", unweighted)
     checks = verify_model("m", model_of(network), torch.randn(1, 2, 3, 16, 16), ["hirescam"])
     wrong = {check.check for check in checks if check.holds is False}
     assert {"completeness", "deletion", "distance to used"} <= wrong
