@@ -130,7 +130,9 @@ class HeatmapNetwork(nn.Module):
         """``[B, M, *grid]``: logits of every cell, before pooling; grid is (S, h, w), (h, w) for images."""
         with full_precision(x):
             z = self._features(x).to(self.head.weight.dtype)
-            return self._from_parts(self.head(z) if self._is_pointwise else self._head_evidence(z) + self._bias_of_maps, x)
+            return self._from_parts(
+                self.head(z) if self._is_pointwise else self._head_evidence(z) + self._bias_of_maps, x
+            )
 
     def forward(self, x: Tensor, attention: bool = False) -> Tensor | dict[str, Tensor]:
         """Logits, and on request the attention that the mask loss works on.

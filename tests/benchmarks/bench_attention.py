@@ -219,7 +219,7 @@ def memory(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def bench_saving(repeats: int) -> None:
+def bench_saving(arguments: argparse.Namespace) -> None:
     """One map on 405 x 420 x 420 voxels, upsampled and written."""
     grid = FeatureGrid((135, 14, 14), (3, 30, 30), (1, 14.5, 14.5), (3, 691, 691), (405, 420, 420))
     maps = AttentionMaps(torch.randn(1, 1, *grid.shape), torch.ones(1, 1), "hirescam", (0,), "head", grid, False)
@@ -231,7 +231,7 @@ def bench_saving(repeats: int) -> None:
             )
             for ending in (".nii.gz", ".nii", ".npz")
         }
-        seconds = cpu_seconds(ways, repeats)
+        seconds = cpu_seconds(ways, arguments.repeats)
         print("\n| one map of 405 x 420 x 420 | CPU s | MB |\n|---|---|---|")
         for name, one in seconds.items():
             size = (Path(folder) / f"map{name.removeprefix('save ')}").stat().st_size / 1e6
@@ -247,22 +247,41 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=80)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--own", action="store_true", help="leave the other libraries out")
+    parser.add_argument("--part", action="append", choices=PARTS, help="some of the tables; repeatable, default all")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
         only(arguments.only, arguments)
         return
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    bench_closed(arguments)
+    for part in arguments.part or PARTS:
+        PARTS[part](arguments)
+
+
+def bench_densenet(arguments: argparse.Namespace) -> None:
+    """Close to the head, where backward passes are nearly free, and far from it."""
     torch.manual_seed(0)
-    dense, x = DenseNet121(spatial_dims=3, in_channels=1, out_channels=20).eval(), torch.randn(1, 1, 64, 64, 64)
+    network, x = DenseNet121(spatial_dims=3, in_channels=1, out_channels=20).eval(), torch.randn(1, 1, 64, 64, 64)
     for layer in ("class_layers.relu", "features.denseblock3"):
-        bench_gradients(f"3D DenseNet-121, 20 labels, 64³ voxels, {layer}", dense, x, layer, 20, logit, arguments)
-    unet, x = UNet(3, 1, 6, (16, 32, 64, 128), (2, 2, 2), num_res_units=2).eval(), torch.randn(1, 1, 64, 64, 64)
+        bench_gradients(f"3D DenseNet-121, 20 labels, 64³ voxels, {layer}", network, x, layer, 20, logit, arguments)
+
+
+def bench_unet(arguments: argparse.Namespace) -> None:
+    """All classes of a segmentation network."""
+    torch.manual_seed(0)
+    network, x = UNet(3, 1, 6, (16, 32, 64, 128), (2, 2, 2), num_res_units=2).eval(), torch.randn(1, 1, 64, 64, 64)
     bottom = "model.1.submodule.1.submodule.1.submodule"
-    bench_gradients("3D U-Net, 6 classes where predicted, 64³ voxels, bottom", unet, x, bottom, 6, predicted, arguments)
-    peak_memory(arguments)
-    bench_saving(arguments.repeats)
+    title = "3D U-Net, 6 classes where predicted, 64³ voxels, bottom"
+    bench_gradients(title, network, x, bottom, 6, predicted, arguments)
+
+
+PARTS = {
+    "closed": bench_closed,
+    "densenet": bench_densenet,
+    "unet": bench_unet,
+    "memory": peak_memory,
+    "saving": bench_saving,
+}
 
 
 if __name__ == "__main__":

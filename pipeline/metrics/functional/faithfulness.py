@@ -104,7 +104,7 @@ def deletion_gaps(network: nn.Module, inputs: Inputs, maps: AttentionMaps, place
         torch.set_grad_enabled(False)
         gaps = []
         for place in places:
-            cell: tuple[Any, ...] = (slice(None), slice(None), *place)
+            cell: Any = (slice(None), slice(None), *place)
             with _without(layer, where[cell].flatten(), numbers):
                 after = scores_of(run_network(core, batch), targets, len(batch.image)).scores
             gaps.append(maps.logits.detach() - after - maps.values.detach()[cell])
