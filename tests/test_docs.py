@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,12 @@ def registries():
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in sorted((DOCS / "how-to").glob("*.md")) if BLOCK.search(page.read_text("utf-8"))],
-    ids=lambda page: page.stem,
+    [
+        page
+        for page in (DOCS / "monai.md", *sorted((DOCS / "how-to").glob("*.md")))
+        if BLOCK.search(page.read_text("utf-8"))
+    ],
+    ids=lambda page: str(page.relative_to(DOCS)),
 )
 def test_python_of_a_page_runs(page, registries, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -49,3 +55,10 @@ def test_links_lead_somewhere(page):
 def test_every_page_is_in_the_table_of_contents():
     contents = (DOCS.parent / "mkdocs.yml").read_text("utf-8")
     assert [page for page in PAGES if str(page.relative_to(DOCS)) not in contents] == []
+
+
+def test_the_notebook_is_the_page():
+    """Its cells run with the page; `python tests/docs_notebook.py` writes it anew."""
+    names = runpy.run_path(str(Path(__file__).with_name("docs_notebook.py")))
+    held = json.loads((DOCS / "monai.ipynb").read_text("utf-8"))
+    assert held == names["notebook_of"]((DOCS / "monai.md").read_text("utf-8"))
