@@ -6,6 +6,7 @@ from .distributed import TrainingError, joined, team_of_process
 from .loaders import ScanDataset, image_transforms, loader, prepare_batch, training_transforms
 from .progress import TrainedModel
 from .report import TrainingReport
+from .resume import ResumeHandler
 from .step import TrainingLoss, TrainingStep
 from .tracking import require_trackers, trackers
 from .train_model import train_model
@@ -13,6 +14,7 @@ from .training_log import TrainingLog
 from .validation import validate
 
 __all__ = [
+    "ResumeHandler",
     "ScanDataset",
     "TrainedModel",
     "TrainingError",
