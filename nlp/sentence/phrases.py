@@ -59,8 +59,13 @@ class PhraseFinder:
         """The place phrases of a sentence, in order."""
         phrases: list[Phrase] = []
         run: list[Hit] = []
+        measured = not self._lists["distances"].isdisjoint(tokens.words)
         for hit in hits:
-            if run and (hit.kind == "finding" or not self._joined(tokens, run, hit)):
+            if run and (
+                hit.kind == "finding"
+                or not _joined(tokens, run[-1], hit, self._lists)
+                or (measured and self._is_measured_from(tokens, run, hit))
+            ):
                 phrases.append(self._phrase(tokens, run))
                 run = []
             if hit.kind != "finding":
@@ -69,16 +74,14 @@ class PhraseFinder:
             phrases.append(self._phrase(tokens, run))
         return [phrase for phrase in phrases if phrase.members]
 
-    def _joined(self, tokens: Tokens, run: Sequence[Hit], hit: Hit) -> bool:
-        """Whether a hit goes on the phrase, which ends after what a distance is measured from.
+    def _is_measured_from(self, tokens: Tokens, run: Sequence[Hit], hit: Hit) -> bool:
+        """Whether a phrase is but what a distance is measured from, so that the next place is one of its own.
 
-        In "2 cm above the diaphragm in the left lower lobe" the lobe is a place of its own.
+        "2 cm above the diaphragm | in the left lower lobe".
         """
-        if not _joined(tokens, run[-1], hit, self._lists):
-            return False
         lead = tokens.words[max(0, run[0].first - 4) : run[0].first]
         measured = not self._lists["distances"].isdisjoint(lead) and any(word[0].isdigit() for word in lead)
-        return not (measured and self._lists["place_joins"].isdisjoint(tokens.words[run[-1].last : hit.first]))
+        return measured and self._lists["place_joins"].isdisjoint(tokens.words[run[-1].last : hit.first])
 
     def _phrase(self, tokens: Tokens, run: Sequence[Hit]) -> Phrase:
         """The phrase of a run of hits, by its words, which are the same for every sentence that names the place so."""

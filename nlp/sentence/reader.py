@@ -11,14 +11,16 @@ from ..language.cues import CueTable
 from ..language.spelling import LONG, Speller
 from ..language.text import Tokens, WordForms
 from ..language.trie import Hit, Trie
-from ..language.vocabulary import Concept, Vocabulary
+from ..language.vocabulary import Vocabulary
 from .attachment import attach_phrases
 from .choosing import FindingChooser
 from .clauses import joined_clauses, split_clauses
 from .headings import heading_end, under_heading
+from .labels import labels_of
 from .locations import LocationRules
 from .measurements import NOT_MEASURED, Measured, Size, SizeFinder, sizes_of
 from .mention import Mention
+from .own_words import OwnWords
 from .pairs import pairs_of
 from .phrases import Member, Phrase, PhraseFinder, complete_phrases, parted
 from .status import PLAIN, is_called_normal, is_degree, judge
@@ -52,8 +54,8 @@ class SentenceReader:
         self._trie = Trie()
         self._trie.update(vocabulary.terms)
         self.rules = LocationRules(vocabulary)
-        self._inner = _inner_places(vocabulary)
-        self._parts = _parts(vocabulary)
+        self._own_words = OwnWords(vocabulary)
+        self._of_organ = frozenset(n for n, p in vocabulary.places.items() if p.of_context and not p.location)
         self._phrases = PhraseFinder(vocabulary, cues.words)
         devices = frozenset(name for name, concept in vocabulary.concepts.items() if concept.persistent)
         self._lists = {**cues.words, "devices": devices, "units": frozenset(units)}
@@ -286,7 +288,7 @@ class SentenceReader:
             between = words[before.last : hit.first]
             if len(between) != 1 or between[0] not in self._cues.words["place_joins"]:
                 continue
-            parts = self._parts.get(tuple(words[hit.first : hit.last]))
+            parts = self._own_words.parts.get(tuple(words[hit.first : hit.last]))
             if parts is not None:
                 place, cut, name = parts
                 apart = [
@@ -303,10 +305,10 @@ class SentenceReader:
 
     def _lacks_organ(self, hits: Sequence[Hit]) -> bool:
         """Whether a sentence names a part of an organ that only the sentence before can name ("in the left lobe")."""
+        if self._of_organ.isdisjoint([hit.name for hit in hits]):
+            return False
         places = [self._vocabulary.places[hit.name] for hit in hits if hit.kind == "place"]
-        return any(place.of_context and not place.location for place in places) and not any(
-            place.location and not place.weak for place in places
-        )
+        return not any(place.location and not place.weak for place in places)
 
     def _refers(self, words: Sequence[str]) -> bool:
         anaphora = self._cues.anaphora
@@ -339,9 +341,9 @@ class SentenceReader:
             apart = self._cues.words["separators"]
             related = [m for p in own if _related(words, p, hit, apart) for m in p.members]
             others = [m for p in inside if _related(words, p, hit, apart) for m in p.members if m.place] or list(topics)
-            labels = self._labels(concept, related, others, size_mm, size)
+            labels = labels_of(concept, related, others, self._vocabulary.places, size_mm, size)
         elif size is not None and concept.size_over_mm:
-            labels = self._labels(concept, members, topics, size_mm, size)
+            labels = labels_of(concept, members, topics, self._vocabulary.places, size_mm, size)
         if concept.of_degree:
             if is_called_normal(words, hit, self._cues.words):
                 return None
@@ -349,10 +351,10 @@ class SentenceReader:
         if not labels and not concept.mention:
             return None
         first, last = hit.first, hit.last
-        inner = self._inner.get(tuple(words[first:last]), "") if last - first > 1 else ""
+        inner = self._own_words.place(words[first:last]) if last - first > 1 else ""
         if not inner and not members and not concept.home:  # "operated lung cancer"
             after = next((other for other in findings if other.first == last and other.last - last > 1), None)
-            inner = self._inner.get(tuple(words[last : after.last]), "") if after is not None else ""
+            inner = self._own_words.place(words[last : after.last]) if after is not None else ""
         verdict, cue = PLAIN, _NOWHERE
         spans = tokens.spans
         if cue_hits:
@@ -392,63 +394,8 @@ class SentenceReader:
             placement.rule,
         )
 
-    def _labels(
-        self,
-        concept: Concept,
-        own: Sequence[Member],
-        inside: Sequence[Member],
-        size_mm: float | None,
-        size: Size | None,
-    ) -> tuple[str, ...]:
-        labels = list(concept.labels)
-        if concept.when:
-            given = self._when(concept, own)
-            given = given if given or labels else self._when(concept, inside)
-            labels += given or concept.otherwise
-        for limit, extra in concept.size_over_mm:
-            if size_mm is not None and size_mm > limit and not (size is not None and size.below):
-                labels += extra
-        return tuple(dict.fromkeys(labels))
-
-    def _when(self, concept: Concept, members: Sequence[Member]) -> list[str]:
-        places = self._vocabulary.places
-        return [
-            label
-            for member in members
-            if member.place
-            for key, extra in concept.when.items()
-            if key in (member.place, places[member.place].group)
-            for label in extra
-        ]
-
 
 def _related(words: Sequence[str], phrase: Phrase, hit: Hit, separators: frozenset[str]) -> bool:
     """Whether a place and a word such as "enlarged" speak of each other: nothing called normal, no comma between."""
     between = words[phrase.last : hit.first] if phrase.last <= hit.first else words[hit.last : phrase.first]
     return separators.isdisjoint(between)
-
-
-def _inner_places(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:
-    """The first place named inside a finding's own words ("hilar mass", "rib fracture")."""
-    trie = Trie()
-    trie.update((words, kind, name) for words, kind, name in vocabulary.terms if kind == "place")
-    inner = {}
-    for words, kind, _ in vocabulary.terms:
-        if kind == "finding" and len(words) > 1:
-            hits = trie.scan(words)
-            if hits and vocabulary.places[hits[0].name].location:
-                inner[words] = hits[0].name
-    return inner
-
-
-def _parts(vocabulary: Vocabulary) -> dict[tuple[str, ...], tuple[str, int, str]]:
-    """Terms that are a place and another finding ("pleural effusion"): the place, its number of words, the finding."""
-    owners = {words: (kind, name) for words, kind, name in vocabulary.terms}
-    parts = {}
-    for words, (kind, _) in owners.items():
-        for cut in range(len(words) - 1, 0, -1):
-            place, rest = owners.get(words[:cut], ("", "")), owners.get(words[cut:], ("", ""))
-            if kind == "finding" and place[0] == "place" and rest[0] == "finding":
-                parts[words] = (place[1], cut, rest[1])
-                break
-    return parts
