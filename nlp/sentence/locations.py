@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from ..language.vocabulary import Concept, Vocabulary
@@ -59,8 +60,11 @@ def _alike(vocabulary: Vocabulary) -> dict[str, int]:
     }
 
 
+_spot = partial(tuple.__new__, Spot)  # the class's own call takes twice as long, and a report has dozens
+
+
 def _spots_at(placed: Sequence[Placed], where: Sequence[tuple[int, int]]) -> tuple[Spot, ...]:
-    return tuple([Spot(column, *where[number], place, side) for column, number, place, side in placed])
+    return tuple([_spot((column, *where[number], place, side)) for column, number, place, side in placed])
 
 
 _AnySpot = TypeVar("_AnySpot", Spot, Placed)
