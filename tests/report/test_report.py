@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from organcam.data.network_input import grid_key
+from organcam.data.region_store import read_regions
 from organcam.data.volume import Volume
 from organcam.geometry import FeatureGrid
 from organcam.report import SCAN_PAGE_MARK, ModelMaps, ScanView, scan_context, shown_labels
@@ -23,6 +25,7 @@ from organcam.stages.run import Run
 from organcam.workflow_file import parse_workflow
 
 MakeRun = Callable[..., Run]
+GRID = FeatureGrid((10, 8, 8), (3.0, 8.0, 8.0), (1.0, 3.5, 3.5), (3, 31, 31), (30, 64, 64))
 HOSTILE = "<script>alert('x')</script> nodule & \"mass\""
 
 
@@ -318,12 +321,24 @@ def test_evidence_in_allowed_cells_is_counted_on_the_cells(reported_run: Run) ->
     assert f"{want:.0%} of positive evidence" in section["pictures"][1]["lines"][1]
 
 
+def test_the_page_shows_hirescam_of_its_own_scan_and_model(reported_run: Run) -> None:
+    """Shares of positive evidence in the right lung, from the files; those of Grad-CAM and of other scans differ."""
+    text, found = pages_of(reported_run)["s3.html"].text, {}
+    allowed = read_regions(reported_run.root / "regions" / "s3.npz", grid_key(GRID))[0]
+    for model in ("baseline", "masked"):
+        with np.load(reported_run.root / "attention" / model / "s3.npz") as archive:
+            for method in ("hirescam", "gradcam"):
+                cells = np.clip(archive[method][archive["labels"].tolist().index("lung_nodule")], 0, None)
+                found[model, method] = f"{cells[allowed].sum() / cells.sum():.0%} of positive evidence"
+    assert len({found["baseline", "hirescam"], found["masked", "hirescam"], found["masked", "gradcam"]}) == 3
+    assert 0 < text.find(found["baseline", "hirescam"]) < text.find(found["masked", "hirescam"])
+
+
 def _view_of(cells: np.ndarray, labels: tuple[str, ...]) -> ScanView:
-    grid = FeatureGrid((10, 8, 8), (3.0, 8.0, 8.0), (1.0, 3.5, 3.5), (3, 31, 31), (30, 64, 64))
     maps = np.stack([cells] * len(labels))
     allowed = np.zeros(maps.shape, dtype=bool)
     allowed[:, 4:, 2:6, :4] = True
-    model = ModelMaps(labels, maps, np.zeros(len(labels), np.float32), grid, allowed)
+    model = ModelMaps(labels, maps, np.zeros(len(labels), np.float32), GRID, allowed)
     volume = Volume(np.zeros((30, 64, 64), np.int16), np.diag([-1.0, -1.0, -1.0, 1.0])[[2, 1, 0, 3]])
     return ScanView("s", volume, {"m": model}, present=dict.fromkeys(labels, True))
 
