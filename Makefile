@@ -60,6 +60,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_attention.py
 	$(BIN)/python tests/benchmarks/bench_phantom.py
 	$(BIN)/python tests/benchmarks/bench_segmentation.py speed
+	$(BIN)/python tests/benchmarks/bench_training.py
 
 mutants: $(VENV)/.installed-bench build/wheel
 	rm -rf build/mutants && mkdir -p build/mutants

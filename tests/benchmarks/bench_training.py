@@ -53,11 +53,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--slabs", type=int, default=SLABS)
+    parser.add_argument("--passes", type=int, default=2, help="of each row, of which the quickest counts")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.one:
-        print(json.dumps(measure(json.loads(given.one), given.device)))
+        print(json.dumps(measure(json.loads(given.one), given.device, given.passes)))
         return
     name = torch.cuda.get_device_name() if given.device == "cuda" else f"{given.threads} threads"
     for part in given.parts:
@@ -65,10 +66,11 @@ def main() -> None:
             wait_for_data(given.slabs, given.device)
             continue
         print(f"\n{part}, {name}\n{'':52}  seconds  CPU seconds  MB above the input")
-        for title, options in {"inference": INFERENCE, "step": STEP}[part].items():
-            case = json.dumps({"slabs": given.slabs, **options, "training": part == "step"})
-            command = [sys.executable, "-W", "ignore", __file__, "--one", case, "--device", given.device]
-            done = subprocess.run([*command, "--threads", str(given.threads)], stdout=-1, check=True, text=True)
+        for title, wanted in {"inference": INFERENCE, "step": STEP}[part].items():
+            case = json.dumps({"slabs": given.slabs, **wanted, "training": part == "step"})
+            options = ["--device", given.device, "--threads", str(given.threads), "--passes", str(given.passes)]
+            command = [sys.executable, "-W", "ignore", __file__, "--one", case, *options]
+            done = subprocess.run(command, stdout=-1, check=True, text=True)
             print(line(title, json.loads(done.stdout.splitlines()[-1])), flush=True)
 
 
@@ -81,8 +83,8 @@ def line(title: str, row: dict[str, float]) -> str:
     return text
 
 
-def measure(case: dict[str, Any], device: str) -> dict[str, float]:
-    """Best of two passes: seconds, CPU seconds, and the largest memory less that before the first."""
+def measure(case: dict[str, Any], device: str, passes: int) -> dict[str, float]:
+    """Best of some passes: seconds, CPU seconds, and the largest memory less that before the first."""
     torch.manual_seed(0)
     slabs, options = case["slabs"], case.get("network", {})
     shape = (3 * slabs, SIDE, SIDE)
@@ -106,7 +108,7 @@ def measure(case: dict[str, Any], device: str) -> dict[str, float]:
         optimizer.step()
 
     before = _memory(device)
-    found = [_timed(once, device) for _ in range(2 if device == "cpu" else 10)]
+    found = [_timed(once, device) for _ in range(passes)]
     row = dict(zip(("seconds", "cpu"), min(found), strict=True))
     row["megabytes"] = _memory(device, largest=True) - before
     if device == "cuda":
