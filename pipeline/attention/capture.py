@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from .inputs import Batch, wrong_axes
 
@@ -18,13 +19,21 @@ Calls = dict[str, list[Tensor]]
 """Name of a layer -> its output at each of its calls."""
 
 
-def run_from_layers(network: nn.Module, batch: Batch, layers: Mapping[str, nn.Module]) -> tuple[Any, Calls]:
+def run_from_layers(
+    network: nn.Module, batch: Batch, layers: Mapping[str, nn.Module], slabs: bool = False
+) -> tuple[Any, Calls]:
     """The output with a graph that starts at the layers, and what they gave.
 
     What comes before the layers has no graph, which is where the memory goes.
+
+    Args:
+        network: unwrapped.
+        batch: what it is given.
+        layers: by name.
+        slabs: whether it takes slabs, and so may run the layer for one chunk of them after another.
     """
     modes: list[bool] = []
-    with torch.no_grad():
+    with torch.no_grad(), _no_graph_before(network, layers.values()) if slabs else nullcontext():
         output, calls = run_whole(network, batch, layers, cut=True, modes=modes)
         modes.append(torch.is_grad_enabled())
     if not all(modes[1:]):  # a grad mode that the network itself sets ended behind a layer, and the graph with it
@@ -54,7 +63,7 @@ def run_network(network: nn.Module, batch: Batch) -> Any:
     try:
         return batch.run(network)
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = wrong_axes(network, batch.image)
+        reason = wrong_axes(network, batch.image, error)
         if reason is None:
             raise
         raise ValueError(reason) from error
@@ -95,6 +104,44 @@ def kept_calls(layers: Mapping[str, nn.Module], cut: bool, modes: list[bool] | N
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _no_graph_before(network: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
+    """No graph of what comes before a layer in the second chunk of slabs either.
+
+    From the layer's first call on, grad mode is on. Modules that have run before it, and are now given nothing that
+    comes from the layer, need no graph; it would hold the activations of a whole chunk.
+    """
+    wanted, owner = set(layers), threading.get_ident()
+    before: set[nn.Module] = set()
+    paused: list[nn.Module] = []
+
+    def enter(module: nn.Module, args: Any, named: Any) -> None:
+        if threading.get_ident() != owner:
+            return
+        if not torch.is_grad_enabled():
+            if not paused:
+                before.add(module)
+        elif module in before and not any(one.requires_grad for one in _tensors((args, named))):
+            torch.set_grad_enabled(False)
+            paused.append(module)
+
+    def leave(module: nn.Module, _args: Any, _output: Any) -> None:
+        if threading.get_ident() == owner and paused and paused[-1] is module:
+            paused.pop()
+            torch.set_grad_enabled(True)
+
+    with ExitStack() as hooks:
+        for module in network.modules():
+            if wanted.isdisjoint(module.modules()):  # the graph begins inside the others
+                hooks.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+                hooks.callback(module.register_forward_hook(leave).remove)
+        yield
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [one for one in tree_flatten(values)[0] if isinstance(one, Tensor)]
 
 
 def merge_calls(

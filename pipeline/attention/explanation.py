@@ -156,8 +156,10 @@ class Explanation:
             raise ValueError(msg)
 
     def _by_gradients(self, functions: Mapping[str, Callable[..., Tensor]]) -> dict[str, ByLayer]:
-        run = run_whole if self.create_graph else run_from_layers
-        output, calls = run(self.core, self.batch, self.layers)
+        if self.create_graph:
+            output, calls = run_whole(self.core, self.batch, self.layers)
+        else:
+            output, calls = run_from_layers(self.core, self.batch, self.layers, slabs=self._layout() == "slabs")
         return self.of_run(functions, output, calls)
 
     def of_run(self, functions: Mapping[str, Callable[..., Tensor]], output: Any, calls: Calls) -> dict[str, ByLayer]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ..contract import NetworkContract
+from ..contract import NetworkContract, contract_of
 from .capture import merge_calls, run_from_layers, run_network
 from .inputs import Batch
 from .linear_head import LinearHead
@@ -210,7 +210,9 @@ def _difference(
     features: Tensor | None = None,
 ) -> str | None:
     """Where logits or gradients of a head differ from the network's own, None where they do not."""
-    output, calls = run_from_layers(network, batch, {layer: network.get_submodule(layer)})
+    output, calls = run_from_layers(
+        network, batch, {layer: network.get_submodule(layer)}, slabs=contract_of(network).input_layout == "slabs"
+    )
     logits, own = logits_of(output), calls[layer]
     if not own or not logits.requires_grad:
         return f"the logits do not depend on {layer!r}"

@@ -139,12 +139,13 @@ def from_voxels(volume: Tensor, like: Tensor) -> Tensor:
     return volume.reshape(len(volume), *like.shape[1:])
 
 
-def wrong_axes(network: nn.Module, image: Tensor) -> str | None:
+def wrong_axes(network: nn.Module, image: Tensor, error: Exception) -> str | None:
     """Why a network could not take an image, and what to do, where the order or number of its axes is to blame.
 
     Args:
         network: that has failed.
         image: that it was given.
+        error: how; what has nothing to do with the image's channels is not ours to explain.
     """
     first = next((module for module in network.modules() if isinstance(module, _ConvNd)), None)
     if first is None:
@@ -152,7 +153,7 @@ def wrong_axes(network: nn.Module, image: Tensor) -> str | None:
     shape, channels = list(image.shape), first.in_channels
     axes = first.weight.ndim
     wanted = f"[B, {channels}, {', '.join('DHW'[-(axes - 2) :])}]"
-    if image.ndim == axes and shape[1] == channels:
+    if image.ndim == axes and (shape[1] == channels or f"expected input{shape}" not in str(error)):
         return None
     if image.ndim == axes and shape[-1] == channels:
         advice = "the channels are last: give inputs.movedim(-1, 1)"

@@ -286,7 +286,6 @@ def test_targets_of_a_segmentation_that_do_not_fit(target, words):
         (lambda y: y.sum(), r"must give scores \[B\] or \[B, M\] for 3 inputs, got \[\]"),
         (lambda y: 3, "for 3 inputs, got int"),
     ],
-    ids=str,
 )
 def test_targets_that_do_not_fit(targets, words):
     with pytest.raises(ValueError, match=words):
@@ -318,6 +317,21 @@ def test_axes_in_another_order_are_told_in_one_sentence(change, words):
     with pytest.raises(ValueError, match=words) as caught:
         attention_maps(unet(), change(volume()), layer=LAYER)
     assert "\n" not in str(caught.value)
+
+
+def test_other_errors_of_a_network_are_its_own():
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.deep, self.first = nn.Conv2d(8, 1, 3), nn.Conv2d(1, 8, 3)  # not in the order in which they run
+
+        def forward(self, x):
+            self.deep(self.first(x))
+            message = "no memory left"
+            raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="^no memory left$"):
+        attention_maps(Broken().double(), images(), layer="first")
 
 
 def test_upsampling_is_that_of_the_maps_and_of_one_target_alone():

@@ -214,3 +214,39 @@ def test_half_precision_networks():
     found = attention_maps(network.bfloat16(), x.bfloat16(), layer="conv").values
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.01)
+
+
+def test_no_chunk_of_slabs_keeps_a_graph_of_what_lies_before_the_layer():
+    from organcam.networks import AxialNet
+
+    torch.manual_seed(0)
+    network = AxialNet(2, backbone="small", input_shape=(6, 16, 16), head_channels=(4,), chunk=1).double().eval()
+    x = torch.randn(2, 3, 3, 16, 16, dtype=torch.float64)
+    recorded = []
+    handle = network.backbone.register_forward_hook(lambda _m, _i, out: recorded.append(out.requires_grad))
+    walked = attention_maps(network, x, layer="head")
+    closed = attention_maps(network, x)
+    handle.remove()
+    assert recorded.count(True) == 0
+    assert len(recorded) >= 6 + 6 + 3  # chunks of both, and of the check
+    torch.testing.assert_close(walked.values, closed.values, rtol=0, atol=1e-13)
+
+
+def test_a_module_that_runs_on_both_sides_of_the_layer_keeps_its_gradient():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.layer, self.fc = nn.Conv2d(1, 1, 3, padding=1), nn.Identity(), nn.Linear(36, 2)
+
+        def forward(self, x):
+            z = self.layer(self.conv(x))
+            return self.fc((self.conv(z) + self.conv(x)).flatten(1)).tanh()
+
+    torch.manual_seed(0)
+    network, x = Shared().double(), image()
+    found = attention_maps(network, x, layer="layer")
+    z = network.conv(x).detach().requires_grad_()
+    score = network.fc((network.conv(z) + network.conv(x)).flatten(1)).tanh()
+    for label in range(2):
+        gradient = torch.autograd.grad(score[:, label].sum(), z, retain_graph=True)[0]
+        torch.testing.assert_close(found.values[:, label], (gradient * z).sum(1).detach(), rtol=0, atol=1e-14)
