@@ -5,7 +5,9 @@ Frames are joined to the slices of the series by position, never by order: highd
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +110,8 @@ def write_parametric_map(
 ) -> None:
     """Write a map's raw signed values as a DICOM Parametric Map, float32, without a unit.
 
+    highdicom and pydicom read it; SimpleITK knows no DICOM with floating-point pixels (it reads the Segmentation).
+
     Voxels that the network has not seen (NaN) are stored as 0, since DICOM's readers know no NaN;
     ``write_segmentation`` can mark them.
 
@@ -137,21 +141,22 @@ def write_parametric_map(
         intercept=0.0,
         quantity_definition=hd.sr.CodedConcept("attention", SCHEME, "Attention of a neural network"),
     )
-    made = hd.pm.ParametricMap(
-        source_images=series.slices,
-        pixel_array=values,
-        real_world_value_mappings=[mapping],
-        series_instance_uid=hd.UID(),
-        sop_instance_uid=hd.UID(),
-        series_number=number,
-        instance_number=1,
-        contains_recognizable_visual_features=False,
-        window_center=0.0,
-        window_width=2 * bound,
-        content_label="ATTENTION",
-        content_description=_text(f"{method} {label}".strip(), 64),
-        **MAKER,
-    )
+    with _no_names_in_warnings():
+        made = hd.pm.ParametricMap(
+            source_images=series.slices,
+            pixel_array=values,
+            real_world_value_mappings=[mapping],
+            series_instance_uid=hd.UID(),
+            sop_instance_uid=hd.UID(),
+            series_number=number,
+            instance_number=1,
+            contains_recognizable_visual_features=False,
+            window_center=0.0,
+            window_width=2 * bound,
+            content_label="ATTENTION",
+            content_description=_text(f"{method} {label}".strip(), 64),
+            **MAKER,
+        )
     made.SeriesDescription = _text(f"Attention {label}", 64)
     _save(made, path)
 
@@ -191,19 +196,20 @@ def write_segmentation(
         )
         for place, name in enumerate(frames, start=1)
     ]
-    made = hd.seg.Segmentation(
-        source_images=series.slices,
-        pixel_array=np.stack(list(frames.values()), axis=-1).astype(np.uint8),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=segments,
-        series_instance_uid=hd.UID(),
-        sop_instance_uid=hd.UID(),
-        series_number=number,
-        instance_number=1,
-        content_label="ATTENTION",
-        content_description="Where attention is high",
-        **MAKER,
-    )
+    with _no_names_in_warnings():
+        made = hd.seg.Segmentation(
+            source_images=series.slices,
+            pixel_array=np.stack(list(frames.values()), axis=-1).astype(np.uint8),
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=segments,
+            series_instance_uid=hd.UID(),
+            sop_instance_uid=hd.UID(),
+            series_number=number,
+            instance_number=1,
+            content_label="ATTENTION",
+            content_description="Where attention is high",
+            **MAKER,
+        )
     made.SeriesDescription = "Attention regions"
     _save(made, path)
 
@@ -221,6 +227,14 @@ def attention_regions(volume: Volume, share: float = 0.5) -> dict[str, Volume]:
 def _save(made: Any, path: str | Path) -> None:
     with atomic_path(path) as temporary:
         made.save_as(temporary, enforce_file_format=True)
+
+
+@contextmanager
+def _no_names_in_warnings() -> Iterator[None]:
+    """highdicom's advice on how patients' and physicians' names are written quotes them, and warnings end in logs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*person name", category=UserWarning)
+        yield
 
 
 def _text(text: str, longest: int) -> str:

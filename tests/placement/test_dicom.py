@@ -87,8 +87,23 @@ def test_a_segmentation_marks_high_attention_and_what_was_not_seen(tmp_path, wri
     (slab,) = np.unique(np.argwhere(hidden.array)[:, 0])
     assert (hidden.affine @ [slab, 0, 0, 1])[2] == pytest.approx(30.0)
 
-    image = sitk.ReadImage(str(tmp_path / "seg.dcm"))
-    assert image.GetSize()[:2] == (COLUMNS, ROWS)
+    write_segmentation(tmp_path / "lit.dcm", {"lit": attention_regions(volume)["High attention"]}, series)
+    image = sitk.ReadImage(str(tmp_path / "lit.dcm"))
+    (place,) = np.argwhere(sitk.GetArrayFromImage(image))
+    found = image.TransformIndexToPhysicalPoint([int(value) for value in place[::-1]])
+    np.testing.assert_allclose(np.asarray(found) * [-1, -1, 1], point, atol=1e-3)
+
+
+def test_no_patients_name_gets_into_a_warning(tmp_path, write_series, recwarn):
+    """highdicom quotes names that are not written as it would write them."""
+    series = DicomSeries(write_series(tmp_path / "ct"))
+    for header in series.slices:
+        header.PatientName, header.ReferringPhysicianName = "Secretname", "Othersecret"
+    volume, _ = bright(series)
+    write_parametric_map(tmp_path / "map.dcm", volume, series, label="x")
+    write_segmentation(tmp_path / "seg.dcm", attention_regions(volume), series)
+    assert not [one for one in recwarn if "secret" in str(one.message).lower()]
+    assert pydicom.dcmread(tmp_path / "map.dcm").PatientName == "Secretname"
 
 
 def test_a_map_of_other_axes_is_brought_to_the_series(tmp_path, write_series):
