@@ -125,16 +125,24 @@ def located_sentences() -> None:
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
         first, now = (sum(row[when] == "right" for row in own) for when in ("first", "now"))
-        cells_right = changes = changed = 0
+        cells_right = changes = changed = labels = found_labels = placed = 0
         for row in own:
             there = [f for f in parser.parse(row["text"]).findings if f.status in ("present", "uncertain")]
             found = {f"{f.abnormality}*{f.location}" for f in there if f.abnormality}
             cells_right += found == set(row["present"].split())
+            for label in {cell.split("*")[0] for cell in row["present"].split()}:
+                own_cells = [
+                    {c for c in group if c.startswith(f"{label}*")} for group in (found, row["present"].split())
+                ]
+                labels += 1
+                found_labels += bool(own_cells[0])
+                placed += own_cells[0] == own_cells[1]
             for label, change in (pair.split("=") for pair in row["change"].split()):
                 changed += 1
                 changes += "|".join(sorted({f.change for f in there if f.abnormality == label})) == change
         exact = f"{first} of {len(own)} exact at the first run, {now} now"
-        print(f"{kind} sentences: {exact}; cells {cells_right}, changes {changes} of {changed}")
+        where = f"labels found {found_labels} of {labels}, with all their places {placed}"
+        print(f"{kind} sentences: {exact}; cells {cells_right}, changes {changes} of {changed}; {where}")
 
 
 def ct_rate(folder: Path) -> None:
