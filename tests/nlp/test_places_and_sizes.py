@@ -58,6 +58,7 @@ def parser():
         ("A cyst in the liver. Another one in the left lobe.", "cyst*liver"),
         ("Operated lung cancer.", "postsurgical*lung cancer*lung"),
         ("Sclerotic L2 lesion.", "lesion*spine"),
+        ("Cavity in the lingula with an air-fluid level.", "cavitation*left_mid"),
         ("COMPARISON: None. A nodule is seen in the lingula.", "nodule*left_mid"),
     ],
 )
@@ -69,6 +70,7 @@ def test_cells_of_the_sentence(parser, text, present):
     ("text", "size", "change"),
     [
         ("RLL nodule now 6 mm, was 9.", 6, "smaller"),
+        ("RML nodule 8 x 6 mm, prev. 5 x 5 mm.", 8, "larger"),
         ("Nodules of 4 and 7 mm in the lingula.", 7, ""),
         ("9 mm nodule (6 mm in diameter in the previous examination) in the lingula.", 9, "larger"),
         ("A nodule measuring 12 mm in the previous examination was observed as 8 mm.", 8, "smaller"),
