@@ -58,6 +58,11 @@ def test_a_single_slab_keeps_its_axis_only_where_an_order_is_declared():
     assert merge_calls([rows(10, 20)], one, None, "body").shape == (2, 2, 1, 3)
 
 
+def test_without_a_hint_the_sentence_ends():
+    with pytest.raises(ValueError, match="whose output keeps the axes of the input$"):
+        merge_calls([torch.rand(2, 4)], (2, 1, 8, 8), None, "body")
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 7), (2, 4, 7, 9), (2, 4, 3, 7, 9)])
 @pytest.mark.parametrize("order", [None, "items"])
 def test_one_call_for_all_items_is_the_map_itself(shape, order):

@@ -47,6 +47,52 @@ def test_by_hand_whatever_goes_together(chunk, create_graph):
         torch.testing.assert_close(calls["layer"][0].grad[:, 0], 4 * WEIGHTS.sum(0) * first[:, 0])
 
 
+@pytest.mark.parametrize(
+    ("size", "chunk", "passes"),
+    [
+        (4, None, 1),
+        (4, 1, 3),
+        (4, 2, 2),
+        (4, 3, 1),
+        (2**17, None, 2),
+        (2**18, None, 3),
+        (2**19, None, 3),
+        (2**19, 3, 1),
+    ],
+)
+def test_backward_passes_go_together_where_the_activation_is_small(size, chunk, passes):
+    """Three targets; up to 2^18 values at a time. The slope of a sum of squares, scaled by 1, 2 and 3, at 1."""
+    x, seen = torch.ones(1, 1, size, requires_grad=True), []
+    squares = x.square()
+    squares.register_hook(lambda gradient: seen.append(1))
+    scores = squares.sum().view(1, 1) * torch.tensor([[1.0, 2.0, 3.0]])
+    found = maps_by_gradients(scores, {"layer": [x]}, merge, {"slope": METHODS["slope"]}, chunk=chunk)
+    assert len(seen) == passes
+    assert found["slope"]["layer"][0, :, -1].tolist() == [2, 4, 6]
+
+
+class Doubled(torch.autograd.Function):
+    """An operation that knows no batches of gradients."""
+
+    @staticmethod
+    def forward(context, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(context, gradient):
+        return 2 * gradient
+
+
+def test_operations_without_batches_of_gradients_go_one_by_one():
+    x, y, unused = (torch.ones(2, 1, 4, requires_grad=True) for _ in range(3))
+    scores = torch.stack([Doubled.apply(x).sum((1, 2)), 5 * Doubled.apply(y).sum((1, 2)), y[:, 0, 0]], dim=1)
+    found = maps_by_gradients(scores, {"layer": [x, y]}, lambda _, calls: calls[0] + 10 * calls[1], METHODS, chunk=3)
+    # slopes of 2, 10 and 1 at the first or second call
+    assert found["slope"]["layer"][1].tolist() == [[2] * 4, [100] * 4, [10, 0, 0, 0]]
+    with pytest.raises(ValueError, match=r"on layer 'layer' \(or on one of its 2 calls\)"):
+        maps_by_gradients(scores, {"layer": [x, unused]}, lambda _, calls: calls[0], METHODS, chunk=3)
+
+
 def test_no_target_gives_no_map():
     scores, calls = scored()
     found = maps_by_gradients(scores[:, :0], calls, merge, METHODS)
