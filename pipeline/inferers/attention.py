@@ -12,8 +12,8 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
 
 from ..attention import METHODS, attention_maps
+from ..injection.calls import as_inputs
 from ..injection.labels import scores_by_label
-from ..injection.network import as_inputs
 
 __all__ = ["AttentionInferer"]
 

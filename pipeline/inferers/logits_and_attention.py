@@ -10,7 +10,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from ..attention import attention_maps
-from ..injection.network import as_inputs
+from ..injection.calls import as_inputs
 from ..plugins import METHODS
 
 __all__ = ["LogitsAndAttentionInferer"]

@@ -2,7 +2,8 @@
 
 from .evaluation import METRICS, Evaluator, compute_score
 from .layers import MapLayer, map_layers
-from .network import InjectedNetwork, InjectionOptions, get_layers, inject
+from .network import InjectedNetwork, get_layers, inject
+from .options import InjectionOptions
 
 __all__ = [
     "METRICS",

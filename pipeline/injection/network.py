@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -20,52 +19,23 @@ from ..attention.methods import place_of
 from ..contract import contract_of
 from ..errors import ConfigError
 from ..modules import find_module, unwrap
-from .evaluation import Evaluator, Metric, check_metric, check_threshold
+from .calls import as_inputs, is_plain_inference
+from .evaluation import Evaluator, Metric
 from .labels import Label, Wanted, is_segmentation, scores_by_label, wanted_maps
 from .layers import automatic_layers, map_layers
+from .options import BACKENDS, InjectionOptions
 from .saving import item_names, save_npz, save_pictures
 
-__all__ = ["InjectedNetwork", "InjectionOptions", "as_inputs", "get_layers", "inject"]
+__all__ = ["InjectedNetwork", "get_layers", "inject"]
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = {"gcam": "gradcam", "gcampp": "gradcam_plus_plus", "gbp": "guided_backprop", "ggcam": "guided_gradcam"}
-"""M3d-CAM's names of methods."""
 
 OF_LAYERS = ("layer", "guided layer")
 """Where methods look that explain a layer of one's choice; others look at the input, or at the one layer they can."""
 
 Explained = tuple[Any, dict[str, AttentionMaps], list[list[str]]]
 """Output of the network, layer -> maps, and what each item's maps are called."""
-
-
-@dataclass(frozen=True)
-class InjectionOptions:
-    """What an injected network does at each call; see ``inject``."""
-
-    output_dir: Path | None = None
-    backend: str = "hirescam"
-    layer: str | tuple[str, ...] = "auto"
-    label: Label = None
-    save_maps: bool = False
-    save_npz: bool = False
-    save_scores: bool = False
-    evaluate: bool = False
-    metric: Metric = "wioa"
-    threshold: str | float = "otsu"
-    replace: bool = False
-    return_attention: bool = False
-    return_score: bool = False
-    normalise: bool = False
-
-    def __post_init__(self) -> None:
-        METHODS.get(self.backend)
-        check_metric(self.metric)
-        check_threshold(self.threshold)
-        writing = [word for word in ("save_maps", "save_npz", "save_scores") if getattr(self, word)]
-        if writing and self.output_dir is None:
-            msg = f"{writing[0]} needs output_dir, the folder to write to"
-            raise ConfigError(msg)
 
 
 def inject(
@@ -274,7 +244,7 @@ class InjectedNetwork(nn.Module):
     def _explained(self, given: tuple[Any, ...], words: dict[str, Any], label: Label) -> Explained:
         names = self._layers()
         listen = place_of(METHODS.get(self.options.backend)) == "layer" and names is not None and len(names) == 1
-        if names is not None and listen and _is_plain_inference(self.network, given[0]):
+        if names is not None and listen and is_plain_inference(self.network, given[0]):
             return self._of_own_pass(given, words, label, names[0])
         output = self.network(*given, **words)
         wanted = wanted_maps(output, label, len(given[0]))
@@ -422,22 +392,3 @@ def _names_of(network: nn.Module, layer: str | nn.Module | Iterable[str]) -> str
     if isinstance(layer, (str, nn.Module)):
         return layer if layer in ("auto", "full") else (find_module(core, layer)[0],)
     return tuple(find_module(core, one)[0] for one in layer)
-
-
-def as_inputs(network: nn.Module, given: tuple[Any, ...], words: dict[str, Any]) -> Any:
-    """Arguments of a call in the form that ``attention_maps`` takes."""
-    if not words:
-        return given if len(given) > 1 else given[0]
-    names = list(inspect.signature(unwrap(network).forward).parameters)
-    return {**dict(zip(names, given, strict=False)), **words}
-
-
-def _is_plain_inference(network: nn.Module, inputs: Tensor) -> bool:
-    """Whether the pass that the caller asked for can be listened to without changing anything for him."""
-    return (
-        not torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
-        and not torch.is_autocast_enabled(inputs.device.type)
-        and unwrap(network) is network  # hooks on modules inside a compiled one are not seen
-        and not any(module.training for module in network.modules())
-    )
