@@ -4,7 +4,7 @@ python tests/benchmarks/bench_attention.py
 
 Prints the tables of ``docs/benchmarks.md``, "Attention": the closed form of AxialNet, a 3D DenseNet and a 3D U-Net by
 gradients beside the least that any implementation has to do, other libraries where they are installed (``pip install
-organcam[bench]``; those that walk through the whole network once per label are timed on a few and scaled to all), peak
+organcam[dev]``; those that walk through the whole network once per label are timed on a few and scaled to all), peak
 memory of a process of its own, and the writing of one full-size map. CPU time is taken, because it does not suffer from
 other jobs; the fastest of some runs, all ways in turn.
 """
@@ -180,8 +180,8 @@ def bench_gradients(
 
 
 def peak_memory(arguments: argparse.Namespace) -> None:
-    """By how much a process that does one thing grows at most."""
-    print("\n| process | grows by MB | times plain forward |\n|---|---|---|")
+    """Peak of a process that does one thing, libraries and network included, and how much of it is that thing's."""
+    print("\n| process | peak MB | times plain forward | grows by MB |\n|---|---|---|---|")
     first = 0.0
     for name in ("plain forward", "closed form", "gradients"):
         command = [
@@ -195,9 +195,9 @@ def peak_memory(arguments: argparse.Namespace) -> None:
             str(arguments.size),
         ]
         told = subprocess.run([*command, "--labels", str(arguments.labels)], capture_output=True, text=True, check=True)
-        megabytes = float(told.stdout.split()[-1])
-        first = first or megabytes
-        print(f"| AxialNet, {name} | {megabytes:.0f} | {megabytes / first:.2f} |")
+        peak, before = (float(one) for one in told.stdout.split()[-2:])
+        first = first or peak
+        print(f"| AxialNet, {name} | {peak:.0f} | {peak / first:.2f} | {peak - before:.0f} |")
 
 
 def only(name: str, arguments: argparse.Namespace) -> None:
@@ -210,7 +210,7 @@ def only(name: str, arguments: argparse.Namespace) -> None:
         "closed form": lambda: attention_maps(network, x),
         "gradients": lambda: attention_maps(network, x, layer="head"),
     }[name]()
-    print(memory("VmHWM") - before)
+    print(memory("VmHWM"), before)
 
 
 def memory(field: str) -> float:
