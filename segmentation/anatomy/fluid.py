@@ -88,7 +88,7 @@ def under_lung(
     # Means over soft tissue only, so that the lung's air next to it counts for nothing.
     soft = tissue > SOFT_HU
     weight = np.maximum(_smooth(soft, thorax), 1e-3)
-    smooth = _smooth(np.where(soft, np.minimum(tissue, 200.0), 0.0), thorax) / weight
+    smooth = (_smooth(np.where(soft, np.minimum(tissue, 200.0), 0.0), thorax) / weight).astype(np.float32, copy=False)
     fat = _smooth(soft & (tissue < FAT_HU), thorax) / weight > MOST_FAT
     solid = inside[box] & ~found[box] & (smooth > MOST_FLUID_HU + APART_HU) & (tissue < 300.0)
     solid &= (down > middle) & (down < middle + ORGAN_MM / dz)
