@@ -80,12 +80,14 @@ class Doubled(torch.autograd.Function):
 
     @staticmethod
     def backward(context, gradient):
-        return 2 * gradient
+        return gradient * (2 if gradient.sum().item() == gradient.sum() else 0)  # a number of a batch is none
 
 
 def test_operations_without_batches_of_gradients_go_one_by_one():
     x, y, unused = (torch.ones(2, 1, 4, requires_grad=True) for _ in range(3))
     scores = torch.stack([Doubled.apply(x).sum((1, 2)), 5 * Doubled.apply(y).sum((1, 2)), y[:, 0, 0]], dim=1)
+    with pytest.raises(RuntimeError):  # or the test would say nothing
+        torch.autograd.grad(scores[:, 0].sum(), x, torch.ones(2), retain_graph=True, is_grads_batched=True)
     found = maps_by_gradients(scores, {"layer": [x, y]}, lambda _, calls: calls[0] + 10 * calls[1], METHODS, chunk=3)
     # slopes of 2, 10 and 1 at the first or second call
     assert found["slope"]["layer"][1].tolist() == [[2] * 4, [100] * 4, [10, 0, 0, 0]]
@@ -97,6 +99,18 @@ def test_no_target_gives_no_map():
     scores, calls = scored()
     found = maps_by_gradients(scores[:, :0], calls, merge, METHODS)
     assert found["product"]["layer"].shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_every_layer_has_its_own_gradients_in_double_precision(chunk):
+    x, y, z = (torch.full((1, 1, 2), value, dtype=torch.float64, requires_grad=True) for value in (1.0, 2.0, 3.0))
+    total = x.sum() + 5 * y.sum() + 7 * z.square().sum()
+    scores = total.view(1, 1) * torch.tensor([[1.0, 1 + 2.0**-40, 2.0]], dtype=torch.float64)
+    calls = {"a": [x], "b": [y, z], "c": [z]}
+    found = maps_by_gradients(scores, calls, lambda _, own: sum(own), {"slope": METHODS["slope"]}, chunk=chunk)["slope"]
+    slopes = {name: maps[0, :, 0].tolist() for name, maps in found.items()}
+    by = [1, 1 + 2.0**-40, 2]
+    assert slopes == {"a": by, "b": [47 * one for one in by], "c": [42 * one for one in by]}
 
 
 def test_a_layer_in_one_call_and_its_own_name():
