@@ -384,7 +384,7 @@ class TrainConfig(TrainRuntime):
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: scans a step.
+        batch_size: scans a step, in all processes of torchrun together.
         accumulation_steps: parts into which the scans of a step are split, one after another through the network: the
             gradient of the whole step at the memory of a part. Batch statistics, and the means over cells of a mask
             loss, are those of a part.
