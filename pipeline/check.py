@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import SPLITS, Workflow
+from .config import Workflow
 from .data.coverage import coverage_problem
 from .data.discover import FoundScan, find_scans, paired_id, reports_of
 from .data.phantom import plan_dataset
 from .data.readers import read_geometry
 from .data.records import duplicates
+from .data.splits import SPLITS
 from .errors import DataError, OrganCamError
 from .runner import safe_id
 from .stages.positives import Positives, positives_of_phantom, positives_of_scans

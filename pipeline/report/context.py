@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config import SPLITS, Workflow
+from ..config import Workflow
+from ..data.splits import SPLITS
 from ..evaluation import LEARNED_AUROC
 from .cards import model_cards
 from .charts import auroc_chart, intervention_chart, organ_iou_chart, training_chart

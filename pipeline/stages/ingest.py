@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import SPLITS, DataConfig
+from ..config import DataConfig
 from ..data.coverage import coverage_problem
 from ..data.discover import FoundScan, find_scans, paired_id, reports_of, unique_report
 from ..data.readers import read_volume, source_files
 from ..data.records import ScanRecord, duplicates, in_split, records_frame
+from ..data.splits import SPLITS
 from ..errors import ConfigError, DataError, OrganCamError, did_you_mean
 from ..runner import Failure, Unit, WorkContext, safe_id, write_csv_atomic
 from .failure_rate import TRAINING_STAGES, first_of, first_reasons, require_enough_scans
