@@ -42,7 +42,7 @@ OTHER_SLABS = (
 @pytest.mark.parametrize("networks", [OURS, MONAI, OTHER_SLABS], ids=["ours", "monai", "slabs of 1 and 4 slices"])
 def test_a_volume_network_beside_one_of_slabs(tmp_path: Path, networks: tuple[str, str, str]):
     names = dict(zip(("SLABS", "VOLUME", "MASK_LOSS"), networks, strict=True))
-    settings = [*SETTINGS]
+    settings = [*SETTINGS, "explain.methods=[hirescam, layercam, gradient_x_input]"]
     for name, line in names.items():
         settings = [setting.replace(name, line) for setting in settings]
     stages = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain")
