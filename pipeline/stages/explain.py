@@ -147,7 +147,7 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     if model.places is not None:
         regions = torch.from_numpy(read_regions(payload["regions"], grid_key(model.grid)))
         network = WithAllowed(network, expand_regions(regions, torch.tensor(model.places))[None].to(device))
-    found = attention_by_method(network, image, methods=parameters["methods"])
+    found = attention_by_method(network, image, methods=parameters["methods"], cells=True)
     attention = scan_attention(found, 0, model.labels)
     with context.output(f"{context.id}.npz") as path, path.open("wb") as stream:
         write_attention(stream, attention)
