@@ -16,7 +16,7 @@ from .resample import sampled
 __all__ = ["draw_planes"]
 
 LARGEST = 256
-"""Pixels of the longest axis."""
+"""Pixels of the longest axis, of small inputs too."""
 FOR = np.array([214, 39, 40], dtype=np.float32)
 AGAINST = np.array([31, 119, 180], dtype=np.float32)
 STRONGEST = 0.7  # opacity of the largest absolute value
@@ -32,7 +32,7 @@ def draw_planes(values: Tensor, grid: FeatureGrid, image: Tensor | None = None) 
     """
     peak = np.unravel_index(int(values.abs().argmax()), grid.shape)
     step = max(grid.input_shape) / LARGEST
-    whole = [np.arange(0, size, max(step, 1.0)).astype(int) for size in grid.input_shape]
+    whole = [np.arange(0, size, step).astype(int) for size in grid.input_shape]
     scale = float(values.abs().max()) or 1.0
     planes = [None] if grid.axes == 2 else list(range(grid.axes))
     pictures = []

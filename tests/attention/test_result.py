@@ -134,12 +134,12 @@ def test_pictures(tmp_path):
     _, maps = maps_of(batch=1)
     files = maps.save(tmp_path / "a.png")
     assert len(files) == 3
-    assert Image.open(files[0]).size == (3 * 12, 8)  # three planes of 8 voxels, 4 apart
+    assert Image.open(files[0]).size == (3 * 260, 256)  # three planes of 8 voxels, 32 pixels each, 4 apart
     flat = maps_of(batch=1, dims=2, meta=False)[1].select(0, 0)
     [file] = flat.save(tmp_path / "flat.png")
     pixels = np.asarray(Image.open(file)).astype(int)
     peak = np.unravel_index(np.abs(flat.on_image()[0, 0].numpy()).argmax(), (8, 8))
-    red, _, blue = pixels[peak]
+    red, _, blue = pixels[32 * peak[0] + 16, 32 * peak[1] + 16]
     assert (red > blue) == (flat.on_image()[0, 0][peak] > 0)
 
 
