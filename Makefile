@@ -32,10 +32,11 @@ $(VENV)/.installed-docs: $(BIN)/python pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/organcam run phantom --out runs/demo --workers 2
 
-# JOBS processes with one thread each; a file stays in one process, so that its finished run is made once.
+# JOBS processes with one thread each; a file stays in one process, so that its finished run is made once. Files in their
+# own order: by number of tests the longest ones, which have few, would come last and one process would wait.
 JOBS ?= 2
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The suite's core under the lowest versions of all dependencies, in a second environment.
 LOWEST := .venv-lowest

@@ -32,7 +32,9 @@ def test_reported_levels_are_the_real_ones(name, size):
         assert features.shape == (2, channels, output_size(size, layers), output_size(64, layers))
 
 
-@pytest.mark.parametrize("name", ["seresnet50", "seresnext50", "senet154", "efficientnet-b0"])
+@pytest.mark.parametrize(
+    "name", ["seresnet50", "seresnext50", pytest.param("senet154", marks=pytest.mark.slow), "efficientnet-b0"]
+)
 def test_cells_of_monai_s_networks_are_where_probing_finds_them(name):
     with torch.device("meta"):
         backbone = BACKBONES.build(name).eval()
