@@ -91,7 +91,7 @@ class RegionTargets:
             )
             raise ValueError(msg)
 
-    @property
+    @cached_property
     def places(self) -> np.ndarray:
         """Organs, thirds and base side by side, ``[N, M, 10]``: what the region of a label is put together from."""
         return np.concatenate([self.organs, self.thirds, self.at_base[..., None]], axis=2)
