@@ -17,7 +17,7 @@ from .data.phantom import plan_dataset
 from .data.readers import read_geometry
 from .data.records import duplicates
 from .data.splits import SPLITS
-from .errors import DataError, OrganCamError
+from .errors import DataError, OrganCamError, some_of
 from .runner import safe_id
 from .stages.positives import Positives, positives_of_phantom, positives_of_scans
 from .stages.readiness import unready
@@ -122,7 +122,7 @@ def _expected_scans(workflow: Workflow) -> int:
 
 def _check_volume_scans(workflow: Workflow, ids: Sequence[str]) -> list[Finding]:
     missing = sorted(set(workflow.explain.volume_scans or ()) - set(ids))
-    return [Finding(False, "explain.volume_scans", f"no such scan: {_some(missing)}")] if missing else []
+    return [Finding(False, "explain.volume_scans", f"no such scan: {some_of(missing, LISTED)}")] if missing else []
 
 
 def _check_splits(workflow: Workflow, found: Sequence[FoundScan]) -> list[Finding]:
@@ -137,7 +137,7 @@ def _check_splits(workflow: Workflow, found: Sequence[FoundScan]) -> list[Findin
     if empty:
         findings = [Finding(False, "splits", f"{' and '.join(empty)} is empty ({told})")]
     elif without := [scan for scan, split in splits.items() if not split]:
-        findings = [Finding(False, "splits", f"{len(without)} scans have none: {_some(without)}")]
+        findings = [Finding(False, "splits", f"{len(without)} scans have none: {some_of(without, LISTED)}")]
     else:
         findings = [Finding(True, "splits", told)]
     return [*findings, *_check_positives(workflow, found, splits)]
@@ -184,13 +184,15 @@ def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
         found = _listed(workflow, data.images)
     except OrganCamError as error:
         return [], [Finding(False, "data.images", str(error))]
-    findings = [Finding(True, "data.images", f"{len(found)} scans, {_some([scan.scan_id for scan in found])}")]
+    findings = [
+        Finding(True, "data.images", f"{len(found)} scans, {some_of([scan.scan_id for scan in found], LISTED)}")
+    ]
     missing = [scan.scan_id for scan in found if not _is_there(scan.image)]
     unsafe = [scan.scan_id for scan in found if not _is_safe(scan.scan_id)]
     twice = duplicates(scan.scan_id for scan in found)
     for problem, ids in {"files missing": missing, "unusable ids": unsafe, "ids that occur twice": twice}.items():
         if ids:
-            findings.append(Finding(False, problem, f"{len(ids)}: {_some(ids)}"))
+            findings.append(Finding(False, problem, f"{len(ids)}: {some_of(ids, LISTED)}"))
     return found, findings
 
 
@@ -219,9 +221,9 @@ def _check_reports(workflow: Workflow, found: Sequence[FoundScan]) -> list[Findi
     paired = f"{len(reports)} {what}s, {len(wanted & set(reports))} belong to a scan"
     findings = [Finding(True, f"data.{what}s", paired)]
     if without:
-        findings.append(Finding(False, f"scans without a {what}", f"{len(without)}: {_some(without)}"))
+        findings.append(Finding(False, f"scans without a {what}", f"{len(without)}: {some_of(without, LISTED)}"))
     if unused and not data.only_listed:
-        findings.append(Finding(False, f"{what}s without a scan", f"{len(unused)}: {_some(unused)}"))
+        findings.append(Finding(False, f"{what}s without a scan", f"{len(unused)}: {some_of(unused, LISTED)}"))
     return findings
 
 
@@ -273,7 +275,3 @@ def _is_safe(scan_id: str) -> bool:
     except DataError:
         return False
     return True
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:LISTED]) + (f" and {len(ids) - LISTED} more" if len(ids) > LISTED else "")

@@ -43,6 +43,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Scans = Annotated[
+    list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
+]
+WorkflowOf = Annotated[str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; made if needed.")]
 Set = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the workflow file; repeatable.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes for per-scan stages.")]
@@ -97,9 +101,7 @@ def _stage_command(name: str, text: str) -> None:
     @app.command(name, help=text)
     def command(
         out: Out,
-        workflow: Annotated[
-            str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
-        ] = None,
+        workflow: WorkflowOf = None,
         settings: Set = [],  # noqa: B006
         workers: Workers = 1,
         executor: Engine = "processes",
@@ -122,9 +124,7 @@ for _name, _text in {
 @app.command()
 def segment(
     out: Out,
-    scans: Annotated[
-        list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
-    ] = None,
+    scans: Scans = None,
     method: Annotated[str | None, typer.Option(help="organcam, or reference for the published rule.")] = None,
     external: Annotated[Path | None, typer.Option(help="Folder of label maps of another tool, used instead.")] = None,
     label_table: Annotated[
@@ -169,9 +169,7 @@ def explain(
     verify: Annotated[
         bool, typer.Option("--verify", help="Of a run: only check, on one scan, that maps say what its models did.")
     ] = False,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
-    ] = None,
+    workflow: WorkflowOf = None,
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
     executor: Engine = "processes",
@@ -207,9 +205,7 @@ def _listed(text: str) -> tuple[str, ...]:
 @app.command()
 def regions(
     out: Out,
-    scans: Annotated[
-        list[Path] | None, typer.Argument(help="Volumes, one folder, or a CSV; default those of OUT/workflow.yaml.")
-    ] = None,
+    scans: Scans = None,
     label: Annotated[
         list[str] | None, typer.Option(help="Draw the cells of this label over every scan; repeatable.")
     ] = None,
@@ -217,9 +213,7 @@ def regions(
     lesions: Annotated[
         bool, typer.Option("--lesions", help="Also print how much of the known lesions lies in allowed cells.")
     ] = False,
-    workflow: Annotated[
-        str | None, typer.Option("--workflow", "-w", help="Workflow file; default OUT/workflow.yaml.")
-    ] = None,
+    workflow: WorkflowOf = None,
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
     executor: Engine = "processes",

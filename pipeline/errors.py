@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "DataError", "OrganCamError", "did_you_mean", "is_out_of_memory"]
+__all__ = ["ConfigError", "DataError", "OrganCamError", "did_you_mean", "is_out_of_memory", "some_of"]
 
 
 class OrganCamError(Exception):
@@ -31,6 +31,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "can't allocate memory", "Cannot allocate memory")
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are.
+
+    Example:
+        >>> some_of(["a", "b", "c"], 2), some_of(["a"], 2)
+        ('a, b and 1 more', 'a')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def did_you_mean(word: str, legal: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from ..runner.atomic import atomic_path, write_csv_atomic
 from ..runner.failures import write_failures
 from ..runner.identifiers import safe_id
 from ..runner.unit import Failure
+from ..transforms.spatial import plain_tensor
 from .models import UsableModel
 
 __all__ = ["Wishes", "explain_scans"]
@@ -100,7 +101,7 @@ def _check_wishes(model: UsableModel, wishes: Wishes) -> None:
 def _explain_scan(model: UsableModel, scan: FoundScan, out: Path, wishes: Wishes) -> dict[str, float]:
     name = safe_id(scan.scan_id)
     image, volume = model.prepare(scan.image)
-    pixels = (image.as_tensor() if hasattr(image, "as_tensor") else image)[None].float()
+    pixels = plain_tensor(image)[None].float()
     with torch.no_grad():
         logits = logits_of(model.network(pixels))
     labels = model.labels or tuple(f"label{place}" for place in range(logits.shape[1]))

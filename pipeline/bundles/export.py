@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from ..config import Workflow
-from ..contract import contract_of
+from ..contract import contract_of, slices_of_slab
 from ..errors import ConfigError, did_you_mean
 from ..networks import NETWORKS
 from ..runner.atomic import atomic_path, write_json_atomic, write_text_atomic
@@ -59,16 +59,14 @@ def export_bundle(run: str | Path, out: str | Path, model: str | None = None) ->
     if folder.is_dir() and any(folder.iterdir()):
         msg = f"{folder} is not empty; a bundle is written to a folder of its own"
         raise ConfigError(msg)
-    path = root / "models" / name / "model.pt"
-    loaded = load_model(path, "cpu")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if "input_organs" in state:
+    loaded = load_model(root / "models" / name / "model.pt", "cpu")
+    if loaded.places is not None:
         msg = f"the network of {name!r} takes each scan's organs too, which a bundle's inference does not make"
         raise ConfigError(msg)
     workflow = load_workflow(str(root / "workflow.yaml"))
     write_json_atomic(folder / "configs" / "metadata.json", _metadata(loaded, name))
     header = "# Written by organcam export-bundle; the very preprocessing that the model was trained with.\n"
-    text = yaml.safe_dump(_inference(loaded, state, workflow), sort_keys=False, width=120)
+    text = yaml.safe_dump(_inference(loaded, workflow), sort_keys=False, width=120)
     write_text_atomic(folder / "configs" / "inference.yaml", header + text)
     with atomic_path(folder / "models" / "model.pt") as temporary:
         torch.save(loaded.network.state_dict(), temporary)
@@ -117,14 +115,14 @@ def preprocessing_of(loaded: LoadedModel, workflow: Workflow) -> list[dict[str, 
     if contract_of(loaded.network).input_layout == "slabs":
         steps += [
             {"_target_": "CopyItemsd", "keys": "image", "names": "volume"},
-            {"_target_": "organcam.transforms.SlabStackd", "keys": "image"},
+            {"_target_": "organcam.transforms.SlabStackd", "keys": "image", "slices": slices_of_slab(loaded.network)},
         ]
     return steps
 
 
-def _inference(loaded: LoadedModel, state: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
-    options = {key: value for key, value in state["network"].items() if key not in {"name", "weights"}}
-    builder = NETWORKS.get(state["network"].get("name", "axialnet"))
+def _inference(loaded: LoadedModel, workflow: Workflow) -> dict[str, Any]:
+    options = {key: value for key, value in loaded.options.items() if key != "name"}
+    builder = NETWORKS.get(loaded.options.get("name", "axialnet"))
     steps = preprocessing_of(loaded, workflow)
     return {
         "imports": ["$import glob"],
@@ -190,8 +188,8 @@ def _inference(loaded: LoadedModel, state: dict[str, Any], workflow: Workflow) -
 
 def _metadata(loaded: LoadedModel, name: str) -> dict[str, Any]:
     depth, height, width = loaded.input.shape
-    slabs = contract_of(loaded.network).input_layout == "slabs"
-    channels, size = (depth // 3, [3, height, width]) if slabs else (1, [depth, height, width])
+    slabs, slices = contract_of(loaded.network).input_layout == "slabs", slices_of_slab(loaded.network)
+    channels, size = (depth // slices, [slices, height, width]) if slabs else (1, [depth, height, width])
     return {
         "version": "0.1.0",
         "changelog": {"0.1.0": f"model {name} of a run of organcam {__version__}, {date.today().isoformat()}"},
@@ -207,7 +205,7 @@ def _metadata(loaded: LoadedModel, name: str) -> dict[str, Any]:
             "inputs": {
                 "image": {
                     "type": "image",
-                    "format": "slabs of three slices" if slabs else "hounsfield",
+                    "format": f"slabs of {slices} slices" if slabs else "hounsfield",
                     "modality": "CT",
                     "num_channels": channels,
                     "spatial_shape": size,

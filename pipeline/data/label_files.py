@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..catalogue.tables import OTHER_LOCATION, parse_cell
 from ..errors import ConfigError, DataError
-from .readers import VOLUME_SUFFIXES, volume_suffix
+from .readers import without_ending
 
 __all__ = ["label_ids", "read_label_files", "read_label_matrix"]
 
@@ -101,12 +101,7 @@ def _cell(path: Path, name: str) -> str:
 
 
 def _ids(table: pd.DataFrame) -> list[str]:
-    return [_without_ending(name.strip()) for name in table.iloc[:, 0]]
-
-
-def _without_ending(name: str) -> str:
-    ending = volume_suffix(name)
-    return name[: -len(ending)] if ending in VOLUME_SUFFIXES else name
+    return [without_ending(name.strip()) for name in table.iloc[:, 0]]
 
 
 def _csv(path: Path, **options: object) -> pd.DataFrame:

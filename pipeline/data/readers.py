@@ -24,6 +24,7 @@ __all__ = [
     "read_volume",
     "source_files",
     "volume_suffix",
+    "without_ending",
 ]
 
 Found = TypeVar("Found")
@@ -91,6 +92,17 @@ def volume_suffix(path: str | Path) -> str:
     """The format suffix of a file name, ``.nii.gz`` as one; lower case."""
     name = Path(path).name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def without_ending(name: str) -> str:
+    """A name less the ending of a volume file, which tables of scans may or may not write.
+
+    Example:
+        >>> without_ending("trn00001.npz"), without_ending("scan.2")
+        ('trn00001', 'scan.2')
+    """
+    ending = volume_suffix(name)
+    return name[: -len(ending)] if ending in VOLUME_SUFFIXES else name
 
 
 def is_dicom_folder(path: Path) -> bool:

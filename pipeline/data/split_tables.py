@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import ConfigError, did_you_mean
 from .discover import read_table
-from .readers import VOLUME_SUFFIXES, volume_suffix
+from .readers import without_ending
 from .splits import SPLITS
 
 __all__ = ["read_split_tables"]
@@ -44,7 +44,7 @@ def _rows(path: Path, table: pd.DataFrame) -> list[tuple[str, str]]:
     identity = next((name for name in RAD_CHESTCT_IDS if name in table.columns), None)
     if identity is not None and RAD_CHESTCT_SUBSET in table.columns and "split" not in table.columns:
         subsets = zip(table[identity], table[RAD_CHESTCT_SUBSET], strict=True)
-        return [(_without_ending(name.strip()), _rad_chestct(path, subset.strip())) for name, subset in subsets]
+        return [(without_ending(name.strip()), _rad_chestct(path, subset.strip())) for name, subset in subsets]
     missing = [name for name in ("scan_id", "split") if name not in table.columns]
     if missing:
         found = ", ".join(str(name)[:40] for name in table.columns[:10])
@@ -67,8 +67,3 @@ def _rad_chestct(path: Path, subset: str) -> str:
         msg = f"data.splits: {path}: unknown {RAD_CHESTCT_SUBSET} '{subset[:40]}'. Legal: {legal}"
         raise ConfigError(msg)
     return match[1]
-
-
-def _without_ending(name: str) -> str:
-    ending = volume_suffix(name)
-    return name[: -len(ending)] if ending in VOLUME_SUFFIXES else name

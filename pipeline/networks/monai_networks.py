@@ -13,13 +13,13 @@ import torch
 from monai.networks import nets
 from torch import Tensor, nn
 
-from ..attention.maps import attention_maps
 from ..contract import CallOrder, Layout
 from ..errors import ConfigError, did_you_mean
 from ..geometry import FeatureGrid
 from ..modules import find_module, untouched
 from ..probing import probe_grid
 from .axialnet import NETWORKS
+from .own_attention import with_attention
 from .weights import load_network_weights
 
 __all__ = ["MONAI_NETWORKS", "MonaiNetwork"]
@@ -172,8 +172,7 @@ class MonaiNetwork(nn.Module):
             ValueError: if the shape of ``x`` is another one.
         """
         if attention:
-            maps = attention_maps(self, x, create_graph=torch.is_grad_enabled())
-            return {"logits": maps.logits, "attention": maps.values}
+            return with_attention(self, x)
         C, (D, H, W) = self.in_channels, self.input_shape
         wanted = (C, H, W) if self.spatial_dims == 2 else (C, D, H, W)
         if x.ndim != 5 or tuple(x.shape[-len(wanted) :]) != wanted or 0 in x.shape:

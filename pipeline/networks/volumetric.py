@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from ..attention.maps import attention_maps
 from ..contract import CallOrder, Layout
 from ..geometry import FeatureGrid, Layer, grid_of_layers, output_size
 from .axialnet import NETWORKS
 from .backbones import build_backbone
+from .own_attention import with_attention
 
 __all__ = ["BodyConv", "CTNet", "Conv3DNet"]
 
@@ -88,7 +87,7 @@ class _SlabConvolutions(nn.Module):
             ValueError: if the shape of ``x`` is another one.
         """
         if attention:
-            return _with_attention(self, x)
+            return with_attention(self, x)
         D, H, W = self.input_shape
         if x.ndim != 5 or tuple(x.shape[1:]) != (D // SLICES, SLICES, H, W) or not len(x):
             msg = f"expected input [B, {D // SLICES}, {SLICES}, {H}, {W}] (slabs of three slices), got {list(x.shape)}"
@@ -263,16 +262,11 @@ class Conv3DNet(nn.Module):
             ValueError: if the shape of ``x`` is another one.
         """
         if attention:
-            return _with_attention(self, x)
+            return with_attention(self, x)
         if x.ndim != 5 or tuple(x.shape[1:]) != (1, *self.input_shape) or not len(x):
             msg = f"expected input [B, 1, {', '.join(map(str, self.input_shape))}] (volumes), got {list(x.shape)}"
             raise ValueError(msg)
         return self.classifier(self.convs(x.as_subclass(Tensor)))
-
-
-def _with_attention(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    maps = attention_maps(network, x, create_graph=torch.is_grad_enabled())
-    return {"logits": maps.logits, "attention": maps.values}
 
 
 def _convolutions(

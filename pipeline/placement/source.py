@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from ..attention.resample import sampled
 from ..data.volume import Volume
 from ..errors import DataError
 from ..geometry import FeatureGrid
@@ -107,32 +108,13 @@ def _axis_by_axis(
     partners: list[int],
     unseen: float,
 ) -> NDArray[np.float32]:
-    seen = []
-    for axis, partner in enumerate(partners):
-        voxels = to_input[axis, 3] + to_input[axis, partner] * np.arange(shape[partner])
-        weights = _weights(grid, axis, voxels)
-        values = np.moveaxis(np.tensordot(weights, values, axes=([1], [axis])), 0, axis)
-        seen.append(_inside(voxels, grid.input_shape[axis]))
-    for axis, one in enumerate(seen):
-        hidden = [slice(None)] * 3
-        hidden[axis] = ~one  # type: ignore[call-overload]
-        values[tuple(hidden)] = unseen
-    order = np.argsort(partners)
-    return np.ascontiguousarray(values.transpose(order))
-
-
-def _weights(grid: FeatureGrid, axis: int, voxels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Weights ``[voxels, cells]`` of linear interpolation at voxel coordinates of the input."""
-    position, near = _positions(grid, axis, voxels)
-    cells = grid.shape[axis]
-    lower = np.clip(np.floor(position), 0, max(cells - 2, 0)).astype(int)
-    fraction = position - lower
-    weights = np.zeros((len(voxels), cells), dtype=np.float32)
-    rows = np.arange(len(voxels))
-    weights[rows, lower] = 1 - fraction
-    weights[rows, np.minimum(lower + 1, cells - 1)] += fraction
-    weights[~near] = 0
-    return weights
+    along = [to_input[axis, 3] + to_input[axis, one] * np.arange(shape[one]) for axis, one in enumerate(partners)]
+    found = sampled(torch.from_numpy(values), grid, along).numpy()
+    for axis, voxels in enumerate(along):
+        hidden: list[Any] = [slice(None)] * 3
+        hidden[axis] = ~_inside(voxels, grid.input_shape[axis])
+        found[tuple(hidden)] = unseen
+    return np.ascontiguousarray(found.transpose(np.argsort(partners)))
 
 
 def _positions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..errors import DataError
+from ..errors import DataError, some_of
 from .executors import Executor
 from .fingerprints import fingerprint_file
 from .items import Lost
@@ -23,9 +23,8 @@ class DamagedFilesError(DataError):
 
     def __init__(self, files: Iterable[str]) -> None:
         self.files = tuple(files)
-        more = f" and {len(self.files) - SHOWN} more" if len(self.files) > SHOWN else ""
         are = "is not what was" if len(self.files) == 1 else "are not what was"
-        super().__init__(f"{', '.join(self.files[:SHOWN])}{more} {are} written: damaged, or changed by hand")
+        super().__init__(f"{some_of(self.files, SHOWN)} {are} written: damaged, or changed by hand")
 
 
 def is_damaged(file: tuple[str, str]) -> bool:

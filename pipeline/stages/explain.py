@@ -54,6 +54,7 @@ class LoadedModel(NamedTuple):
         labels: of its outputs.
         grid: of its attention.
         input: what it sees.
+        options: name and options that the network was built with.
         places: bits ``[M, 10]`` of where each label could lie, for a network that looks at them; else None.
     """
 
@@ -61,6 +62,7 @@ class LoadedModel(NamedTuple):
     labels: tuple[str, ...]
     grid: FeatureGrid
     input: InputConfig
+    options: Mapping[str, Any]
     places: tuple[tuple[int, ...], ...] | None = None
 
 
@@ -203,7 +205,8 @@ def load_model(path: Path, device: str, content: str = "") -> LoadedModel:
     _fill(network, state, path)
     network.to(device).eval()
     places = tuple(map(tuple, state["input_places"])) if "input_places" in state else None
-    return LoadedModel(network, tuple(state["labels"]), FeatureGrid.from_dict(state["grid"]), input_config, places)
+    grid = FeatureGrid.from_dict(state["grid"])
+    return LoadedModel(network, tuple(state["labels"]), grid, input_config, options, places)
 
 
 def _fill(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..config import TrainConfig
 from ..engines import TrainedModel
+from ..errors import some_of
 from ..networks import load_network_weights, set_trainable
 
 __all__ = ["Train", "start_network", "train_in_phases"]
@@ -37,8 +38,8 @@ def start_network(network: nn.Module, source: str | None, labels: Sequence[str])
     if source is None:
         return ()
     fresh = load_network_weights(network, source, labels=labels)
-    told = ", ".join(fresh[:LISTED]) + (f" and {len(fresh) - LISTED} more" if len(fresh) > LISTED else "")
-    logger.info("train.start_from: %s", f"these stay fresh: {told}" if fresh else "every weight is taken")
+    told = f"these stay fresh: {some_of(fresh, LISTED)}" if fresh else "every weight is taken"
+    logger.info("train.start_from: %s", told)
     return fresh
 
 

@@ -19,7 +19,7 @@ from ..candidates import Candidate, all_candidates, best_candidate
 from ..config import TrainRuntime
 from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
-from ..errors import ConfigError, OrganCamError
+from ..errors import ConfigError, OrganCamError, some_of
 from ..geometry import FeatureGrid
 from ..networks.weights import IMAGENET, weights_file
 from ..runner import (
@@ -72,11 +72,11 @@ def _judging_notes(sidecars: Iterable[Mapping[str, Any]]) -> list[str]:
     lost = details.get("unjudged", [])
     if not lost:
         return []
-    named = ", ".join(lost[:LISTED]) + (f" and {len(lost) - LISTED} more" if len(lost) > LISTED else "")
     if len(lost) == len(details["labels"]):
         consequence = "nothing can tell candidates apart, and the first of a model is taken"
     else:
         consequence = "they take no part in the choice of candidates"
+    named = some_of(lost, LISTED)
     return [f"no validation scan has, or every one has, {named}: {consequence} (data.splits, data.fractions)"]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ..morphology import lowest_slices
 from ..types import LEFT_LUNG, RIGHT_LUNG, LabelArray
 
 __all__ = ["LUNG_BASES", "lung_bases"]
@@ -32,9 +32,13 @@ def lung_bases(labels: LabelArray, slices: int) -> LabelArray:
     """
     out = np.zeros(labels.shape, dtype=np.uint8)
     for value, lung in ((1, RIGHT_LUNG), (2, LEFT_LUNG)):
-        lowest, height = _lowest(labels, lung)
-        ends = lowest > height[0] + BASE_BEGINS * (height[1] - height[0])
-        if not ends.any() or slices <= 0:
+        own = labels == lung
+        held = np.flatnonzero(own.any(axis=(1, 2)))
+        if not held.size or slices <= 0:
+            continue
+        lowest = lowest_slices(own)
+        ends = lowest > held[0] + BASE_BEGINS * (held[-1] - held[0])
+        if not ends.any():
             continue
         rows = np.nonzero(ends)[0]
         ends[: int(np.median(rows))] = False
@@ -42,15 +46,3 @@ def lung_bases(labels: LabelArray, slices: int) -> LabelArray:
             under = ends & (lowest < k) & (lowest >= k - slices) & (labels[k] == 0) & (out[k] == 0)
             out[k][under] = value
     return out
-
-
-def _lowest(labels: LabelArray, lung: int) -> tuple[npt.NDArray[np.intp], tuple[int, int]]:
-    """Lowest slice of a lung in every column, [H, W], -1 without any; and its first and last slice."""
-    lowest = np.full(labels.shape[1:], -1, dtype=np.intp)
-    held = []
-    for k, plane in enumerate(labels):
-        own = plane == lung
-        if own.any():
-            lowest[own] = k
-            held.append(k)
-    return lowest, (held[0], held[-1]) if held else (0, 0)

@@ -21,18 +21,19 @@ from organcam.cli import app
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.errors import ConfigError
 from organcam.geometry import FeatureGrid
-from organcam.networks import AxialNet
+from organcam.networks import NETWORKS
 from organcam.transforms import HUWindow, LoadScan, PadOrCropAir, SlabStack
 
 SHIPPED = Path(organcam.workflows.__file__).parent / "bundle"
 OPTIONS = {"backbone": "small", "head": "registered", "head_channels": [8, 8], "head_kernel": 1}
 
 
-def write_run(root: Path, spacing=None, more=None) -> AxialNet:
+def write_run(root: Path, spacing=None, more=None, options=None):
     """A run directory as training leaves it."""
     torch.manual_seed(0)
-    options = {"name": "axialnet", **OPTIONS}
-    network = AxialNet(num_labels=2, input_shape=(12, 64, 64), **{k: v for k, v in options.items() if k != "name"})
+    options = options or {"name": "axialnet", **OPTIONS}
+    builder = NETWORKS.get(options["name"])
+    network = builder(num_labels=2, input_shape=(12, 64, 64), **{k: v for k, v in options.items() if k != "name"})
     (root / "models" / "only").mkdir(parents=True)
     state = {
         "weights": network.state_dict(),
@@ -141,6 +142,20 @@ def test_the_shipped_bundle_runs_by_monais_command(tmp_path):
     assert isinstance(found.grid, FeatureGrid)
 
 
+def test_slabs_of_a_bundle_hold_as_many_slices_as_the_networks(tmp_path):
+    options = {"name": "pylon", "backbone": "small", "in_channels": 4}
+    network = write_run(tmp_path / "run", options=options)
+    assert export(tmp_path / "run", "--out", tmp_path / "bundle").exit_code == 0
+    check(tmp_path / "bundle")
+    parser = ConfigParser()
+    parser.read_config(tmp_path / "bundle" / "configs" / "inference.yaml")
+    values = np.random.default_rng(0).integers(-1200, 400, (72, 60, 14)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([-2.4, -2.4, 3.5, 1.0])), tmp_path / "one.nii.gz")
+    image = parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "one.nii.gz")})["image"]
+    assert tuple(image.shape) == (3, 4, 64, 64)
+    assert network(image[None]).shape == (1, 2)
+
+
 def test_runs_that_cannot_be_bundles_are_told(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no trained model" in str(export(tmp_path / "empty", "--out", tmp_path / "b").exception)
@@ -151,6 +166,6 @@ def test_runs_that_cannot_be_bundles_are_told(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     assert "is not empty" in str(export(tmp_path / "run", "--out", tmp_path / "full").exception)
-    write_run(tmp_path / "organs", more={"input_organs": [[1, 0, 0]], "input_places": [[1, 0, 0], [0, 0, 1]]})
+    write_run(tmp_path / "organs", more={"input_places": [[1, 0, 0], [0, 0, 1]]})
     assert "takes each scan's organs" in str(export(tmp_path / "organs", "--out", tmp_path / "b").exception)
     assert not (tmp_path / "b").exists()

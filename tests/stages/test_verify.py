@@ -29,7 +29,7 @@ SETTINGS = (
 
 
 def model_of(network):
-    return LoadedModel(network, ("a", "b"), network.feature_grid(network.input_shape), InputConfig())
+    return LoadedModel(network, ("a", "b"), network.feature_grid(network.input_shape), InputConfig(), {})
 
 
 def test_what_must_hold_holds_and_the_rest_is_told():
