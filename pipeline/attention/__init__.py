@@ -2,7 +2,7 @@
 
 from ..modules import unwrap
 from ..plugins import METHODS
-from .export import ScanAttention, map_on_volume, read_attention, scan_attention, write_attention, write_map
+from .export import ScanAttention, read_attention, scan_attention, write_attention
 from .linear_head import LinearHead, closed_form_maps, contributions
 from .listener import AttentionListener
 from .maps import attention_by_method, attention_maps
@@ -47,7 +47,6 @@ __all__ = [
     "hirescam",
     "layercam",
     "looks_at",
-    "map_on_volume",
     "occlusion",
     "positive_part",
     "read_attention",
@@ -57,6 +56,5 @@ __all__ = [
     "to_input_grid",
     "unwrap",
     "write_attention",
-    "write_map",
     "xgradcam",
 ]

@@ -1,4 +1,4 @@
-"""Attention on disk: one form of npz for all outputs of a scan, and NIfTI of single maps on any voxel grid.
+"""Attention on disk: one form of npz for all outputs of a scan.
 
 Maps are raw and signed. An npz holds them at the network's own resolution (80 maps of 405 x 420 x 420 voxels are
 23 GB), with what is needed to bring them to voxels later.
@@ -13,26 +13,18 @@ from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
 
-import nibabel as nib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ..data.network_input import grid_on_scan
-from ..data.volume import Volume
-from ..data.writers import write_nifti
 from ..errors import DataError
 from ..geometry import FeatureGrid
-from .resample import to_input_grid
 from .result import AttentionMaps
 
 __all__ = [
     "ScanAttention",
-    "map_on_volume",
     "read_attention",
     "scan_attention",
     "write_attention",
-    "write_map",
 ]
 
 OTHERS = ("scores", "labels", "grid")  # what an npz holds beside one array a method
@@ -125,45 +117,3 @@ def read_attention(source: str | Path | IO[bytes]) -> ScanAttention:
         name = source if isinstance(source, (str, Path)) else getattr(source, "name", "the stream")
         msg = f"{name}: not a readable attention file ({type(error).__name__}); run explain again"
         raise DataError(msg) from None
-
-
-def map_on_volume(
-    cells: NDArray[np.float32],
-    grid: FeatureGrid,
-    input_affine: NDArray[np.float64],
-    shape: tuple[int, ...],
-    affine: NDArray[np.float64],
-) -> Volume:
-    """A map on the voxels of a volume, with that volume's axes; 0 where the network did not look.
-
-    Args:
-        cells: raw signed values ``[S, h, w]``.
-        grid: where they lie in the network's input.
-        input_affine: of the network's input, voxel index to RAS+ mm.
-        shape: of the volume; it may be flipped, its axes in another order, its spacing another.
-        affine: of the volume.
-
-    Raises:
-        ValueError: if the map has not three axes, or the two are turned against each other.
-    """
-    if grid.axes != 3:
-        msg = f"maps with {grid.axes} axes cannot be volumes"
-        raise ValueError(msg)
-    volume = Volume(np.broadcast_to(np.zeros((), dtype=np.bool_), shape), np.asarray(affine, dtype=np.float64))
-    aligned = volume.reoriented("".join(nib.aff2axcodes(input_affine)))
-    on_volume = grid_on_scan(grid, np.asarray(input_affine), aligned.affine, aligned.array.shape)
-    dense = to_input_grid(torch.from_numpy(np.ascontiguousarray(cells)), on_volume).numpy()
-    return Volume(dense, aligned.affine).reoriented(volume.axes)
-
-
-def write_map(
-    path: Path,
-    cells: NDArray[np.float32],
-    grid: FeatureGrid,
-    input_affine: NDArray[np.float64],
-    shape: tuple[int, ...],
-    affine: NDArray[np.float64],
-) -> None:
-    """``map_on_volume`` as NIfTI, float32."""
-    volume = map_on_volume(cells, grid, input_affine, shape, affine)
-    write_nifti(path, volume.array, volume.affine)

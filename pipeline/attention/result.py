@@ -17,6 +17,7 @@ from torch import Tensor
 from ..data.writers import write_nifti
 from ..geometry import FeatureGrid
 from ..runner.atomic import atomic_path
+from .on_source import SourceGrid, map_on_source
 from .picture import draw_planes
 from .resample import resized_grid, reversed_grid, to_input_grid
 
@@ -85,7 +86,7 @@ class AttentionMaps:
         )
 
     def on_image(self, size: Sequence[int] | None = None, *, affine: Any = None, input_affine: Any = None) -> Tensor:
-        """The maps on voxels, interpolated between the true centres of the cells; 0 where the network did not look.
+        """The maps on voxels, interpolated between the true centres of the cells; 0 where the network has no cell.
 
         Differentiable without an affine. Of many maps of a large volume choose first (``select``): each has as many
         values as the volume.
@@ -93,15 +94,16 @@ class AttentionMaps:
         Args:
             size: voxels of the image, axis by axis; None for those of the network's input. Without an affine the image
                 is taken to be the input at another resolution, edges on edges.
-            affine: 4 x 4, voxel indices to RAS+ mm, of a volume that is flipped, turned by quarters, cropped or spaced
-                otherwise than the input; its ``size`` must then be given.
+            affine: 4 x 4, voxel indices to RAS+ mm, of a volume that is flipped, turned, cropped or spaced otherwise
+                than the input; its ``size`` must then be given. Voxels outside the input are NaN: it does not say
+                anything of them (``organcam.placement.map_on_source``).
             input_affine: of the network's input, where it was no MetaTensor.
 
         Returns:
             ``[B, M, *size]``, float32 (float64 without an affine, if the maps are).
 
         Raises:
-            ValueError: if the maps have no grid, the size does not fit, or the volumes are turned against each other.
+            ValueError: if the maps have no grid or not three axes, or the size does not fit.
         """
         grid = self._placed()
         if affine is None:
@@ -109,14 +111,10 @@ class AttentionMaps:
         if size is None:
             msg = "an affine alone does not say how many voxels there are: give size too"
             raise ValueError(msg)
-        from .export import map_on_volume  # noqa: PLC0415 - it knows this class
-
-        items = []
+        source, items = SourceGrid(tuple(size), np.asarray(affine, dtype=np.float64)), []
         for item, maps in enumerate(self.values.detach().float().cpu().numpy()):
             own = self._affine(item, input_affine)
-            wanted = np.asarray(affine, dtype=np.float64)
-            volumes = [map_on_volume(cells, grid, own, tuple(size), wanted).array for cells in maps]
-            items.append(np.stack(volumes))
+            items.append(np.stack([map_on_source(cells, grid, own, source).array for cells in maps]))
         return torch.from_numpy(np.stack(items))
 
     def save(

@@ -25,13 +25,12 @@ from ..attention import (
     attention_maps,
     scan_attention,
     write_attention,
-    write_map,
 )
 from ..contract import grid_of_layer
 from ..data.writers import write_nifti
 from ..errors import DataError, did_you_mean
 from ..geometry import FeatureGrid
-from ..placement import map_on_source, source_grid_of
+from ..placement import SourceGrid, map_on_source, source_grid_of
 from ..runner.atomic import atomic_path
 from ..runner.identifiers import id_of_file, safe_id
 from .engine_items import engine_items, find_entry, plain
@@ -244,14 +243,12 @@ class AttentionSaver:
             msg = f"maps with {grid.axes} axes cannot be NIfTI volumes; use file_format='npz'"
             raise ValueError(msg)
         affine = self._affine(item, image)
+        source = source_grid_of(image) if self.space == "source" else SourceGrid(grid.input_shape, affine)
         for cells, label in zip(found.maps[self.method], found.labels, strict=True):
             name = safe_id(f"{scan_id}_{label}", "file name")
             with atomic_path(self.output_dir / f"{name}.nii.gz") as path:
-                if self.space == "source":
-                    volume = map_on_source(cells, grid, affine, source_grid_of(image))
-                    write_nifti(path, volume.array, volume.affine)
-                else:
-                    write_map(path, cells, grid, affine, grid.input_shape, affine)
+                volume = map_on_source(cells, grid, affine, source)
+                write_nifti(path, volume.array, volume.affine)
         self.logger.info("wrote attention of %s", scan_id)
 
     def _label_name(self, label: int) -> str:

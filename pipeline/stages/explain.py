@@ -17,7 +17,7 @@ import torch
 from monai.transforms import Compose
 from torch import nn
 
-from ..attention import attention_by_method, map_on_volume, scan_attention, write_attention
+from ..attention import attention_by_method, scan_attention, write_attention
 from ..config import InputConfig
 from ..contract import contract_of, slices_of_slab
 from ..data.network_input import grid_key, input_affine
@@ -29,6 +29,7 @@ from ..engines import choose_device, image_transforms
 from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..geometry import FeatureGrid
 from ..networks import WithAllowed
+from ..placement import SourceGrid, map_on_source
 from ..runner import StagePlan, StageSpec, Unit, WorkContext, fingerprint_value, output_hash, retire_others
 from ..transforms import expand_regions
 from .grids import build_model, reads_regions
@@ -39,7 +40,7 @@ from .train import plan_choice
 
 __all__ = ["LoadedModel", "load_model", "plan_explain", "run_explain"]
 
-VERSION = 2
+VERSION = 3
 CHOICES = ("predicted", "present")
 MODEL_KEYS = ("weights", "labels", "network", "input", "grid")
 MODELS = 16
@@ -166,7 +167,7 @@ def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
 
 
 def map_on_scan(cells: np.ndarray, grid: FeatureGrid, stored: Mapping[str, Any]) -> Volume:
-    """A map ``[S, h, w]`` on the scan's own voxels and axes; 0 where the network did not look.
+    """A map ``[S, h, w]`` on the scan's own voxels and axes; NaN where the network did not look.
 
     Args:
         cells: raw signed values of the feature cells.
@@ -174,7 +175,8 @@ def map_on_scan(cells: np.ndarray, grid: FeatureGrid, stored: Mapping[str, Any])
         stored: details of the scan's stored volume (shape, affine, scan_shape, scan_affine).
     """
     affine = input_affine(np.asarray(stored["affine"]), stored["shape"], grid.input_shape)
-    return map_on_volume(cells, grid, affine, tuple(stored["scan_shape"]), np.asarray(stored["scan_affine"]))
+    source = SourceGrid(tuple(stored["scan_shape"]), np.asarray(stored["scan_affine"]))
+    return map_on_source(cells, grid, affine, source)
 
 
 @lru_cache(maxsize=MODELS)

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from ..attention.resample import sampled
 from ..data.volume import Volume
 from ..errors import DataError
 from ..geometry import FeatureGrid
+from .resample import sampled
 
 __all__ = ["SourceGrid", "map_on_source", "source_grid_of"]
 
@@ -20,6 +20,8 @@ SLAB = 1 << 22
 """Voxels that are looked up at a time."""
 ALONG = 1e-6
 """Largest slope, in voxels a voxel, between two axes that count as parallel."""
+RIM = 1e-6
+"""Voxels by which affines may err where a voxel's centre lies on the very edge of the input."""
 
 
 class SourceGrid(NamedTuple):
@@ -127,7 +129,7 @@ def _positions(
 
 
 def _inside(voxels: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
-    return (voxels >= -0.5) & (voxels <= size - 0.5)
+    return (voxels >= -0.5 - RIM) & (voxels <= size - 0.5 + RIM)
 
 
 def _anywhere(
