@@ -143,10 +143,13 @@ def _search_and_check(network: nn.Module, batch: Batch, order: str | None) -> Fo
 def _search(network: nn.Module, batch: Batch) -> FoundHead | str:
     maps: deque[tuple[str, Tensor, int]] = deque(maxlen=LAST)
     last: list[tuple[str, Tensor, str | None, bool]] = []  # name, output, layer, everywhere
+    single: list[str] = []  # convolutions over several places that are left with one
 
     def keep(module: nn.Module, inputs: Any, output: Any, name: str) -> None:
         if isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, _ConvTransposeNd):
             last[:] = [(name, output, *_origin(module, inputs[0], maps))]
+        if isinstance(module, _ConvNd) and prod(module.kernel_size) > 1 and prod(output.shape[2:]) == 1:
+            single.append(name)
         if isinstance(output, Tensor) and output.ndim >= 3 and prod(output.shape[2:]) > 1:
             maps.append((name, output, output._version))
 
@@ -161,6 +164,9 @@ def _search(network: nn.Module, batch: Batch) -> FoundHead | str:
     if not last:
         return "it has no linear layer"
     name, scores, layer, everywhere = last[0]
+    if layer is None and single:
+        size = list(batch.image.shape[2:])
+        return f"its last feature maps have a single cell for inputs of {size}, which says nothing of places"
     if layer is None:
         return f"its last linear layer {name!r} does not follow a feature map directly"
     pooling = _pooling(scores, logits)

@@ -82,6 +82,15 @@ def test_what_lies_between_is_noticed(head):
         attention_maps(body(head), batch())
 
 
+def test_an_input_too_small_for_places_is_told():
+    network = resnet18(spatial_dims=3, n_input_channels=1, num_classes=2).eval()
+    with pytest.raises(
+        ValueError, match=r"have a single cell for inputs of \[16, 16, 16\], which says nothing of places"
+    ):
+        attention_maps(network, torch.zeros(1, 1, 16, 16, 16))
+    assert attention_maps(network, torch.zeros(1, 1, 16, 16, 32)).values.shape == (1, 2, 1, 1, 2)
+
+
 @pytest.mark.parametrize("head", ["sigmoid", "product", "beside"])
 def test_what_comes_behind_is_noticed(head):
     with pytest.raises(

@@ -98,7 +98,35 @@ def libraries(network: nn.Module, x: Tensor, layer: str, labels: int, score: Cal
                     cam(label, out, retain_graph=True)
 
         found["torchcam LayerCAM"] = (torchcam, 1)  # one forward pass, so that all labels are timed
-    return found
+    if find_spec("pytorch_grad_cam"):
+        from pytorch_grad_cam import GradCAM as PytorchGradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        def grad_cam() -> None:
+            with PytorchGradCAM(scores, [module]) as cam:
+                for label in few:
+                    cam(x, [ClassifierOutputTarget(label)])
+
+        found["pytorch-grad-cam GradCAM"] = (grad_cam, factor)
+    if find_spec("medcam"):
+        from medcam import medcam
+
+        def inject() -> None:
+            for label in few:
+                medcam.inject(scores, backend="gcam", layer=f"network.{layer}", label=label, replace=True)(x)
+
+        found["medcam gcam"] = (inject, factor)
+    return {name: way for name, way in found.items() if works(name, way[0])}
+
+
+def works(name: str, way: Callable[[], object]) -> bool:
+    """Whether a library can explain this network at all; said where it cannot."""
+    try:
+        way()
+    except Exception as error:
+        print(f"{name} cannot: {type(error).__name__}: {error}")
+        return False
+    return True
 
 
 def least(network: nn.Module, x: Tensor, layer: str, labels: int, score: Callable[[Tensor, int], Tensor]) -> Ways:
