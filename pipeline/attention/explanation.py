@@ -169,7 +169,7 @@ class Explanation:
                 others = suggest_modules(self.core)
                 msg = f"layer {name!r} did not run in this forward pass; choose one that does; {others}"
                 raise ValueError(msg)
-        with torch.set_grad_enabled(self.create_graph or torch.is_grad_enabled()):
+        with torch.enable_grad():  # whoever ran it may be under no_grad by now
             explained = scores_of(output, self.targets, len(self.batch.image))
             made = maps_by_gradients(
                 explained.scores,

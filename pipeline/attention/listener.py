@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..contract import contract_of
@@ -23,7 +24,8 @@ class AttentionListener:
     """Explains what a network has just said, for instance in an evaluator's own iteration.
 
     Between ``start`` and ``stop`` the graph of a forward pass begins at the layer, also under ``no_grad``; the output
-    that the network returns meanwhile has that graph, and is to be detached once ``maps`` has used it.
+    that the network returns meanwhile has that graph, and is to be detached once ``maps`` has used it. From the layer
+    on gradients are enabled; ``stop`` sets them to what they were at ``start``.
 
     Args:
         network: wrapped or not.
@@ -55,6 +57,7 @@ class AttentionListener:
     def start(self) -> None:
         """Listen to the next forward pass."""
         self.stop()
+        self._listening.callback(torch.set_grad_enabled, torch.is_grad_enabled())
         self._calls = self._listening.enter_context(kept_calls(self._layers, cut=True))
 
     def stop(self) -> None:
@@ -62,7 +65,7 @@ class AttentionListener:
         self._listening.close()
 
     def maps(self, inputs: Tensor, output: Any) -> AttentionMaps:
-        """Maps of the pass that was listened to; what was kept of it is let go.
+        """Maps of the pass that was listened to, which ends the listening; what was kept of it is let go.
 
         Args:
             inputs: that the network was given.
@@ -71,6 +74,7 @@ class AttentionListener:
         Raises:
             ValueError: as ``attention_maps``, for instance where the network ran several times.
         """
+        self.stop()
         calls, self._calls = self._calls, {}
         if not self._of_layer:
             msg = f"{self._method} cannot be read off a forward pass; call attention_maps"

@@ -343,7 +343,6 @@ class Reused(nn.Module):
             r"needs logits \[B, M\]",
         ),
     ],
-    ids=str,
 )
 def test_what_is_wrong_is_said(network, x, arguments, words):
     if words is None:  # the linear layer itself is a legal, if pointless, target: one place per slab
