@@ -45,9 +45,10 @@ class Batch:
         return network(*self.given, **self.named)
 
     def with_image(self, image: Tensor) -> Batch:
-        """The same with another image, the other tensors repeated to its length where that is a multiple."""
-        times = len(image) // len(self.image)
-        there = self._mapped(lambda x: x if times == 1 else x.repeat(times, *(1,) * (x.ndim - 1)))
+        """The same with another image; where that has several times the items, so has what belongs to each item."""
+        count = len(self.image)
+        times = len(image) // count
+        there = self._mapped(lambda x: x.repeat(times, *(1,) * (x.ndim - 1)) if x.ndim and len(x) == count else x)
         if isinstance(self.place, str):
             return replace(there, named={**there.named, self.place: image})
         given = tuple(image if number == self.place else one for number, one in enumerate(there.given))
@@ -117,14 +118,14 @@ def refuse_nonfinite(values: Tensor, what: str) -> None:
     """Raise where there is NaN or infinity.
 
     Args:
-        values: ``[B, ...]``.
+        values: ``[B]`` or ``[B, ...]``.
         what: begins the message, verb included.
 
     Raises:
         ValueError: with the first item of the batch that has some.
     """
     if not values.isfinite().all():
-        item = int((~values.isfinite()).flatten(1).any(1).nonzero()[0]) if values.ndim > 1 else 0
+        item = int((~values.isfinite()).reshape(len(values), -1).any(1).nonzero()[0])
         msg = f"{what} NaN or infinity, first in item {item} of the batch"
         raise ValueError(msg)
 
