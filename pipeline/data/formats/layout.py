@@ -9,7 +9,6 @@ bzip2 has a CRC in each block. Raw bytes have no checksum: of them only the numb
 from __future__ import annotations
 
 import bz2
-import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from ...errors import DataError
@@ -127,7 +127,7 @@ def _check_size(path: Path, there: int, declared: int) -> None:
 
 def _decoded(file: BinaryIO, encoding: Encoding) -> BinaryIO:
     if encoding == "gzip":
-        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
+        return igzip.IGzipFile(fileobj=file, mode="rb")  # a third of zlib's time, the same checks
     if encoding == "bzip2":
         return bz2.BZ2File(file)  # type: ignore[return-value]
     return _Zlib(file) if encoding == "zlib" else file  # type: ignore[return-value]
