@@ -71,7 +71,7 @@ def test_no_module_imports_the_folders_by_their_own_names():
         ("organcam.cli", ("torch", "monai", "pandas")),
         ("organcam.nlp", ("torch", "monai", "SimpleITK")),
         ("organcam.segmentation", ("torch", "monai", "spacy")),
-        ("organcam.stages.segment", ("torch", "monai")),
+        ("organcam.stages.segment", ("torch", "monai", "pandas", "SimpleITK")),
         ("organcam.stages.regions", ("torch", "monai")),
         ("organcam.stages.store", ("torch", "monai")),
         ("organcam.stages.ingest", ("torch", "monai")),

@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-
-from organcam.segmentation import OrganSegmentation, montage, save_montage, segment_organs
-from organcam.segmentation.external import read_value_table
+from typing import TYPE_CHECKING, Any
 
 from ..data.readers import read_volume
 from ..data.volume import Volume
 from ..data.writers import write_nifti
 from ..errors import DataError
 from ..runner import StagePlan, StageSpec, Unit, WorkContext, write_csv_atomic
-from .external_masks import MaskFolder, mask_stamp, organs_from_mask
 from .run import Ids, Run, StageSummary, summarise
+
+if TYPE_CHECKING:
+    from organcam.segmentation import OrganSegmentation
+
+    from .external_masks import MaskFolder
 
 __all__ = ["organs_in_words", "plan_segment", "run_segment"]
 
@@ -31,6 +30,8 @@ MAIN_MEASURES = ("right_lung_ml", "left_lung_ml", "heart_mediastinum_ml", "ratio
 
 def run_segment(run: Run) -> StageSummary:
     """Segment every scan of the manifest, or take the masks of another tool."""
+    import pandas as pd  # noqa: PLC0415 - not for the workers
+
     result = run.make(plan_segment)
     names = tuple(record.scan_id for record in run.records())
     # of several shards the last one finds all scans
@@ -48,6 +49,10 @@ def plan_segment(run: Run, ids: Ids | None = None) -> StagePlan:
         parameters["parts"] = True
     units = run.scan_units("segment", ids)
     if settings.external is not None:
+        from organcam.segmentation.external import read_value_table  # noqa: PLC0415 - as below
+
+        from .external_masks import MaskFolder  # noqa: PLC0415
+
         parameters["table"] = read_value_table(settings.label_table)
         masks = run.once("external masks", partial(MaskFolder, settings.external.absolute()))
         units = tuple(_with_mask(unit, masks) for unit in units)
@@ -57,6 +62,9 @@ def plan_segment(run: Run, ids: Ids | None = None) -> StagePlan:
 
 def segment_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Segment one scan, or read its mask, and write the label map."""
+    # scipy and ITK take half a second to load; the process that hands out the scans does without
+    from organcam.segmentation import montage, save_montage  # noqa: PLC0415
+
     volume = read_volume(Path(payload["image"]), payload["max_voxels"])
     organs = _organs(volume, payload, parameters)
     with context.output(f"{context.id}_organs.nii.gz") as path:
@@ -75,7 +83,11 @@ def _organs(volume: Volume, payload: Mapping[str, Any], parameters: Mapping[str,
     if "no_mask" in payload:
         raise DataError(payload["no_mask"])
     if "mask" in payload:
+        from .external_masks import organs_from_mask  # noqa: PLC0415 - as above
+
         return organs_from_mask(volume, Path(payload["mask"]), parameters["table"])
+    from organcam.segmentation import segment_organs  # noqa: PLC0415 - as above
+
     try:
         return segment_organs(
             volume.array,
@@ -90,6 +102,8 @@ def _organs(volume: Volume, payload: Mapping[str, Any], parameters: Mapping[str,
 
 def _with_mask(unit: Unit, masks: MaskFolder) -> Unit:
     """The same unit with its scan's mask, or with why there is none; a changed mask is read again."""
+    from .external_masks import mask_stamp  # noqa: PLC0415 - as above
+
     try:
         path = masks.find(unit.id)
     except DataError as error:
@@ -106,6 +120,8 @@ def organs_in_words(root: Path, most: int = 20) -> list[str]:
         root: the run directory.
         most: scans that get lines of their own.
     """
+    import pandas as pd  # noqa: PLC0415 - not for the workers
+
     path = root / "organs" / "quality.csv"
     if not path.is_file() or path.stat().st_size < 2:
         return []
