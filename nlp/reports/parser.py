@@ -77,7 +77,7 @@ class ReportParser:
             size: sentences to keep from now on; 0 keeps none.
         """
         self._read = lru_cache(maxsize=size)(self._reader.read)
-        self._is_topic = lru_cache(maxsize=min(size, 2_000))(self._reader.is_topic)
+        self._topic_of = lru_cache(maxsize=min(size, 2_000))(self._reader.topic_of)
 
     def __reduce__(self) -> tuple[Callable[..., ReportParser], tuple[str | Path | Vocabulary]]:
         return _kept_parser, (self._source,)
@@ -138,7 +138,7 @@ class ReportParser:
             text, lowered = blanked(text, references), blanked(lowered, references)
         before: tuple[Mention, ...] = ()
         title: ListTitle | None = None
-        sentences = split_sentences(text, lowered, self._sections, section, self._is_topic)
+        sentences = split_sentences(text, lowered, self._sections, section, self._topic_of)
         for count, sentence in enumerate(sentences, number):
             words = lowered[sentence.start : sentence.end]
             mentions, anaphoric = self._read(self._normal(words), sentence.topic)

@@ -20,6 +20,7 @@ _HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([a-z][a-z0-9 ,/&()_'-]{1,
 _TITLE = re.compile(r"[A-Z][A-Za-z /&-]{2,40}:(?=\s|$)")
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 _HEADING_WORDS = 6
+_LONGEST_HEADING, _LONGEST_LINE = 70, 50
 _LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
 _ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
 # Stops and line breaks; written with one class of characters first, by which the search can skip.
@@ -56,6 +57,15 @@ class Sections:
     """Abbreviations that are words as well, after which a capital begins a sentence ("no.")."""
 
 
+TopicOf = Callable[[str, str], str]
+"""The organ in words that a heading names below the organ heading before; empty where it is no heading."""
+
+
+def _any_heading(heading: str, _organ: str) -> str:
+    """The least strict rule: whatever looks like a heading is one."""
+    return heading
+
+
 @lru_cache(maxsize=4)
 def load_sections(folder: Path = ENGLISH) -> Sections:
     """Headings and abbreviations of a language, from ``sections.yaml`` and ``words.yaml`` in its folder.
@@ -79,8 +89,51 @@ def load_sections(folder: Path = ENGLISH) -> Sections:
     return Sections(headings, muted, frozenset(abbreviations), max(map(len, abbreviations), default=0), nothing, too)
 
 
+class _Standing:
+    """Under which headings a sentence stands: its section, and the organ in words."""
+
+    def __init__(self, sections: Sections, section: str, topic_of: TopicOf) -> None:
+        self._sections, self._topic_of = sections, topic_of
+        self._given = self.section = section
+        self.topic = self._organ = ""
+        self.said = False
+        """Whether something stands under the present heading."""
+
+    @property
+    def muted(self) -> bool:
+        return self.section in self._sections.muted
+
+    def leave(self) -> None:
+        """Back to the section that the text began in."""
+        self.section = self._given
+
+    def enter(self, heading: str) -> bool:
+        """Go on under a heading; False where the words before a colon are none."""
+        if heading in self._sections.headings:
+            self.section, self.topic, self._organ, self.said = self._sections.headings[heading], "", "", False
+            return True
+        named = self._topic_of(heading, self._organ) if len(heading.split()) <= _HEADING_WORDS else ""
+        if not named:
+            return False
+        self.topic = named
+        if named == heading:  # else it is a part of the organ of a heading above
+            self._organ = heading
+        if self.muted:
+            self.leave()
+        return True
+
+    def enter_line(self, heading: str, *, capitals: bool) -> bool:
+        """The same for a line of its own without a colon ("LUNGS AND AIRWAYS")."""
+        if heading in self._sections.headings:
+            return self.enter(heading)
+        if not heading or not capitals or not self._topic_of(heading, ""):
+            return False
+        self.topic = self._organ = heading
+        return True
+
+
 def split_sentences(
-    text: str, lowered: str, sections: Sections, section: str = "", is_topic: Callable[[str], bool] = bool
+    text: str, lowered: str, sections: Sections, section: str = "", topic_of: TopicOf = _any_heading
 ) -> Iterator[Sentence]:
     """Sentences of a report in order, each with its section.
 
@@ -89,46 +142,36 @@ def split_sentences(
         lowered: the same in lower case, offset for offset.
         sections: headings of the language.
         section: the section that the text begins in.
-        is_topic: whether words before a colon are an organ heading ("Right lung:") and not part of the sentence.
+        topic_of: the organ in words that a heading ("Upper lobe:") names below the organ heading before ("Right
+            lung:"); empty where the words before the colon are part of the sentence.
     """
-    topic, given = "", section
-    said = False  # something under the present heading
+    standing = _Standing(sections, section, topic_of)
     colon = _next_colon(text, 0)
     lines = "\n" in text
     done = 0
     for start, end in _pieces(text, lowered, sections):
         position = start
-        if said and section != given and section in sections.muted and _is_over(text, done, start, end):
-            section = given
+        if standing.said and standing.muted and _is_over(text, done, start, end):
+            standing.leave()
         done = end
         if colon < position:
             colon = _next_colon(text, position)
-        while colon < end and colon - position < 70:
+        while colon < end and colon - position < _LONGEST_HEADING:
             match = _HEADING.match(lowered, position, end)
-            heading = " ".join(match.group(1).replace("_", " ").split()) if match else ""
-            if match is None or not (heading in sections.headings or (len(heading.split()) <= 6 and is_topic(heading))):
+            if match is None or not standing.enter(" ".join(match.group(1).replace("_", " ").split())):
                 break
-            if heading in sections.headings:
-                section, topic, said = sections.headings[heading], "", False
-            else:
-                topic = heading
-                section = given if section in sections.muted else section
             position = match.end()
             colon = _next_colon(text, position)
-        if lines and position == start and end - start <= 50 and "\n" in text[end : end + 2]:
+        if lines and position == start and end - start <= _LONGEST_LINE and "\n" in text[end : end + 2]:
             line = _LINE_HEADING.match(lowered, start, end)
             name = " ".join(line.group(1).split()) if line else ""
-            if name in sections.headings:
-                section, topic, said = sections.headings[name], "", False
-                continue
-            if name and text[start:end].isupper() and is_topic(name):  # "LUNGS AND AIRWAYS"
-                topic = name
+            if standing.enter_line(name, capitals=text[start:end].isupper()):
                 continue
         if position < end:
-            yield Sentence(position, end, section, topic)
-            if not said and section in sections.muted and lowered[position:end].strip(" .") in sections.nothing:
-                section = given
-            said = True
+            yield Sentence(position, end, standing.section, standing.topic)
+            if not standing.said and standing.muted and lowered[position:end].strip(" .") in sections.nothing:
+                standing.leave()
+            standing.said = True
 
 
 def _is_over(text: str, done: int, start: int, end: int) -> bool:

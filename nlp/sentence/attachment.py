@@ -208,7 +208,7 @@ def _after(
     chosen: list[Phrase] = []
     for phrase in candidates:
         lead = words[max(finding.last, phrase.first - 3) : phrase.first]
-        led = not lists["prepositions"].isdisjoint(lead)
+        led = not lists["prepositions"].isdisjoint(lead) and lead[-1] not in lists["indefinite"]
         led = led or (not chosen and not lists["examples"].isdisjoint(words[finding.last : phrase.first]))
         if (
             following is not None

@@ -11,7 +11,7 @@ __all__ = ["joined_clauses", "split_clauses"]
 
 
 def split_clauses(
-    words: Sequence[str], hits: Sequence[Hit], lists: Mapping[str, frozenset[str]]
+    words: Sequence[str], hits: Sequence[Hit], lists: Mapping[str, frozenset[str]], cuts: frozenset[int] = frozenset()
 ) -> list[tuple[int, int]]:
     """Token ranges of the clauses of a sentence.
 
@@ -22,10 +22,11 @@ def split_clauses(
         words: the sentence.
         hits: its findings and places.
         lists: word lists of the language (``finite``, ``openers``, ``hard_breaks``).
+        cuts: joints after which a statement is known to begin.
     """
     finite, openers, breaks = lists["finite"], lists["openers"], lists["hard_breaks"]
     continuations = lists["continuations"]
-    if not _may_split(words, lists):
+    if not cuts and not _may_split(words, lists):
         return [(0, len(words))]
     joining, joins = lists["clause_joins"], lists["and"]
     findings = {position for hit in hits if hit.kind == "finding" for position in range(hit.first, hit.last)}
@@ -40,8 +41,15 @@ def split_clauses(
             negated = True
             continue
         following = words[index + 1] if index + 1 < size else ""
-        cut = word == ";" or (word in breaks and index > start and following not in lists["also"])
-        if word in joining and word != ";" and index > start and following and not (word == "," and following in joins):
+        cut = index in cuts or word == ";" or (word in breaks and index > start and following not in lists["also"])
+        if (
+            not cut
+            and word in joining
+            and word != ";"
+            and index > start
+            and following
+            and not (word == "," and following in joins)
+        ):
             if following in lists["existential"]:
                 cut = True
             elif not continuations.isdisjoint(words[index + 1 : index + 4]):

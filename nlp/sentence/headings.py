@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..language.cues import CueTable
 from ..language.trie import Hit
+from .stand_ins import STAND_IN
 
 if TYPE_CHECKING:
     from .mention import Mention
@@ -47,7 +48,8 @@ def under_heading(
     A heading is left out where nothing follows it or where what follows names the finding itself; it is absent where
     what follows begins with a denial ("No.", "Normal.").
     """
-    body = {label for hit, mention in mentions if hit.first > colon for label, _ in mention.labels}
+    named = [mention for hit, mention in mentions if hit.first > colon and hit.kind != STAND_IN]
+    body = {label for mention in named for label, _ in mention.labels}
     if colon + 1 == len(words):
         return []
     cue = next((c for hit in cue_hits if hit.first == colon + 1 for c in table.of(hit.name)), None)

@@ -177,6 +177,9 @@ class LocationRules:
             if not member.place:
                 sides, side_at = member.sides, number
         fitting = [(n, m) for n, m in enumerate(members) if m.place and self.fits(concept, m.place)]
+        if not sides and not fitting:  # what lies in the lung and goes out from the left hilum
+            beside = [(n, m) for n, m in enumerate(members) if m.sides and m.place and places[m.place].side_too]
+            side_at, sides = next(((n, m.sides) for n, m in beside), (side_at, sides))
         if rule in _SHARED_RULES:
             fitting = [(n, m) for n, m in fitting if self._shares(concept, m.place, inner)]
         if any(places[m.place].role != "position" for _, m in fitting):
@@ -192,7 +195,9 @@ class LocationRules:
         found, named, rule = self._default(concept, inner, topic, sides, side_at)
         if rule == "unplaced" and fitting:  # a place without a column of its own ("vascular", "lymph node")
             number, member = fitting[0]
-            return (Placed(self._vocabulary.unplaced, number, member.place, _side(member.sides)),), True, rule
+            own = [] if places[member.place].of_context else member.sides or sides
+            columns = [side for side in own if side in self._vocabulary.locations] or [self._vocabulary.unplaced]
+            return tuple(Placed(c, number, member.place, _side(member.sides)) for c in columns), True, rule
         return found, named, rule
 
     def topic(self, concept: Concept, topics: Sequence[Member]) -> Member | None:

@@ -22,6 +22,7 @@ class Size(NamedTuple):
         prior: an earlier measurement, not the current one.
         below: an upper bound only ("less than 1 cm").
         now: the text says that this one replaces an earlier one ("has grown to 12 mm").
+        several: the numbers are sizes of several of a kind ("15 and 21 mm") and no dimensions of one.
     """
 
     first: int
@@ -30,10 +31,11 @@ class Size(NamedTuple):
     prior: bool
     below: bool
     now: bool
+    several: bool = False
 
     def millimetres(self, *, short_axis: bool) -> float:
         """The dimension that counts: the smallest of a lymph node, the largest of anything else."""
-        return min(self.dimensions) if short_axis else max(self.dimensions)
+        return min(self.dimensions) if short_axis and not self.several else max(self.dimensions)
 
 
 class Measured(NamedTuple):
@@ -111,13 +113,14 @@ class SizeFinder:
         for index, word in enumerate(words):
             if word[0] not in _DIGITS or index < done:
                 continue
-            end, values, unit = self._read(words, index)
+            end, values, unit, several = self._read(words, index)
             if not unit and self._is_prior(words, index):  # "measured 21, now 8 mm", "now 5 mm, was 9"
                 unit = self._unit_of_next(words, end) or (unit_before if end - done < _NEAR_SIZES else 0.0)
             unit_before = unit or unit_before
             # "6 mm in the previous examination", after which "was observed as 7 mm" is the current one
             of_study = bool(unit) and self._of_prior_study(words, end)
             prior = of_study or (not compared and self._is_prior(words, index))
+            prior = prior or self._is_set_against(words, index, end, sizes)
             compared = compared or of_study
             if unit and lists["distances"].isdisjoint(words[end : end + 1]):
                 before = words[max(0, index - 2) : index]
@@ -129,16 +132,17 @@ class SizeFinder:
                         tuple(value * unit for value in values),
                         prior=prior,
                         below=not lists["limits"].isdisjoint(words[max(0, index - 3) : index]),
-                        now=led and lists["up_to"].isdisjoint(before) and index > 2,
+                        now=led and not prior and lists["up_to"].isdisjoint(before) and index > 2,
+                        several=several,
                     )
                 )
             done = end
         return sizes
 
-    def _read(self, words: Sequence[str], index: int) -> tuple[int, list[float], float]:
-        """Numbers joined by x, by or a dash, up to their unit."""
+    def _read(self, words: Sequence[str], index: int) -> tuple[int, list[float], float, bool]:
+        """Numbers joined by x, by or a dash, up to their unit; whether they are sizes of several things."""
         values: list[float] = []
-        unit = 0.0
+        unit, several = 0.0, False
         while index < len(words) and words[index][0] in _DIGITS:
             values.append(float(words[index].replace(",", ".")))
             index += 1
@@ -152,11 +156,12 @@ class SizeFinder:
             further = number_next and not unit and words[index] in self._ranges
             if further and words[index + 2 : index + 3] and words[index + 2] in self._units:  # "of 6 and 5 mm"
                 index += 1
+                several = True
                 continue
             joined = index < len(words) and not unit and words[index][0] in _DIGITS
             if not joined:
                 break
-        return index, values, unit
+        return index, values, unit, several
 
     def _unit_of_next(self, words: Sequence[str], index: int) -> float:
         """The unit of the current size that follows an earlier one without any, or 0."""
@@ -165,6 +170,12 @@ class SizeFinder:
                 linked = not self._lists["now"].isdisjoint(words[index:position])
                 return self._read(words, position)[2] if linked else 0.0
         return 0.0
+
+    def _is_set_against(self, words: Sequence[str], index: int, end: int, sizes: Sequence[Size]) -> bool:
+        """Whether a size is the earlier one that the current one before it is compared with ("24 mm vs 31 mm")."""
+        if not sizes or sizes[-1].prior or sizes[-1].last != index - 1:
+            return False
+        return words[index - 1] in self._lists["versus"] and self._lists["now"].isdisjoint(words[end : end + 2])
 
     def _of_prior_study(self, words: Sequence[str], end: int) -> bool:
         """Whether an earlier examination is named right after a size."""

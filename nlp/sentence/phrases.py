@@ -60,9 +60,11 @@ class PhraseFinder:
         phrases: list[Phrase] = []
         run: list[Hit] = []
         measured = not self._lists["distances"].isdisjoint(tokens.words)
-        for hit in hits:
+        for hit, following in pairwise((*hits, None)):
+            assert hit is not None
             if run and (
                 hit.kind == "finding"
+                or (hit.kind == "side" and following is not None and self._is_of_next(tokens, run[-1], hit, following))
                 or not _joined(tokens, run[-1], hit, self._lists)
                 or (measured and self._is_measured_from(tokens, run, hit))
             ):
@@ -73,6 +75,12 @@ class PhraseFinder:
         if run:
             phrases.append(self._phrase(tokens, run))
         return [phrase for phrase in phrases if phrase.members]
+
+    def _is_of_next(self, tokens: Tokens, before: Hit, side: Hit, following: Hit) -> bool:
+        """Whether a side belongs to the finding right after it: "a tube in the stomach, left | chest drain"."""
+        if side.name == "both" or before.kind != "place" or following.kind != "finding" or following.first != side.last:
+            return False
+        return "," in tokens.words[before.last : side.first]
 
     def _is_measured_from(self, tokens: Tokens, run: Sequence[Hit], hit: Hit) -> bool:
         """Whether a phrase is but what a distance is measured from, so that the next place is one of its own.
@@ -265,6 +273,9 @@ def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
         if lobe and all(places[m.place].weak or places[m.place].role != "level" for m in members):
             members = [m for m in members if places[m.place].role != "level"]
         members = [m for m in members if not places[m.place].of_context or places[m.place].role] or members
+    lobes = any(places[m.place].role == "level" and not places[m.place].weak for m in members)
+    if lobes:  # "the bronchi of the right lower lobe"
+        members = [m for m in members if places[m.place].role or not places[m.place].weak]
     whole = {name for m in members for name in places[m.place].part_of}
     members = [m for m in members if m.place not in whole]
     roles = [places[m.place].role for m in members]

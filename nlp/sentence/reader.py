@@ -23,6 +23,7 @@ from .mention import Mention
 from .own_words import OwnWords
 from .pairs import pairs_of
 from .phrases import Member, Phrase, PhraseFinder, complete_phrases, parted
+from .stand_ins import STAND_IN, StandIns, at_organ
 from .status import PLAIN, is_called_normal, is_degree, judge
 
 __all__ = ["Reading", "SentenceReader"]
@@ -65,6 +66,7 @@ class SentenceReader:
         self._right = set(self._known)
         self._speller = Speller((w for words, _, _ in vocabulary.terms for w in words), cues.words["no_typos"])
         self._chooser = FindingChooser(vocabulary, cues.words)
+        self._stand_ins = StandIns(vocabulary, cues)
 
     def is_list_item(self, sentence: str) -> bool:
         """Whether a sentence has places or sizes and no verb: an item of a list whose title names the findings."""
@@ -73,11 +75,34 @@ class SentenceReader:
             return False
         return any(hit.kind != "finding" for hit in self._trie.scan(words)) or bool(self._sizes_in.find(words))
 
-    def is_topic(self, heading: str) -> bool:
-        """Whether the words before a colon name organs and no finding: "Lungs:", but not "Pulmonary nodules:".
+    def topic_of(self, heading: str, organ: str) -> str:
+        """The organ that the words before a colon name, in words: "Lungs:", but not "Pulmonary nodules:"; else empty.
 
         Words that only title a part of a report ("Lines and devices:", "Soft tissues:") are no findings either.
+
+        Args:
+            heading: the words.
+            organ: those of the organ heading before, which "Upper lobe:" and "Left:" below "Right lung:" and "Pleura:"
+                are parts of.
         """
+        if not self._is_topic(heading):
+            return ""
+        if not organ:
+            return heading
+        phrases, above = self._members(heading), self._members(organ)
+        places = self._vocabulary.places
+        sides = {side for member in above for side in member.sides}
+        if phrases and all(member.sides and not member.place for member in phrases):
+            return f"{heading} {organ}" if any(m.place for m in above) and not sides else heading
+        levels = [places[member.place] for member in phrases if member.place]
+        whole = [member for member in above if member.place and places[member.place].role == "whole"]
+        sided = any(place.role != "level" or place.right == place.left for place in levels)
+        if not levels or sided or any(m.sides for m in phrases) or not whole or len(sides) != 1:
+            return heading
+        return f"{organ} {heading}"
+
+    def _is_topic(self, heading: str) -> bool:
+        """Whether words name organs, or title a part of a report, and find nothing."""
         words = Tokens(heading, self._forms).words
         hits = self._trie.scan(words)
         places = {i for hit in hits if hit.kind not in ("finding", "cue") for i in range(hit.first, hit.last)}
@@ -91,11 +116,11 @@ class SentenceReader:
         terms = frozenset(word for words, _, _ in self._vocabulary.terms for word in words)
         return terms.union(*self._cues.words.values())
 
-    def _topics(self, heading: str) -> tuple[Member, ...]:
-        """The places that a heading names, with their sides."""
+    def _members(self, heading: str) -> list[Member]:
+        """The places and sides that a heading names."""
         tokens = Tokens(heading, self._forms)
         phrases = self._phrases.find(tokens, self._trie.scan(tokens.words))
-        return tuple(member for phrase in phrases for member in phrase.members if member.place)
+        return [member for phrase in phrases for member in phrase.members]
 
     def read(self, sentence: str, heading: str = "") -> Reading:
         """The findings of a sentence.
@@ -163,11 +188,12 @@ class SentenceReader:
                 h for h in hits if h.kind != "finding" or concepts[h.name].labels or words[h.first - 1] not in degrees
             ]
         sizes = self._sizes_in.find(words) if self._has_unit.search(sentence) else []
-        findings = self._chooser.choose(words, hits, sizes)
+        findings = self._chooser.choose(words, hits)
         if not findings:
             return _NOTHING
         cue_hits = self._cue_hits(words, hits)
-        clauses = split_clauses(words, hits, self._cues.words)
+        findings, cuts = self._stand_ins.among(words, findings, hits, cue_hits, sizes)
+        clauses = split_clauses(words, hits, self._cues.words, cuts)
         if len(clauses) > 1:
             clauses = joined_clauses(words, clauses, [*hits, *findings], self._cues.words)
         phrases: list[Phrase] = []
@@ -177,7 +203,9 @@ class SentenceReader:
             if len(phrases) > 1:
                 phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
         attached = self._attach(words, findings, phrases, clauses)
-        topics = self._topics(heading) if heading else ()
+        if any(hit.kind == STAND_IN for hit in findings):
+            findings, attached = self._stand_ins.placed(words, findings, attached, self._vocabulary.places)
+        topics = tuple(member for member in self._members(heading) if member.place) if heading else ()
         mentions = self._mentions(tokens, findings, clauses, cue_hits, phrases, attached, sizes, topics)
         colon = heading_end(words, findings[0].first, self._cues.words["finite"])
         if colon >= 0:
@@ -209,7 +237,11 @@ class SentenceReader:
                 inside = [p for p in phrases if clause[0] <= p.first < clause[1]]
             if len(sizes) > 1 and len(phrases) > 1 and own:
                 pairs = pairs_of(words, hit, findings, own, phrases, sizes, self._cues.words)
-                given = [([phrase], measured) for phrase, measured in pairs] or given
+                organs = [phrase for phrase in phrases if any(member.place for member in phrase.members)]
+                given = [
+                    ([at_organ(p, [o for o in organs if o.last <= p.first], self._vocabulary.places)], measured)
+                    for p, measured in pairs
+                ] or given
             for places, measured in given:
                 mention = self._mention(tokens, hit, findings, clause, cue_hits, places, inside, rule, measured, topics)
                 if mention is not None:
@@ -282,10 +314,14 @@ class SentenceReader:
     def _separate(self, words: Sequence[str], hits: list[Hit]) -> list[Hit]:
         """Hits with place and finding apart where the place is coordinated: "pleural and | pericardial | effusion"."""
         for index in range(1, len(hits)):
-            hit, before = hits[index], hits[index - 1]
-            if hit.kind != "finding" or before.kind != "place" or hit.last - hit.first < 2:
+            hit, before, start = hits[index], hits[index - 1], hits[index].first
+            if hit.kind != "finding" or hit.last - hit.first < 2:
                 continue
-            between = words[before.last : hit.first]
+            if index > 1 and before.kind == "side" and before.last == start:  # "pericardial and left pleural effusions"
+                before, start = hits[index - 2], before.first
+            if before.kind != "place":
+                continue
+            between = words[before.last : start]
             if len(between) != 1 or between[0] not in self._cues.words["place_joins"]:
                 continue
             parts = self._own_words.parts.get(tuple(words[hit.first : hit.last]))

@@ -134,3 +134,26 @@ def test_a_bound_is_no_size(parser):
 def test_size_of_the_finding_is_the_current_one(parser):
     finding = parser.parse("Left lower lobe nodule measures 7 x 4 mm, previously 12 mm.").findings[0]
     assert (finding.abnormality, finding.size_mm) == ("nodule", 7.0)
+
+
+def test_a_heading_names_a_part_of_the_organ_above(parser):
+    text = "Right lung:\nUpper lobe: nodule.\nLower lobe: atelectasis.\nLeft lung: emphysema.\nPleura:\nLeft: effusion."
+    assert {(f.abnormality, f.location) for f in parser.parse(text).findings} == {
+        ("nodule", "right_upper"),
+        ("atelectasis", "right_lower"),
+        ("emphysema", "left_lung"),
+        ("pleural_effusion", "left_lung"),
+    }
+
+
+def test_what_is_said_at_another_place_is_said_of_the_finding_before(parser):
+    found = parser.parse("The consolidation has cleared from the lingula but persists at the right base.").findings
+    assert [(f.location, f.status, f.change) for f in found] == [
+        ("left_mid", "resolved", ""),
+        ("right_lower", "present", "stable"),
+    ]
+
+
+def test_a_joint_after_which_no_place_follows_stands_for_nothing(parser):
+    found = parser.parse("The nodule in the lingula has grown and is unchanged in density.").findings
+    assert {f.location for f in found if f.abnormality == "nodule"} == {"left_mid"}
