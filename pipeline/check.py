@@ -12,7 +12,8 @@ import numpy as np
 
 from .config import Workflow
 from .data.coverage import coverage_problem
-from .data.discover import FoundScan, find_scans, paired_id, reports_of
+from .data.discover import paired_id, reports_of, scans_of
+from .data.found import FoundScan
 from .data.phantom import plan_dataset
 from .data.readers import read_geometry
 from .data.records import duplicates
@@ -115,7 +116,7 @@ def _expected_scans(workflow: Workflow) -> int:
     if workflow.phantom is not None:
         return sum(workflow.phantom.scans.values())
     try:
-        return len(_listed(workflow, workflow.data.images)) if workflow.data.images else 0
+        return len(_listed(workflow)) if workflow.data.images else 0
     except OrganCamError:
         return 0
 
@@ -181,7 +182,7 @@ def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
     if data.images is None:
         return [], [Finding(False, "data.images", "not set: --set data.images=FOLDER")]
     try:
-        found = _listed(workflow, data.images)
+        found = _listed(workflow)
     except OrganCamError as error:
         return [], [Finding(False, "data.images", str(error))]
     findings = [
@@ -256,10 +257,10 @@ def _check_disk(workflow: Workflow, scans: int) -> Finding:
     return Finding(free > needed, "disk", text)
 
 
-def _listed(workflow: Workflow, images: Path | Sequence[Path]) -> list[FoundScan]:
+def _listed(workflow: Workflow) -> list[FoundScan]:
     data = workflow.data
-    found = find_scans(images, data.id_column, data.image_column)
-    return listed_scans(found, given_splits(data), data) if data.only_listed else found
+    found = scans_of(data).scans
+    return listed_scans(found, given_splits(data), data) if data.only_listed else list(found)
 
 
 def _is_there(path: Path) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..attention import METHODS, AttentionMaps, ScanAttention, attention_by_method, scan_attention, write_attention
 from ..attention.methods import place_of
 from ..attention.targets import logits_of
-from ..data.discover import FoundScan
+from ..data.found import FoundScan
 from ..data.readers import is_dicom_folder
 from ..data.writers import write_nifti
 from ..errors import ConfigError, DataError, OrganCamError, did_you_mean

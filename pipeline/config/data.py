@@ -17,9 +17,13 @@ class DataConfig(Section):
     """Where scans, reports and splits come from.
 
     Attributes:
-        images: a folder of volumes (``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``, ``.npz``), a folder of DICOM
-            series, a list of files, or a CSV with the columns below.
+        images: a folder with volumes (``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``, ``.npz``) and DICOM series
+            at any depth, a list of files, or a CSV with the columns below.
         id_column: column of the scan id in the images CSV.
+        ids: what ids of a folder's scans are made of: ``path`` (relative to ``images``), ``hash`` (of it, where paths
+            tell who a patient is), or ``accession`` (the DICOM accession number).
+        series: which series of a DICOM study are scans: ``best`` (the axial original one with most slices) or ``all``
+            such series.
         image_column: column of the image path in the images CSV (relative to that CSV).
         reports: CSV with one report a row; without it nothing can be trained.
         report_id_column: column of the id that joins report and scan; null finds the columns of our own form
@@ -44,6 +48,8 @@ class DataConfig(Section):
     images: Path | Annotated[list[Path], AfterValidator(listed("file"))] | None = None
     id_column: str = "scan_id"
     image_column: str = "image"
+    ids: Literal["path", "hash", "accession"] = "path"
+    series: Literal["best", "all"] = "best"
     reports: Path | None = None
     report_id_column: str | None = None
     report_text_columns: Annotated[list[str], AfterValidator(listed("column"))] | None = None

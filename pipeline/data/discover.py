@@ -6,7 +6,6 @@ import csv
 import io
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,18 +14,21 @@ from organcam.nlp import known_layout
 
 from ..config import DataConfig
 from ..errors import ConfigError, DataError, did_you_mean
-from .ct_rate import ct_rate_scans
+from .folders import IdRule, scans_of_folder
+from .found import Finds, FoundScan
 from .label_files import label_ids
-from .readers import VOLUME_SUFFIXES, is_dicom_folder, volume_suffix
+from .readers import volume_suffix
+from .series import Choice
 
 __all__ = [
-    "FoundScan",
     "find_scans",
+    "look_for_scans",
     "paired_id",
     "read_reports",
     "read_table",
     "report_columns",
     "reports_of",
+    "scans_of",
     "unique_report",
 ]
 
@@ -36,45 +38,69 @@ MOST_NULS = 0.001
 MOST_NAMED = 10
 
 
-@dataclass(frozen=True)
-class FoundScan:
-    """A scan as the user's files name it; nothing of it has been checked yet."""
-
-    scan_id: str
-    image: Path
-    patient_id: str
-    split: str = ""
-    report_id: str = ""
-
-
-def find_scans(
-    images: Path | Sequence[Path], id_column: str = "scan_id", image_column: str = "image"
-) -> list[FoundScan]:
-    """All scans of a folder, a list of files, or a CSV.
+def look_for_scans(
+    images: Path | Sequence[Path],
+    id_column: str = "scan_id",
+    image_column: str = "image",
+    *,
+    ids: IdRule = "path",
+    series: Choice = "best",
+) -> Finds:
+    """All scans of a folder, a list of files, or a CSV, and what is passed over.
 
     Args:
-        images: a folder (its volume files; if it has none, CT-RATE's below it, or every folder below it that holds
-            DICOM files), files, or a CSV with ``id_column`` and ``image_column`` and optionally ``patient_id``,
-            ``split``, ``report_id``.
+        images: a folder (volume files and DICOM series at any depth, see `scans_of_folder`), files, or a CSV with
+            ``id_column`` and ``image_column`` and optionally ``patient_id``, ``split``, ``report_id``.
         id_column: column of the scan id.
         image_column: column of the image path, relative to the CSV.
+        ids: what the ids of a folder's scans are made of.
+        series: whether one series of a DICOM study is taken or all.
 
     Returns:
-        Scans in the order of the CSV, or sorted by name.
+        Scans in the order of the CSV, or sorted by path.
 
     Raises:
         ConfigError: if nothing is there, or a column is missing (legal ones are named).
     """
     if not isinstance(images, Path):
-        return [_from_file(Path(image)) for image in images]
+        return Finds(tuple(_from_file(Path(image)) for image in images))
     if images.is_dir():
-        return _from_folder(images)
+        return scans_of_folder(images, ids, series)
     if volume_suffix(images) == ".csv":
-        return _from_csv(images, id_column, image_column)
+        return Finds(tuple(_from_csv(images, id_column, image_column)))
     if images.is_file():
-        return [_from_file(images)]
+        return Finds((_from_file(images),))
     msg = f"data.images: no such file or folder: {images}"
     raise ConfigError(msg)
+
+
+def find_scans(
+    images: Path | Sequence[Path], id_column: str = "scan_id", image_column: str = "image"
+) -> list[FoundScan]:
+    """The scans of `look_for_scans` alone.
+
+    Raises:
+        ConfigError: as there, or if what is there cannot be used.
+    """
+    found = look_for_scans(images, id_column, image_column)
+    if not found.scans:
+        msg = f"data.images: {found.refused[0].path}: {found.refused[0].reason}"
+        raise ConfigError(msg)
+    return list(found.scans)
+
+
+def scans_of(data: DataConfig) -> Finds:
+    """What ``data.images`` names, as `look_for_scans` finds it, with absolute paths.
+
+    Raises:
+        ConfigError: as there, or if it is not set.
+    """
+    images = data.images
+    if images is None:
+        msg = "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
+        raise ConfigError(msg)
+    places = images.absolute() if isinstance(images, Path) else [Path(image).absolute() for image in images]
+    return look_for_scans(places, data.id_column, data.image_column, ids=data.ids, series=data.series)
 
 
 def report_columns(path: Path, id_column: str | None, text_columns: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -120,13 +146,13 @@ def read_reports(path: Path, id_column: str | None, text_columns: Sequence[str] 
 
 
 def paired_id(scan: FoundScan, known: Collection[str]) -> str:
-    """The id of a scan's report: as its table says, or its own id, with the ending of its file where reports have it.
+    """The id of a scan's report: as its table says, its own id, or another name of it that a report has.
 
-    CT-RATE's tables name volumes, ``train_1_a_1.nii.gz``.
+    CT-RATE's tables name volumes, ``train_1_a_1.nii.gz``; a hospital's reports stand under accession numbers.
     """
-    named = f"{scan.scan_id}{volume_suffix(scan.image)}"
     wanted = scan.report_id or scan.scan_id
-    return named if wanted not in known and named in known else wanted
+    others = (f"{scan.scan_id}{volume_suffix(scan.image)}", *scan.also)
+    return next((name for name in (wanted, *others) if name in known), wanted)
 
 
 def reports_of(data: DataConfig) -> dict[str, list[str]]:
@@ -214,21 +240,6 @@ def _require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str], ke
         hints = "; ".join(f"column '{column}' is missing, {did_you_mean(column, found)}" for column in missing)
         msg = f"{key}: {path}: {hints}"
         raise ConfigError(msg)
-
-
-def _from_folder(folder: Path) -> list[FoundScan]:
-    volumes = [file for file in sorted(folder.iterdir()) if file.is_file() and volume_suffix(file) in VOLUME_SUFFIXES]
-    if volumes:
-        return [_from_file(file) for file in volumes]
-    below = sorted(folder.rglob("*"))
-    if known := ct_rate_scans(below):
-        return [FoundScan(*scan) for scan in known]
-    nested = [path for path in below if path.is_dir()]
-    scans = [FoundScan(path.name, path, path.name) for path in [folder, *nested] if is_dicom_folder(path)]
-    if not scans:
-        msg = f"data.images: {folder} holds no volume ({', '.join(VOLUME_SUFFIXES)}) and no DICOM series"
-        raise ConfigError(msg)
-    return scans
 
 
 def _from_file(path: Path) -> FoundScan:

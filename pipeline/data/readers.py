@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, is_out_of_memory
 from .formats import dicom, itk, nifti, npz
+from .formats.dicom_header import has_preamble
 from .formats.layout import Header, read_voxels
 from .limits import MAX_VOXELS
 from .volume import Volume
@@ -43,8 +44,9 @@ def read_volume(path: str | Path, max_voxels: int = MAX_VOXELS) -> Volume:
 
     Args:
         path: ``.nii``/``.nii.gz``, ``.nrrd``, ``.mha``/``.mhd``, ``.npz`` with key ``ct`` as in RAD-ChestCT (axes I, P,
-            L; 0.8 mm; an optional ``affine`` key overrides that), or a folder that holds the DICOM slices of one
-            series; localizers beside it are passed over.
+            L; 0.8 mm; an optional ``affine`` key overrides that), a folder that holds the DICOM slices of one
+            series (localizers beside it are passed over), or a DICOM file, which stands for all slices of its series in
+            its folder.
         max_voxels: a file that declares more is refused before memory is taken for it.
 
     Returns:
@@ -76,12 +78,12 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, ...], NDArray[np.float64
 
 
 def source_files(path: Path) -> list[Path]:
-    """All files that a scan consists of: those of a DICOM folder, or the file and the data file its header names.
+    """All files that a scan consists of: those of a DICOM folder or series, or the file and what its header names.
 
     Raises:
         DataError: if the header cannot be read, or names a file that is not there or must not be followed.
     """
-    if path.is_dir():
+    if path.is_dir() or _is_dicom_file(path):
         return dicom.dicom_files(path)
     if volume_suffix(path) in (".mhd", ".nrrd", ".mha"):
         return sorted({path, _guarded(path, lambda: itk.read_layout(path)).file})
@@ -109,7 +111,7 @@ def is_dicom_folder(path: Path) -> bool:
     """Whether a folder itself (not its sub-folders) holds DICOM files, told by their preamble."""
     for file in sorted(path.iterdir()):
         try:
-            if file.is_file() and dicom.has_preamble(file):
+            if file.is_file() and has_preamble(file):
                 return True
         except OSError:  # told when the scan is read
             continue
@@ -179,11 +181,15 @@ def _format(path: Path) -> _Format:
     if not path.exists():
         msg = f"{path}: no such file"
         raise DataError(msg)
-    found = _FORMATS.get(volume_suffix(path)) if path.is_file() else _DICOM
+    found = _DICOM if path.is_dir() or _is_dicom_file(path) else _FORMATS.get(volume_suffix(path))
     if found is None:
         msg = f"{path}: not a volume file. Legal: {', '.join(VOLUME_SUFFIXES)}, or a folder of DICOM slices"
         raise DataError(msg)
     return found
+
+
+def _is_dicom_file(path: Path) -> bool:
+    return volume_suffix(path) not in _FORMATS and path.is_file() and has_preamble(path)
 
 
 def _guarded(path: Path, read: Callable[[], Found]) -> Found:

@@ -22,6 +22,8 @@ from .volume import Volume
 __all__ = ["read_stored", "resampled", "to_stored", "write_stored"]
 
 AIR_HU = -1000
+PADDING_HU = -1500
+"""Below it a voxel lies outside what the scanner saw (-2000, -2048, -3024 are usual); no noise of air gets there."""
 
 
 def to_stored(
@@ -32,6 +34,8 @@ def to_stored(
     name: Path | str = "the volume",
 ) -> Volume:
     """The volume as it is stored: network axes, wanted spacing, clipped, int16.
+
+    Padding counts as air: averaged with the skin it would make a dark rim inside the patient.
 
     Args:
         volume: a CT in HU, any axes.
@@ -44,6 +48,8 @@ def to_stored(
         DataError: if the resampled volume would be larger.
     """
     network = volume.reoriented()
+    if network.array.min(initial=0) < PADDING_HU:
+        network = Volume(np.where(network.array < PADDING_HU, AIR_HU, network.array), network.affine)
     if spacing_mm is not None:
         check_voxels(name, _resampled_shape(network, spacing_mm), max_voxels, "resamples to")
         network = resampled(network, spacing_mm)

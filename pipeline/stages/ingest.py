@@ -12,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..config import DataConfig
 from ..data.coverage import coverage_problem
-from ..data.discover import FoundScan, find_scans, paired_id, reports_of, unique_report
+from ..data.discover import paired_id, reports_of, scans_of, unique_report
+from ..data.found import Finds, FoundScan, hashed, id_of_path, passed_in_words
 from ..data.readers import read_volume, source_files
 from ..data.records import ScanRecord, duplicates, in_split, records_frame
 from ..data.splits import SPLITS
-from ..errors import ConfigError, DataError, OrganCamError, did_you_mean
+from ..errors import DataError, OrganCamError, did_you_mean
 from ..runner import Failure, Unit, WorkContext, safe_id, write_csv_atomic
 from .failure_rate import TRAINING_STAGES, first_of, first_reasons, require_enough_scans
 from .run import Run, StageSummary, summarise
@@ -32,12 +35,10 @@ VERSION = 2
 def run_ingest(run: Run) -> StageSummary:
     """Write ``manifest.csv`` and one ``scans/<id>.json`` a scan (content hash, shape, spacing, axes)."""
     data = run.workflow.data
-    if data.images is None:
-        msg = "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
-        raise ConfigError(msg)
     splits = given_splits(data)
-    scans = listed_scans(find_scans(_absolute(data.images), data.id_column, data.image_column), splits, data)
-    found, refused = _usable(scans)
+    finds = scans_of(data)
+    found, refused = _usable(listed_scans(finds.scans, splits, data))
+    refused += [Failure("ingest", _id_of(one.path, data), f"{one.path}: {one.reason}", "data") for one in finds.refused]
     reports = reports_of(data)
     unpaired = _unpaired(found, reports, data) if data.tells_labels else []
     run.failures.extend([*refused, *unpaired])
@@ -51,6 +52,7 @@ def run_ingest(run: Run) -> StageSummary:
     records, notes = _records(found, reports, splits, run)
     notes += _split_notes([record for record in records if record.scan_id not in broken], run)
     notes += _coverage_notes(result.done)
+    notes += _note_ignored(run, finds)
     write_csv_atomic(run.root / "manifest.csv", records_frame(records))
     if "train" in run.stages:
         require_enough_scans(run)
@@ -202,8 +204,28 @@ def _coverage_notes(scans: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{len(told)} scans can hold no whole chest: {first_of(told)}"] if told else []
 
 
-def _absolute(images: Path | Sequence[Path]) -> Path | list[Path]:
-    return images.absolute() if isinstance(images, Path) else [Path(image).absolute() for image in images]
+def _note_ignored(run: Run, finds: Finds) -> list[str]:
+    """Write all that was passed over to ``ignored.csv``, and tell how much of what kind."""
+    table = run.root / "ignored.csv"
+    if not finds.ignored:
+        table.unlink(missing_ok=True)
+        return []
+    root = _root(run.workflow.data)
+    rows = [(one.path.relative_to(root).as_posix(), one.kind) for one in finds.ignored]
+    write_csv_atomic(table, pd.DataFrame(rows, columns=["path", "reason"]))
+    return [f"ignored: {line}" for line in passed_in_words(finds.ignored, root)]
+
+
+def _root(data: DataConfig) -> Path:
+    images = data.images
+    assert isinstance(images, Path)
+    return images.absolute()
+
+
+def _id_of(path: Path, data: DataConfig) -> str:
+    """The name of what is refused in ``failures.csv``."""
+    place = path.relative_to(_root(data))
+    return hashed(place.as_posix()) if data.ids == "hash" else id_of_path(place if place.parts else Path(path.name))
 
 
 def _stamp(path: Path) -> str:

@@ -14,7 +14,8 @@ from organcam.nlp import parse_table, write_outputs
 
 from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
 from ..config import Workflow
-from ..data.discover import FoundScan, paired_id, report_columns
+from ..data.discover import paired_id, report_columns
+from ..data.found import FoundScan
 from ..data.label_files import read_label_files, read_label_matrix
 from ..data.phantom import PhantomSettings, plan_dataset, planned_cells
 from .targets import own_labels

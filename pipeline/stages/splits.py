@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..config import DataConfig, Workflow
-from ..data.discover import FoundScan
+from ..data.found import FoundScan
 from ..data.records import assign_splits
 from ..data.split_tables import read_split_tables
 from ..errors import ConfigError

@@ -13,7 +13,7 @@ from .run import Ids, Run, StageSummary, summarise
 
 __all__ = ["plan_store", "run_store"]
 
-VERSION = 1
+VERSION = 2
 
 
 def run_store(run: Run) -> StageSummary:

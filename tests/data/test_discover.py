@@ -50,7 +50,7 @@ def test_dicom_folders_are_found_below_a_folder_without_volumes(shared_data, tmp
     target.mkdir(parents=True)
     for file in sorted((shared_data / "lung_pet_ct_dx" / "A0002_dicom").iterdir())[:3]:
         (target / file.name).write_bytes(file.read_bytes())
-    assert [(scan.scan_id, scan.image) for scan in find_scans(tmp_path)] == [("series", target)]
+    assert [(scan.scan_id, scan.image) for scan in find_scans(tmp_path)] == [("study_series", target)]
 
 
 def test_report_columns_are_joined_and_conflicting_duplicates_refused(tmp_path):

@@ -147,3 +147,15 @@ def test_a_damaged_stored_volume_is_named(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"scan\.b2nd"):
         read_stored(path)
+
+
+def test_padding_outside_the_scanned_circle_is_air_and_casts_no_shadow_on_what_lies_beside():
+    array = np.full((12, 12, 12), 40, np.int16)
+    array[:, :, :4] = -3024
+    affine = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1.0]])
+    stored = to_stored(Volume(array, affine), (2.0, 2.0, 2.0), (-1000, 1000)).array
+    air = np.where(array < -1500, -1000, array).astype(np.int16)
+    np.testing.assert_array_equal(stored, to_stored(Volume(air, affine), (2.0, 2.0, 2.0), (-1000, 1000)).array)
+    assert stored[0, 0].tolist()[0] == -1000
+    assert stored[0, 0].tolist()[-1] == 40
+    assert array.min() == -3024

@@ -1,4 +1,6 @@
-"""A folder of DICOM slices as one volume, refused where header facts say that slices are missing or of something else.
+"""A series of DICOM slices as one volume, refused where header facts say that slices are missing or of something else.
+
+A series is named by its folder, or, where a folder holds several, by one of its files.
 
 GDCM passes over files it cannot read and stacks what is left as if it were evenly spaced, so that a series cut short
 becomes a shorter scan without a word. What tells: a CT file of the folder that is in no series, a second patient or a
@@ -12,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,10 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..limits import check_voxels
+from .dicom_header import AXIAL, has_preamble, read_facts
 from .itk import affine_of
 
-__all__ = ["dicom_files", "has_preamble", "read_geometry", "read_series"]
+__all__ = ["dicom_files", "is_bystander", "read_geometry", "read_series"]
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes without compression
 PIXEL_DATA, PIXEL_DATA_BIG = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"
@@ -76,10 +80,14 @@ class _Slice:
 
 
 def read_series(path: Path, max_voxels: int) -> tuple[NDArray, NDArray[np.float64]]:
-    """The volume ``[x, y, z]`` of a folder and its affine.
+    """The volume ``[x, y, z]`` of a series and its affine.
+
+    Args:
+        path: the folder of one series, or a file of the series that is meant.
+        max_voxels: a larger one is refused.
 
     Raises:
-        DataError: naming the file, if the folder holds no series, more than one volume, or less than a whole one.
+        DataError: naming the file, if there is no series, more than one volume in a folder, or less than a whole one.
     """
     import SimpleITK as sitk  # noqa: PLC0415 - 0.3 s that NIfTI users need not pay
 
@@ -100,7 +108,7 @@ def read_series(path: Path, max_voxels: int) -> tuple[NDArray, NDArray[np.float6
 
 
 def read_geometry(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """Shape and affine of a folder's series, by its headers alone.
+    """Shape and affine of a series, by its headers alone.
 
     Raises:
         DataError: as `read_series`.
@@ -114,14 +122,40 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
 
 
 def dicom_files(path: Path) -> list[Path]:
-    """Files of a folder, hidden ones aside."""
-    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    """Files of a folder, hidden ones aside; of a file those of its folder that belong to the same series.
+
+    Raises:
+        DataError: if the file says of no series that it belongs to it.
+    """
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    series = _series_of_files(path.parent, path.parent.stat().st_mtime_ns)
+    wanted = series.get(path.name, "")
+    if not wanted:
+        msg = f"{path}: says of no DICOM series that it belongs to it"
+        raise DataError(msg)
+    return [path.parent / name for name, other in series.items() if other == wanted]
 
 
-def has_preamble(file: Path) -> bool:
-    """Whether a file begins as DICOM files do."""
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+def is_bystander(file: Path) -> bool:
+    """Whether a file's name says that it is a text, a table or a picture, such as lie beside slices."""
+    return file.suffix.lower() in BYSTANDERS or file.name.lower().startswith(BYSTANDER_NAMES)
+
+
+@lru_cache(maxsize=2)
+def _series_of_files(folder: Path, changed: int) -> dict[str, str]:
+    """Names of a folder's files and the series each belongs to, empty where none is told; read once for all series.
+
+    Args:
+        folder: with slices of several series.
+        changed: when files were last added or removed.
+    """
+    del changed
+    found = {}
+    for file in dicom_files(folder):
+        facts = None if is_bystander(file) else read_facts(file)
+        found[file.name] = facts.series if facts else ""
+    return found
 
 
 def _shape(slices: Sequence[_Slice]) -> tuple[int, ...]:
@@ -130,8 +164,8 @@ def _shape(slices: Sequence[_Slice]) -> tuple[int, ...]:
 
 
 def _whole_series(path: Path) -> list[_Slice]:
-    """The slices of the folder's one volume in the order of their positions, all checks passed."""
-    series, unread = _read_headers(path)
+    """The slices of the one volume that is meant, in the order of their positions, all checks passed."""
+    series, unread = _read_headers(path) if path.is_dir() else _read_one_of_several(path)
     if unread:
         msg = f"{path}: {len(unread)} of its files cannot be read or are cut short, the first is {unread[0].name}"
         raise DataError(msg)
@@ -140,12 +174,35 @@ def _whole_series(path: Path) -> list[_Slice]:
         raise DataError(msg)
     _check_patients(path, series)
     slices = sorted(_only_volume(path, series), key=_along_normal)
+    _check_kind(path, slices[0])
     _check_sizes(path, slices)
     if len(slices) > 1:
         _check_numbers(path, slices)
         _check_counts(path, slices)
         _check_positions(path, slices)
     return slices
+
+
+def _read_one_of_several(path: Path) -> tuple[list[list[_Slice]], list[Path]]:
+    """One series of a folder of several, and the files of it that cannot be read.
+
+    A file that cannot be read and tells no series may be a slice of the series on either side of it in the order of
+    names, and counts as one of both.
+    """
+    read = {file: _read_header(file) for file in dicom_files(path)}
+    endings = {file.suffix.lower() for file in read}
+    unread = [file for file, found in read.items() if found is None]
+    names = _series_of_files(path.parent, path.parent.stat().st_mtime_ns)
+    before, between = "", list[Path]()
+    for name, series in [*names.items(), ("", "the end")]:
+        if series:
+            if names[path.name] in (before, series):
+                unread += [file for file in between if _is_cut_slice(file, endings)]
+            before, between = series, []
+        else:
+            between.append(path.parent / name)
+    slices = [one for one in read.values() if one is not None]
+    return ([slices] if slices else []), unread
 
 
 def _along_normal(one: _Slice) -> float:
@@ -191,8 +248,8 @@ def _read_header(file: Path) -> _Slice | None:
 
 def _is_cut_slice(file: Path, endings: set[str]) -> bool:
     """Whether a file that is in no series is a CT slice that cannot be read, and not a report or a licence beside."""
-    name, ending = file.name.lower(), file.suffix.lower()
-    if ending in BYSTANDERS or name.startswith(BYSTANDER_NAMES):
+    ending = file.suffix.lower()
+    if is_bystander(file):
         return False
     if not has_preamble(file):
         return file.stat().st_size == 0 or ending in {".dcm", ".ima"} or (ending in endings and ending != "")
@@ -224,7 +281,7 @@ def _only_volume(path: Path, series: Sequence[list[_Slice]]) -> list[_Slice]:
     volumes = [slices for slices in series if not slices[0].is_localizer and (len(slices) > 1 or slices[0].frames > 1)]
     if len(volumes) > 1:
         counts = " and ".join(f"{len(slices)} slices ({slices[0].file.name})" for slices in volumes)
-        msg = f"{path}: holds {len(volumes)} series, {counts}; put each into a folder of its own"
+        msg = f"{path}: holds {len(volumes)} series, {counts}; name a file of the one that is meant"
         raise DataError(msg)
     chosen = volumes[0] if volumes else max(series, key=len)
     for one in (slices[0] for slices in series if slices is not chosen):
@@ -247,6 +304,19 @@ def _continues(slices: Sequence[_Slice], one: _Slice) -> bool:
     here = _along_normal(one)
     beyond = max(places[0] - here, here - places[-1])
     return bool(np.abs(across).max() < 1.0 and 0 < beyond < UNEVEN * step)
+
+
+def _check_kind(path: Path, one: _Slice) -> None:
+    """CT slices across the body, as far as the header tells."""
+    modality = one.tags.get("0008|0060", "")
+    if modality not in ("", "CT"):
+        msg = f"{path}: its modality is {modality[:16]}, not CT"
+        raise DataError(msg)
+    right, front, head = np.abs(one.normal)
+    if head < AXIAL:
+        plane = "coronal" if front > AXIAL else "sagittal" if right > AXIAL else "oblique"
+        msg = f"{path}: its slices are {plane}, reformatted from others; name the axial series"
+        raise DataError(msg)
 
 
 def _check_sizes(path: Path, slices: Sequence[_Slice]) -> None:
