@@ -2,6 +2,6 @@
 
 from .attention_saver import AttentionSaver
 from .mask_loss_ramp import MaskLossRamp
-from .organ_iou import OrganIoUHandler
+from .pair_metrics import OrganIoUHandler, PairMetricHandler
 
-__all__ = ["AttentionSaver", "MaskLossRamp", "OrganIoUHandler"]
+__all__ = ["AttentionSaver", "MaskLossRamp", "OrganIoUHandler", "PairMetricHandler"]

@@ -1,6 +1,7 @@
 """M3d-CAM's one line: a network that explains itself at every call, writes its maps and scores them against masks."""
 
-from .evaluation import METRICS, Evaluator, compute_score
+from ..metrics.functional.mask_score import METRICS, compute_score
+from .evaluation import Evaluator
 from .layers import MapLayer, map_layers
 from .network import InjectedNetwork, get_layers, inject
 from .options import InjectionOptions

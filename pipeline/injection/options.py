@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..attention import METHODS
 from ..errors import ConfigError
-from .evaluation import Metric, check_metric, check_threshold
+from ..metrics.functional.mask_score import Metric, check_metric, check_threshold
 from .labels import Label
 
 __all__ = ["BACKENDS", "InjectionOptions"]

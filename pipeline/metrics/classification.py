@@ -44,7 +44,7 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         >>> auroc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([0, 0, 1, 1])).tolist()
         [0.875]
     """
-    values, present = _validate(scores, labels)
+    values, present = validate_scores(scores, labels)
     positives = present.sum(axis=0)
     negatives = len(present) - positives
     ranks = rankdata(values, axis=0)
@@ -70,7 +70,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         >>> average_precision(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1])).tolist()
         [0.8333333333333333]
     """
-    values, present = _validate(scores, labels)
+    values, present = validate_scores(scores, labels)
     return np.array([_average_precision(values[:, m], present[:, m]) for m in range(values.shape[1])])
 
 
@@ -88,7 +88,7 @@ def accuracy(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> 
     Raises:
         ValueError: see :func:`auroc`.
     """
-    values, present = _validate(scores, labels)
+    values, present = validate_scores(scores, labels)
     return ((values >= threshold) == present).mean(axis=0)
 
 
@@ -108,7 +108,7 @@ def top_k(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: see :func:`auroc`.
     """
-    values, present = _validate(scores, labels)
+    values, present = validate_scores(scores, labels)
     order = np.argsort(-values, axis=1, kind="stable")
     found = np.take_along_axis(present, order, axis=1).cumsum(axis=1)
     possible = np.minimum(np.arange(1, values.shape[1] + 1), present.sum(axis=1, keepdims=True))
@@ -129,7 +129,7 @@ def classification_table(scores: np.ndarray, labels: np.ndarray, names: Sequence
     Raises:
         ValueError: see :func:`auroc`; or the names do not fit.
     """
-    values, present = _validate(scores, labels)
+    values, present = validate_scores(scores, labels)
     if len(names) != values.shape[1]:
         msg = f"expected one name for each of the {values.shape[1]} labels, got {len(names)}"
         raise ValueError(msg)
@@ -156,7 +156,7 @@ def _average_precision(values: np.ndarray, present: np.ndarray) -> float:
     return float(np.sum(np.diff(hits, prepend=0) * hits / taken) / positives)
 
 
-def _validate(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def validate_scores(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, present = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if values.ndim == 1:
         values, present = values[:, None], present.reshape(-1, 1)

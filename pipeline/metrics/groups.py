@@ -42,8 +42,8 @@ def summarise_scores(
 ) -> pd.DataFrame:
     """Mean, population standard deviation and number of (scan, label) pairs, pooled over pairs.
 
-    Pooled as in the paper: a group's mean is over its pairs, so that frequent labels weigh more; it is not a mean of
-    label means.
+    Pooled as in the paper: a group's mean is over its pairs, so that frequent labels weigh more; the mean of the
+    labels' means is the row ``macro``, whose count is that of labels.
 
     Args:
         scores: one score per scan and label, NaN where the label is absent, ``[N, M]``.
@@ -51,7 +51,8 @@ def summarise_scores(
         groups: group name -> positions in ``names``; default :func:`concept_groups`.
 
     Returns:
-        One row per summary with columns ``by`` (``overall``, ``group``, ``label`` or ``labels_per_scan``), ``name``,
+        One row per summary with columns ``by`` (``overall``, ``macro``,
+        ``group``, ``label`` or ``labels_per_scan``), ``name``,
         ``mean``, ``std``, ``count``; mean and std are NaN where count is 0.
 
     Raises:
@@ -67,12 +68,17 @@ def summarise_scores(
         msg = f"scores must be [N, M] with one column for each of the {len(names)} names, got {values.shape}"
         raise ValueError(msg)
     chosen = concept_groups(names) if groups is None else groups
-    rows = [_row("overall", "overall", values)]
+    rows = [_row("overall", "overall", values), _macro(values)]
     rows += [_row("group", group, values[:, list(members)]) for group, members in chosen.items()]
     rows += [_row("label", name, values[:, [position]]) for position, name in enumerate(names)]
     per_scan = (~np.isnan(values)).sum(axis=1)
     rows += [_row("labels_per_scan", str(n), values[per_scan == n]) for n in np.unique(per_scan[per_scan > 0])]
     return pd.DataFrame(rows)
+
+
+def _macro(values: np.ndarray) -> dict[str, object]:
+    counts = (~np.isnan(values)).sum(axis=0)
+    return _row("macro", "macro", (np.nansum(values, axis=0) / np.maximum(counts, 1))[counts > 0])
 
 
 def _row(by: str, name: str, scores: np.ndarray) -> dict[str, object]:

@@ -50,7 +50,7 @@ class FigureReader:
     targets: RegionTargets
     geometry: Mapping[str, Mapping[str, Any]]
     lesions: Lesions | None
-    fidelity: str
+    fidelity: Literal["default", "reference"]
     tolerance: int
     damaged: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -135,8 +135,7 @@ class FigureReader:
         return found
 
     def _curve(self, attention: torch.Tensor, allowed: torch.Tensor) -> NDArray[np.float64]:
-        perfect: Literal["one", "zero"] = "zero" if self.fidelity == "reference" else "one"
-        curve: NDArray[np.float64] = organ_iou_curve(attention, allowed[None], THRESHOLDS, perfect)[0].numpy()
+        curve: NDArray[np.float64] = organ_iou_curve(attention, allowed[None], THRESHOLDS, self.fidelity)[0].numpy()
         return curve
 
     def _lesion(self, scan_id: str, found: ScanAttention) -> torch.Tensor | None:

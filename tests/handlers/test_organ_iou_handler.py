@@ -10,8 +10,9 @@ from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 
 from organcam.geometry import Layer, grid_of_layers
-from organcam.handlers import OrganIoUHandler
+from organcam.handlers import OrganIoUHandler, PairMetricHandler
 from organcam.inferers import LogitsAndAttentionInferer
+from organcam.metrics import EnergyPointing, PointingAccuracy, pointing_accuracy
 
 
 class TinySlabs(nn.Module):
@@ -113,14 +114,14 @@ def test_yaml_scalars_are_enough():
         "metric": {
             "_target_": "organcam.handlers.OrganIoUHandler",
             "threshold": [0.1, 0.2],
-            "perfect": "zero",
+            "fidelity": "reference",
             "reduction": "mean_batch",
         }
     }
     handler = ConfigParser(config).get_parsed_content("metric")
     assert isinstance(handler, OrganIoUHandler)
     metric = handler.metric_fn
-    assert (metric.perfect, metric.reduction) == ("zero", "mean_batch")
+    assert (metric.fidelity, metric.reduction) == ("reference", "mean_batch")
     # half of the maximum is above both thresholds; one of two lit cells is allowed, then both, which counts 0
     maps = torch.tensor([[[4.0, 2.0, 0.0], [4.0, 0.6, 0.0]]])
     scores = metric(maps, torch.tensor([[[1, 0, 0], [1, 0, 0]]]), labels=torch.ones(1, 2))
@@ -139,5 +140,28 @@ def test_missing_entry_is_named():
 
 
 def test_unknown_rule_is_refused_at_once():
-    with pytest.raises(ValueError, match="perfect='two'"):
-        OrganIoUHandler(perfect="two")
+    with pytest.raises(ValueError, match="fidelity='two'"):
+        OrganIoUHandler(fidelity="two")
+
+
+def test_any_metric_of_maps_runs_beside_it():
+    torch.manual_seed(0)
+    network = TinySlabs()
+    pointing = PairMetricHandler(PointingAccuracy(), mask_key="allowed")
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset(scans()), batch_size=2),
+        network=network,
+        prepare_batch=prepare_batch,
+        inferer=LogitsAndAttentionInferer(),
+        key_val_metric={"pointing": pointing},
+        additional_metrics={"energy": PairMetricHandler(EnergyPointing(), mask_key="allowed", save_details=False)},
+    )
+    evaluator.run()
+    hits = []
+    for scan in scans():
+        attention = network(scan["image"][None], attention=True)["attention"].detach()
+        hit = pointing_accuracy(attention, scan["allowed"][None])[0]
+        hits += [hit[label].item() for label in (0, 1) if scan["label"][label]]
+    assert evaluator.state.metrics["pointing"] == pytest.approx(sum(hits) / len(hits))
+    assert 0 < evaluator.state.metrics["energy"] < 1

@@ -10,7 +10,7 @@ from skimage.filters import threshold_otsu
 
 from organcam.errors import ConfigError
 from organcam.injection import Evaluator, compute_score
-from organcam.injection.evaluation import scale_map
+from organcam.metrics.functional.mask_score import scale_map
 
 MAP = np.array([[4.0, 3.0, 1.0], [0.0, -8.0, 2.0]])
 MASK = np.array([[1, 0, 0], [0, 1, 1]])

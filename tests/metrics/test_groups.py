@@ -61,3 +61,10 @@ def test_means_are_in_double_precision():
 def test_other_shapes_are_refused(scores):
     with pytest.raises(ValueError, match=r"^scores must be \[N, M\] with one column for each of the 2 names, got \("):
         summarise_scores(scores, ["a", "b"])
+
+
+def test_macro_weighs_labels_alike():
+    """Label a has means of 1 in one scan, b of 0 and 1/2: labels' means 1 and 1/4, pairs' mean 1/2."""
+    found = rows(summarise_scores(np.array([[1.0, 0.0, np.nan], [np.nan, 0.5, np.nan]]), ["a", "b", "c"], {}))
+    assert found["macro", "macro"] == (0.625, 0.375, 2)
+    assert found["overall", "overall"][0] == 0.5

@@ -47,18 +47,18 @@ def test_half_of_the_lit_cells_allowed_scores_a_half():
 def test_perfectly_confined_map_scores_one_and_zero_in_the_published_rule():
     attention, allowed = torch.tensor([[[4.0, 3.0, 0.0]]]), torch.tensor([[[1, 1, 0]]])
     assert organ_iou(attention, allowed, 0.5).item() == 1.0
-    assert organ_iou(attention, allowed, 0.5, perfect="zero").item() == 0.0
+    assert organ_iou(attention, allowed, 0.5, fidelity="reference").item() == 0.0
 
 
 def test_everything_allowed_scores_one():
     assert organ_iou(torch.rand(1, 1, 5), torch.ones(1, 1, 5), 0.2).item() == 1.0
 
 
-@pytest.mark.parametrize("perfect", ["one", "zero"])
-def test_empty_map_and_forbidden_map_score_zero(perfect):
+@pytest.mark.parametrize("fidelity", ["default", "reference"])
+def test_empty_map_and_forbidden_map_score_zero(fidelity):
     attention = torch.stack([-torch.ones(4), torch.arange(4.0)])[None]
-    assert organ_iou(attention, torch.zeros(1, 2, 4), 0.5, perfect).tolist() == [[0.0, 0.0]]
-    assert organ_iou(-torch.ones(1, 1, 4), torch.ones(1, 1, 4), 0.5, perfect).item() == 0.0
+    assert organ_iou(attention, torch.zeros(1, 2, 4), 0.5, fidelity).tolist() == [[0.0, 0.0]]
+    assert organ_iou(-torch.ones(1, 1, 4), torch.ones(1, 1, 4), 0.5, fidelity).item() == 0.0
 
 
 def test_cell_at_the_threshold_is_not_lit():
@@ -166,7 +166,7 @@ def test_metadata_does_not_travel_into_the_scores():
         ({"threshold": 1.0}, r"\[0, 1\)"),
         ({"threshold": [0.1, 0.2, 0.3]}, r"one per label \(2\)"),
         ({"threshold": [0.1, float("nan")]}, r"labels \[1\].*fill_thresholds"),
-        ({"perfect": "ones"}, "did you mean 'one'"),
+        ({"fidelity": "referenc"}, "did you mean 'reference'"),
         ({"attention": torch.tensor([[[0.0, 1, 2, 3], [0, 1, 2, torch.nan]]])}, "scan 0 of the batch, label 1"),
     ],
 )
@@ -193,7 +193,7 @@ def test_metric_without_regions_or_with_wrong_labels_is_refused():
 # ---------------------------------------------------------------- independent implementation and properties
 
 
-def slow_organ_iou(attention: np.ndarray, allowed: np.ndarray, threshold: float, perfect: str) -> float:
+def slow_organ_iou(attention: np.ndarray, allowed: np.ndarray, threshold: float, fidelity: str) -> float:
     """One map, cell by cell."""
     clipped = np.maximum(attention, 0).astype(np.float32)
     clipped = clipped - clipped.min()
@@ -203,7 +203,7 @@ def slow_organ_iou(attention: np.ndarray, allowed: np.ndarray, threshold: float,
     for value, permitted in zip(clipped.ravel(), allowed.ravel(), strict=True):
         if value > np.float32(threshold):
             inside, outside = inside + int(permitted), outside + 1 - int(permitted)
-    if inside + outside == 0 or (perfect == "zero" and outside == 0):
+    if inside + outside == 0 or (fidelity == "reference" and outside == 0):
         return 0.0
     return inside / (inside + outside)
 
@@ -215,16 +215,16 @@ maps_and_regions = st.tuples(
 
 
 @settings(max_examples=40, deadline=None)
-@given(maps_and_regions, st.sampled_from(["one", "zero"]))
-def test_curve_and_single_threshold_equal_the_cell_by_cell_count(case, perfect):
+@given(maps_and_regions, st.sampled_from(["default", "reference"]))
+def test_curve_and_single_threshold_equal_the_cell_by_cell_count(case, fidelity):
     attention, allowed = case
     thresholds = (0.0, 0.25, 0.5, 0.75)
-    curve = organ_iou_curve(torch.tensor(attention), torch.tensor(allowed), thresholds, perfect)
+    curve = organ_iou_curve(torch.tensor(attention), torch.tensor(allowed), thresholds, fidelity)
     for index, threshold in enumerate(thresholds):
-        single = organ_iou(torch.tensor(attention), torch.tensor(allowed), threshold, perfect)
+        single = organ_iou(torch.tensor(attention), torch.tensor(allowed), threshold, fidelity)
         torch.testing.assert_close(curve[..., index], single)
         for scan, label in np.ndindex(2, 3):
-            expected = slow_organ_iou(attention[scan, label], allowed[scan, label], threshold, perfect)
+            expected = slow_organ_iou(attention[scan, label], allowed[scan, label], threshold, fidelity)
             assert single[scan, label].item() == pytest.approx(expected)
 
 
@@ -332,7 +332,7 @@ def test_published_counts_and_scores(oracle):
     np.testing.assert_allclose(entry["thresholds"], THRESHOLDS)
     attention, allowed, labels = oracle_batch(entry, 6000, 0.3, validation=True)
     inside, outside = organ_counts(attention, allowed)
-    curves = organ_iou_curve(attention, allowed, perfect="zero")
+    curves = organ_iou_curve(attention, allowed, fidelity="reference")
     for pair in entry["pairs"]:
         place = pair["scan"], pair["label"]
         assert int(allowed[place].sum()) == pair["G_ones"]
@@ -349,15 +349,15 @@ def test_published_best_thresholds_and_summaries(oracle):
     entry = oracle["6_organ_iou"]
     names = entry["labels"]
     attention, allowed, labels = oracle_batch(entry, 6000, 0.3, validation=True)
-    best = find_thresholds(organ_iou_curve(attention, allowed, perfect="zero"), labels)
+    best = find_thresholds(organ_iou_curve(attention, allowed, fidelity="reference"), labels)
     assert dict(zip(names, best.tolist(), strict=True)) == entry["best_threshold"]
-    scores = organ_iou(attention, allowed, torch.tensor(best), perfect="zero").numpy()
+    scores = organ_iou(attention, allowed, torch.tensor(best), fidelity="reference").numpy()
     assert_same_summary(
         summarise_scores(np.where(labels == 1, scores, np.nan), names), entry["summary_valid_mean_std_count"]
     )
 
     attention, allowed, labels = oracle_batch(entry, 7000, 0.1, validation=False)
-    metric = OrganIoU(threshold=torch.tensor(best), perfect="zero")
+    metric = OrganIoU(threshold=torch.tensor(best), fidelity="reference")
     scores = metric(attention, allowed, labels=torch.tensor(labels)).numpy()
     in_order = [scores[pair["scan"], pair["label"]] for pair in entry["pairs"]]
     np.testing.assert_allclose(in_order, entry["test_stage"]["iou"], atol=1e-8)

@@ -166,7 +166,7 @@ def rank_correlation(left: Tensor, right: Tensor) -> Tensor:
         ValueError: if the shapes differ.
 
     Example:
-        >>> rank_correlation(torch.tensor([[[1.0, 2.0, 9.0]]]), torch.tensor([[[0.0, 5.0, 6.0]]])).item()
+        >>> rank_correlation(torch.tensor([[[1.0, 2.0, 9.0]]]), torch.tensor([[[0.0, 5.0, 6.0]]])).round().item()
         1.0
     """
     _check_alike(left, right)

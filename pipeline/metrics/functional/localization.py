@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .checks import validate_pair, validate_values
+
 __all__ = ["energy_pointing", "evidence_by_region", "pointing_accuracy"]
 
 
@@ -42,7 +44,7 @@ def pointing_accuracy(attention: Tensor, lesions: Tensor, tolerance: int | Seque
         >>> pointing_accuracy(attention, lesion).item(), pointing_accuracy(attention, lesion, tolerance=1).item()
         (0.0, 1.0)
     """
-    _validate_pair(attention, lesions)
+    validate_pair(attention, lesions)
     touched = _dilate(lesions > 0, _validate_tolerance(tolerance, attention.ndim - 2)).flatten(2)
     values = attention.detach().flatten(2)
     first = values.argmax(-1, keepdim=True)  # of equal values torch gives the first
@@ -73,7 +75,7 @@ def energy_pointing(attention: Tensor, region: Tensor) -> Tensor:
         >>> energy_pointing(attention, torch.tensor([[[[1, 1], [0, 0]]]])).item()
         0.75
     """
-    _validate_pair(attention, region)
+    validate_pair(attention, region)
     evidence = _positive(attention)
     return (evidence * region.to(evidence.dtype).flatten(2)).sum(-1) / evidence.sum(-1)  # 0 / 0 is NaN on purpose
 
@@ -98,7 +100,7 @@ def evidence_by_region(attention: Tensor, regions: Tensor) -> Tensor:
             f"{tuple(attention.shape)} and {tuple(regions.shape)}"
         )
         raise ValueError(msg)
-    _validate_values(attention, regions)
+    validate_values(attention, regions)
     evidence = _positive(attention)
     inside = torch.einsum("bmn,brn->bmr", evidence, regions.to(evidence.dtype).flatten(2))
     return inside / evidence.sum(-1, keepdim=True)
@@ -128,22 +130,3 @@ def _validate_tolerance(tolerance: int | Sequence[int], axes: int) -> tuple[int,
         msg = f"tolerance must be a number of cells >= 0, or one for each of the {axes} grid axes, got {tolerance!r}"
         raise ValueError(msg)
     return values
-
-
-def _validate_pair(attention: Tensor, region: Tensor) -> None:
-    if attention.shape != region.shape or attention.ndim < 3:
-        msg = (
-            f"attention and mask must have the same shape [B, M, *grid], got {tuple(attention.shape)} "
-            f"and {tuple(region.shape)}"
-        )
-        raise ValueError(msg)
-    _validate_values(attention, region)
-
-
-def _validate_values(attention: Tensor, region: Tensor) -> None:
-    if not torch.isfinite(attention).all():
-        msg = "attention holds NaN or infinity"
-        raise ValueError(msg)
-    if not ((region >= 0) & (region <= 1)).all():
-        msg = f"a mask holds shares from 0 to 1, got values from {region.min().item()} to {region.max().item()}"
-        raise ValueError(msg)

@@ -3,7 +3,7 @@
 Draelos and Carin, "Explainable multiple abnormality classification of chest CT volumes", section on OrganIoU. Despite
 its name it is a precision, allowed / (allowed + forbidden), and it has no union in it.
 
-Differences from the published code (``perfect="zero"`` restores the first):
+Differences from the published code (``fidelity="reference"`` restores the first):
     * a map that lights allowed cells only scores 1; the published code gives 0 as soon as no forbidden cell is lit, so
       that a perfect map is punished and thresholds are drawn to low values;
     * maps of a batch are scored together, and all thresholds of a curve in one pass over the cells.
@@ -20,9 +20,17 @@ from torch import Tensor
 from ...errors import did_you_mean
 from ..thresholds import THRESHOLDS
 
-__all__ = ["Perfect", "normalise_map", "organ_counts", "organ_iou", "organ_iou_curve", "validate_perfect"]
+__all__ = [
+    "Fidelity",
+    "normalise_map",
+    "organ_counts",
+    "organ_iou",
+    "organ_iou_curve",
+    "validate_fidelity",
+    "validate_levels",
+]
 
-Perfect = Literal["one", "zero"]
+Fidelity = Literal["default", "reference"]
 
 
 def normalise_map(attention: Tensor) -> Tensor:
@@ -70,7 +78,7 @@ def organ_counts(attention: Tensor, allowed: Tensor, thresholds: Sequence[float]
         ValueError: for different shapes, values other than 0 and 1, non-finite maps, or unsorted thresholds.
     """
     _validate_pair(attention, allowed)
-    levels = _validate_levels(thresholds).to(attention.device)
+    levels = validate_levels(thresholds).to(attention.device)
     values = normalise_map(attention).to(torch.float32).flatten(2)
     bins = levels.numel() + 1
     # bin = number of thresholds strictly below the value, so that a cell is lit at threshold j where its bin is > j
@@ -82,7 +90,7 @@ def organ_counts(attention: Tensor, allowed: Tensor, thresholds: Sequence[float]
 
 
 def organ_iou_curve(
-    attention: Tensor, allowed: Tensor, thresholds: Sequence[float] = THRESHOLDS, perfect: Perfect = "one"
+    attention: Tensor, allowed: Tensor, thresholds: Sequence[float] = THRESHOLDS, fidelity: Fidelity = "default"
 ) -> Tensor:
     """OrganIoU of every map at every threshold, in one pass over the cells.
 
@@ -90,24 +98,24 @@ def organ_iou_curve(
         attention: raw signed (or normalised) maps, ``[B, M, *grid]``.
         allowed: bool or 0/1, same shape; 1 where evidence may lie.
         thresholds: ascending values in [0, 1), T of them.
-        perfect: as in :func:`organ_iou`.
+        fidelity: as in :func:`organ_iou`.
 
     Returns:
         ``[B, M, T]`` in [0, 1], float64.
 
     Raises:
-        ValueError: see :func:`organ_counts`; or ``perfect`` is unknown.
+        ValueError: see :func:`organ_counts`; or ``fidelity`` is unknown.
 
     Example:
         >>> attention = torch.tensor([[[4.0, 2.0, 1.0, 0.0]]])
         >>> organ_iou_curve(attention, torch.tensor([[[1, 0, 0, 0]]]), thresholds=(0.1, 0.3, 0.6)).tolist()
         [[[0.3333333333333333, 0.5, 1.0]]]
     """
-    return _score(*organ_counts(attention, allowed, thresholds), perfect)
+    return _score(*organ_counts(attention, allowed, thresholds), fidelity)
 
 
 def organ_iou(
-    attention: Tensor, allowed: Tensor, threshold: float | Sequence[float] | Tensor, perfect: Perfect = "one"
+    attention: Tensor, allowed: Tensor, threshold: float | Sequence[float] | Tensor, fidelity: Fidelity = "default"
 ) -> Tensor:
     """OrganIoU of every map: lit allowed cells / all lit cells.
 
@@ -119,15 +127,15 @@ def organ_iou(
         allowed: bool or 0/1, same shape; 1 where evidence may lie.
         threshold: one value in [0, 1), or one per label, ``[M]`` (from ``find_thresholds``); a cell is lit where
             the normalised map is strictly greater.
-        perfect: score of a map without a lit forbidden cell: ``"one"``, or ``"zero"`` as in the published code, which
-            gives 0 whenever either count is 0. An empty map scores 0 in both.
+        fidelity: ``"default"`` scores a map without a lit forbidden cell 1, ``"reference"`` 0, as the published code
+            does whenever either count is 0. An empty map scores 0 in both.
 
     Returns:
         ``[B, M]`` in [0, 1], float64.
 
     Raises:
         ValueError: for different shapes, values of ``allowed`` other than 0 and 1, non-finite maps, a threshold outside
-            [0, 1) or NaN (see ``fill_thresholds``), or an unknown ``perfect``.
+            [0, 1) or NaN (see ``fill_thresholds``), or an unknown ``fidelity``.
 
     Example:
         >>> attention = torch.tensor([[[9.0, 8.0, 7.0, -5.0]]])
@@ -138,20 +146,20 @@ def organ_iou(
     level = _validate_threshold(threshold, attention.shape[1]).to(attention.device)
     lit = normalise_map(attention).to(torch.float32).flatten(2) > level.view(-1, 1)
     inside = lit & allowed.flatten(2).to(torch.bool)
-    return _score(inside.sum(-1), (lit & ~inside).sum(-1), perfect)
+    return _score(inside.sum(-1), (lit & ~inside).sum(-1), fidelity)
 
 
-def _score(allowed: Tensor, forbidden: Tensor, perfect: Perfect) -> Tensor:
-    validate_perfect(perfect)
+def _score(allowed: Tensor, forbidden: Tensor, fidelity: Fidelity) -> Tensor:
+    validate_fidelity(fidelity)
     dtype = torch.float32 if allowed.device.type == "mps" else torch.float64  # Apple GPUs have no float64
     score = allowed.to(dtype) / (allowed + forbidden).clamp_min(1)
-    return score if perfect == "one" else score.masked_fill(forbidden == 0, 0)
+    return score if fidelity == "default" else score.masked_fill(forbidden == 0, 0)
 
 
-def validate_perfect(perfect: str) -> None:
+def validate_fidelity(fidelity: str) -> None:
     """Refuse what is neither of the two."""
-    if perfect not in get_args(Perfect):
-        msg = f"perfect={perfect!r} is unknown; {did_you_mean(str(perfect), get_args(Perfect))}"
+    if fidelity not in get_args(Fidelity):
+        msg = f"fidelity={fidelity!r} is unknown; {did_you_mean(str(fidelity), get_args(Fidelity))}"
         raise ValueError(msg)
 
 
@@ -192,7 +200,8 @@ def _validate_threshold(threshold: float | Sequence[float] | Tensor, labels: int
     return values
 
 
-def _validate_levels(thresholds: Sequence[float]) -> Tensor:
+def validate_levels(thresholds: Sequence[float]) -> Tensor:
+    """Thresholds as a tensor; refused unless they rise within [0, 1)."""
     levels = torch.as_tensor(thresholds, dtype=torch.float32).reshape(-1)
     if levels.numel() == 0 or not ((levels >= 0) & (levels < 1)).all() or not (levels.diff() > 0).all():
         msg = f"thresholds must be ascending values in [0, 1), got {levels.tolist()}"
