@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from .tree import cross
 
-__all__ = ["Box", "Canvas", "Grid", "cover", "ellipsoid", "splat", "tube", "tube_distance"]
+__all__ = ["AIR", "Box", "Canvas", "Grid", "cover", "ellipsoid", "splat", "tube", "tube_distance"]
 
 Array = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
+AIR = -1000.0
+"""HU outside the body."""
+
 GOLDEN_ANGLE = np.float32(np.pi * (3 - np.sqrt(5)))
 
 
@@ -72,7 +75,7 @@ class Canvas:
         lesions: ``[D, H, W]`` uint16, 0 or the value of the lesion painted last.
     """
 
-    def __init__(self, grid: Grid, air: float = -1000.0) -> None:
+    def __init__(self, grid: Grid, air: float = AIR) -> None:
         self.grid = grid
         self.z = grid.axis(0).astype(np.float32)[:, None, None]
         self.y = grid.axis(1).astype(np.float32)[None, :, None]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Habitus", "draw_habitus", "lobe_of"]
+__all__ = ["Habitus", "draw_habitus", "lobe_of", "variants_of"]
 
 Array = NDArray[Any]
 
@@ -47,6 +47,7 @@ class Habitus:
         wall_lean: how far the back of the rib cage leans forward at the lung's base.
         hernia: radius of the part of the stomach that lies in the chest behind the heart; 0 for none.
         subpulmonic: whether pleural fluid lies under the lung instead of behind it.
+        narrow_right: the right half's width over the usual one.
     """
 
     height: float
@@ -76,6 +77,7 @@ class Habitus:
     wall_lean: float = 0.0
     hernia: float = 0.0
     subpulmonic: bool = False
+    narrow_right: float = 1.0
 
     # Surfaces of the chest
 
@@ -103,7 +105,7 @@ class Habitus:
         if self.wall_lean:
             lean = self.wall_lean * np.clip((self.level(z) - 0.5) / 0.5, 0, 1)
             half_depth = np.where(y > self.centre_y(z), np.maximum(half_depth - lean, 1), half_depth)
-        side = np.where(x > 0, np.float32(self.asymmetry), np.float32(1))
+        side = np.where(x > 0, np.float32(self.asymmetry), np.float32(self.narrow_right))
         across = np.maximum(np.abs(x) / side - axis, 0) / half_width
         deep = np.abs(y - self.centre_y(z)) / half_depth
         closed = np.where(z < 0, np.float32(9), np.float32(0))
@@ -193,9 +195,21 @@ def draw_habitus(rng: np.random.Generator, arms_down: float, variants: Sequence[
         arms_down: share of the people with the arms beside the body.
         variants: of the settings' ``VARIANTS``: a dome 35 mm higher, a bulge of 35 mm in the right one, a back that
             leans forward by 24 mm, 32 mm of stomach behind the heart, the descending aorta 18 mm further to the left,
-            blood of 320 HU, pleural fluid under the lung.
+            blood of 320 HU, pleural fluid under the lung, a half of the chest narrower by 28 % with its dome 25 mm
+            higher.
     """
     return _varied(_usual_habitus(rng, arms_down), variants)
+
+
+def variants_of(rng: np.random.Generator, variants: Sequence[str], share: float) -> tuple[str, ...]:
+    """The variants that one person has; all of them for a share of 1.
+
+    Args:
+        rng: a stream of its own.
+        variants: of the data set.
+        share: of the people who have each of them.
+    """
+    return tuple(variant for variant, drawn in zip(variants, rng.random(len(variants)), strict=True) if drawn < share)
 
 
 def _varied(habitus: Habitus, variants: Sequence[str]) -> Habitus:
@@ -208,6 +222,8 @@ def _varied(habitus: Habitus, variants: Sequence[str]) -> Habitus:
         "subpulmonic_fluid": {"subpulmonic": True},
         "lateral_aorta": {"aorta_aside": 18.0},
         "contrast": {"blood": 320.0},
+        "small_right_lung": {"narrow_right": 0.72, "dome_right": habitus.dome_right + 25},
+        "small_left_lung": {"asymmetry": 0.72 * habitus.asymmetry, "dome_left": habitus.dome_left + 25},
     }
     for variant in variants:
         habitus = replace(habitus, **changes[variant])  # type: ignore[arg-type]

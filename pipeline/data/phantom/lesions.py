@@ -99,6 +99,12 @@ def _side(rng: Rng) -> int:
     return int(rng.choice([-1, 1]))
 
 
+def _sides(rng: Rng, both: float, settings: PhantomSettings) -> list[int]:
+    """Both sides in a share of the scans, unless findings lie on one only."""
+    on_both = rng.random() < both
+    return [-1, 1] if on_both and not settings.one_sided else [_side(rng)]
+
+
 def _name(side: int) -> str:
     return "right" if side < 0 else "left"
 
@@ -137,7 +143,7 @@ def lung_depth(habitus: Habitus, z: NDArray, y: NDArray, x: NDArray) -> NDArray:
 def _nodules(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesion]:
     lesions: list[Lesion] = []
     for side, lobe in habitus.lobes[NODULES][: 1 + int(rng.random() < 0.3)]:
-        size = float(rng.uniform(*settings.nodule_mm))
+        size = float(rng.uniform(*settings.nodule_mm)) * settings.focal_scale
         shape = size / 2 * rng.uniform(0.85, 1.0, 3)
         shape[int(rng.integers(3))] = size / 2
         centre = place_in_lobe(rng, habitus, side, lobe, size / 2 + 1)
@@ -145,42 +151,40 @@ def _nodules(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesi
     return lesions
 
 
-def _mass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
+def _mass(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesion]:
     side, lobe = habitus.lobes[MASS]
-    size = float(rng.uniform(48, 76))
+    size = float(rng.uniform(48, 76)) * settings.focal_scale
     centre = place_in_lobe(rng, habitus, side, lobe, size / 2)
     axes = size / 2 * rng.uniform(0.8, 1.0, 3)
     axes[int(rng.integers(3))] = size / 2
     return [Lesion("mass", _name(side), LOBES[lobe], centre, tuple(axes), round(size), waves=_waves(rng, 14))]
 
 
-def _consolidation(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
+def _consolidation(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesion]:
     side, lobe = habitus.lobes[CONSOLIDATION]
     centre = place_in_lobe(rng, habitus, side, lobe, 16)
-    axes = tuple(rng.uniform(44, 68, 3))
+    axes = tuple(rng.uniform(44, 68, 3) * settings.focal_scale)
     return [Lesion("consolidation", _name(side), LOBES[lobe], centre, axes, grade=1, waves=_waves(rng, 22))]
 
 
-def _groundglass(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
+def _groundglass(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesion]:
     lobe = int(rng.choice([0, 1, 2, 2]))
-    sides = [-1, 1] if rng.random() < 0.6 else [_side(rng)]
     return [
         Lesion(
             "groundglass",
             _name(side),
             LOBES[lobe],
             place_in_lobe(rng, habitus, side, lobe, 14),
-            tuple(rng.uniform(50, 75, 3)),
+            tuple(rng.uniform(50, 75, 3) * settings.focal_scale),
             waves=_waves(rng, 18),
         )
-        for side in sides
+        for side in _sides(rng, 0.6, settings)
     ]
 
 
-def _effusion(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
-    sides = [-1, 1] if rng.random() < 0.35 else [_side(rng)]
+def _effusion(rng: Rng, _: Habitus, settings: PhantomSettings) -> list[Lesion]:
     lesions = []
-    for side in sides:
+    for side in _sides(rng, 0.35, settings):
         grade = int(rng.choice([0, 1, 2], p=[0.3, 0.4, 0.3]))
         thickness = float(rng.uniform(*((24, 36), (44, 62), (70, 100))[grade]))
         top = (0.52, 0.38, 0.22)[grade] + float(rng.uniform(-0.05, 0.05))
@@ -196,8 +200,8 @@ def _emphysema(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     return [Lesion("emphysema", side, lobe, axes=(reach,), grade=grade, waves=waves) for side in ("right", "left")]
 
 
-def _atelectasis(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
-    sides = [-1, 1] if rng.random() < 0.3 else [_side(rng)]
+def _atelectasis(rng: Rng, _: Habitus, settings: PhantomSettings) -> list[Lesion]:
+    sides = _sides(rng, 0.3, settings)
     tilt = float(rng.uniform(-0.25, 0.25))
     return [
         Lesion("atelectasis", _name(side), "lower", axes=(float(rng.uniform(28, 50)), tilt), waves=_waves(rng, 30))
@@ -205,9 +209,9 @@ def _atelectasis(rng: Rng, _: Habitus, __: PhantomSettings) -> list[Lesion]:
     ]
 
 
-def _cyst(rng: Rng, habitus: Habitus, _: PhantomSettings) -> list[Lesion]:
+def _cyst(rng: Rng, habitus: Habitus, settings: PhantomSettings) -> list[Lesion]:
     side, lobe = habitus.lobes[CYST]
-    size = float(rng.uniform(38, 66))
+    size = float(rng.uniform(38, 66)) * settings.focal_scale
     centre = place_in_lobe(rng, habitus, side, lobe, size / 2)
     return [Lesion("cyst", _name(side), LOBES[lobe], centre, tuple(size / 2 * rng.uniform(0.85, 1, 3)), round(size))]
 

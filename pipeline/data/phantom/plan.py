@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .habitus import Habitus, draw_habitus, variants_of
 from .settings import SPLITS, Confounder, PhantomSettings
 
-__all__ = ["ScanSpec", "generator", "plan_dataset"]
+__all__ = ["ScanSpec", "generator", "person", "plan_dataset"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ def generator(settings: PhantomSettings, base: str, stream: str) -> np.random.Ge
     """Random numbers of one thing (``stream``) in one scan, whatever else is drawn in whatever order."""
     key = (zlib.crc32(base.encode()), zlib.crc32(stream.encode()))
     return np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=key))
+
+
+def person(settings: PhantomSettings, base: str) -> Habitus:
+    """The person of a scan; that of the scans of an intervention is the same."""
+    variants = variants_of(generator(settings, base, "variants"), settings.variants, settings.variant_share)
+    return draw_habitus(generator(settings, base, "habitus"), settings.arms_down, variants)
 
 
 def plan_dataset(settings: PhantomSettings) -> list[ScanSpec]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from .cells import lesion_cells
-from .habitus import draw_habitus
 from .lesions import draw_lesions
-from .plan import ScanSpec, generator
+from .plan import ScanSpec, generator, person
 from .settings import PhantomSettings
 
 __all__ = ["planned_cells"]
@@ -16,7 +15,7 @@ def planned_cells(settings: PhantomSettings, spec: ScanSpec) -> list[tuple[str, 
 
     The report of the rendered scan is silent about a lesion that came out smaller than a voxel; here it counts.
     """
-    habitus = draw_habitus(generator(settings, spec.base, "habitus"), settings.arms_down, settings.variants)
+    habitus = person(settings, spec.base)
     return [
         (abnormality, location)
         for finding in spec.findings

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Box, Canvas, Grid, cover
+from .canvas import AIR, Box, Canvas, Grid, cover
 from .cells import Cell, lesion_cells
-from .habitus import Habitus, draw_habitus
+from .habitus import Habitus
 from .lesions import Lesion, draw_lesions
 from .noise import add_noise
 from .paint import PAINT_ORDER, paint_confounder, paint_lesion
-from .plan import ScanSpec, generator
+from .placement import draw_placement, field_of_view, turned
+from .plan import ScanSpec, generator, person
 from .reports import write_report
 from .settings import PhantomSettings
 from .thorax import draw_trees, paint_airways, paint_heart, paint_lung_vessels, paint_lungs
@@ -95,7 +96,8 @@ def render_scan(settings: PhantomSettings, spec: ScanSpec) -> PhantomScan:
         Image, truth and report; equal for equal arguments.
     """
     scene = _draw_scene(settings, spec)
-    grid = _grid(settings, scene.habitus)
+    placement = draw_placement(generator(settings, spec.base, "placement"), settings)
+    grid = field_of_view(settings, scene.habitus, placement)
     hu = np.empty(grid.shape, np.int16)
     organs = np.zeros(grid.shape, np.uint8)
     lesions = np.zeros(grid.shape, np.uint16)
@@ -104,10 +106,13 @@ def render_scan(settings: PhantomSettings, spec: ScanSpec) -> PhantomScan:
     for start, slab in grid.slabs(SLAB_VOXELS):
         part = slice(start, start + slab.shape[0])
         canvas = _paint(slab, scene, settings, spec)
+        organs[part], lesions[part] = _organs(canvas), canvas.lesions
+        if placement.degrees:
+            canvas.hu = turned(canvas.hu, slab, placement.degrees, AIR, order=1)
+            for truth in (organs, lesions):
+                truth[part] = turned(truth[part], slab, placement.degrees, 0, order=0)
         carry = add_noise(canvas.hu, slab, noise, level, carry)
         hu[part] = np.clip(np.rint(canvas.hu), -1024, 3071)
-        organs[part] = _organs(canvas)
-        lesions[part] = canvas.lesions
     rows = _rows(scene, lesions)
     seen = {row.value for row in rows if row.voxels}
     visible = [lesion for value, lesion in scene.lesions if value in seen]
@@ -115,17 +120,9 @@ def render_scan(settings: PhantomSettings, spec: ScanSpec) -> PhantomScan:
     return PhantomScan(spec, hu, grid.affine(), organs, lesions, rows, report.cells, report.text)
 
 
-def _grid(settings: PhantomSettings, habitus: Habitus) -> Grid:
-    """The field of view, centred on the chest; its top lies about 25 mm above the apices for the default height."""
-    spacing, shape = settings.voxel_mm, settings.shape
-    middle = (habitus.height / 2 + 12 + habitus.shift[0], 6 + habitus.shift[1], habitus.shift[2])
-    origin = tuple(m - s * (n - 1) / 2 for m, s, n in zip(middle, spacing, shape, strict=True))
-    return Grid(shape, spacing, origin)  # type: ignore[arg-type]
-
-
 def _draw_scene(settings: PhantomSettings, spec: ScanSpec) -> _Scene:
     """All that is random except noise and words, each from its own stream: nothing moves when a finding is added."""
-    habitus = draw_habitus(generator(settings, spec.base, "habitus"), settings.arms_down, settings.variants)
+    habitus = person(settings, spec.base)
     generations = 5 if settings.voxel_mm[2] > 2.5 else 7
     trees = draw_trees(generator(settings, spec.base, "vessels"), habitus, generations)
     lesions: list[tuple[int, Lesion]] = []

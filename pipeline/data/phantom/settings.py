@@ -14,7 +14,7 @@ MOST_SCANS = 100_000
 
 VARIANTS = (
     "raised_right_dome", "raised_left_dome", "eventration", "sloping_wall", "hiatal_hernia", "lateral_aorta",
-    "contrast", "subpulmonic_fluid",
+    "contrast", "subpulmonic_fluid", "small_right_lung", "small_left_lung",
 )  # fmt: skip
 """In what every person of a data set can differ from the usual adult."""
 
@@ -88,7 +88,16 @@ class PhantomSettings:
         arms_down: share of the scans with the arms beside the body.
         variants: in what every person differs from the usual adult: ``raised_right_dome``, ``raised_left_dome``,
             ``eventration``, ``sloping_wall``, ``hiatal_hernia`` (no report mentions it), ``lateral_aorta``,
-            ``contrast``; ``subpulmonic_fluid`` lays every pleural effusion under its lung instead of behind it.
+            ``contrast``, ``small_right_lung``, ``small_left_lung`` (a narrow half of the chest with a high dome);
+            ``subpulmonic_fluid`` lays every pleural effusion under its lung instead of behind it.
+        variant_share: share of the people who have each of the variants, drawn for each variant alone.
+        off_centre_mm: how far people lie from the middle of the field of view, at most, along (inferior, posterior,
+            left); each lies elsewhere.
+        turned_degrees: how far people are turned about their long axis, at most, to either side; the table with them.
+        cropped_mm: how much of the field of view is missing at the top and at the bottom, at most; scans then differ in
+            their number of slices. What lies outside is neither in the truth nor in the report.
+        focal_scale: factor of the sizes of nodules, masses, cysts, consolidations and ground glass.
+        one_sided: whether no finding of the lungs lies on both sides, except emphysema.
 
     Raises:
         ConfigError: for a value outside its range or an unknown name, with the nearest legal one.
@@ -109,6 +118,12 @@ class PhantomSettings:
     noise_hu: tuple[float, float] = (8.0, 22.0)
     arms_down: float = 0.15
     variants: tuple[str, ...] = ()
+    variant_share: float = 1.0
+    off_centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    turned_degrees: float = 0.0
+    cropped_mm: float = 0.0
+    focal_scale: float = 1.0
+    one_sided: bool = False
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; sequences of a YAML file become tuples once, here
@@ -123,6 +138,7 @@ class PhantomSettings:
         set_field(self, "nodule_mm", _range("nodule_mm", self.nodule_mm))
         set_field(self, "noise_hu", _range("noise_hu", self.noise_hu))
         set_field(self, "variants", tuple(_variants(self.variants)))
+        set_field(self, "off_centre_mm", tuple(float(s) for s in _triple("off_centre_mm", self.off_centre_mm)))
         _validate(self)
 
     @classmethod
@@ -160,8 +176,17 @@ def _validate(settings: PhantomSettings) -> None:
     problems += [
         f"prevalence of {f} must lie in [0, 1], got {p}" for f, p in settings.prevalence.items() if not 0 <= p <= 1
     ]
-    if not 0 <= settings.arms_down <= 1:
-        problems.append(f"arms_down must lie in [0, 1], got {settings.arms_down}")
+    for name, low, high in (
+        ("arms_down", 0, 1),
+        ("variant_share", 0, 1),
+        ("turned_degrees", 0, 45),
+        ("cropped_mm", 0, 120),
+        ("focal_scale", 0.1, 1.5),
+    ):
+        if not low <= getattr(settings, name) <= high:
+            problems.append(f"{name} must lie in [{low}, {high}], got {getattr(settings, name)}")
+    if not all(0 <= mm <= 150 for mm in settings.off_centre_mm):
+        problems.append(f"off_centre_mm must lie in 0..150, got {settings.off_centre_mm}")
     kinds = [c.kind for c in settings.confounders]
     if len(set(kinds)) < len(kinds):
         problems.append(f"each kind of confounder can be used once, got {', '.join(kinds)}")

@@ -15,6 +15,7 @@ from organcam.catalogue import abnormalities, locations
 from organcam.data.phantom import PhantomSettings, plan_dataset, render_scan
 from organcam.data.phantom import render as render_module
 from organcam.data.phantom.habitus import draw_habitus, lobe_of
+from organcam.data.phantom.placement import Placement, field_of_view
 from organcam.data.phantom.plan import ScanSpec, generator
 from organcam.data.phantom.settings import DEFAULT_PREVALENCE
 
@@ -127,7 +128,7 @@ def test_affine_is_ras_millimetres_with_superior_first(healthy):
 def test_lung_lesions_lie_in_the_stated_lung_and_lobe(finding, base):
     scan = scan_with(finding, base=base)
     habitus = draw_habitus(generator(FINE, base, "habitus"), 0.0)
-    grid = render_module._grid(FINE, habitus)
+    grid = field_of_view(FINE, habitus, Placement())
     lobe = lobe_of(habitus, grid.axis(0)[:, None, None], grid.axis(1)[None, :, None])
     rows = [r for r in scan.rows if r.kind == "lesion"]
     assert rows
