@@ -37,6 +37,10 @@ class MaskLossConfig(Section):
         smoothing: attention (in units of the logit) below which the absolute form lets go; 0 is the absolute value.
         weight: lambda; of a list the best on the validation split is taken.
         ramp: share of the epochs over which lambda rises from 0.
+        control: whose masks: the scan's ``own``, or as a control of what a gain comes from (``docs/mask_loss.md``)
+            another patient's (``permuted``), the mean of the training scans (``atlas``), the same cells at random
+            places (``shuffled``), or those of organs that a label may not lie in (``swapped``). Training alone; the
+            validation split and the evaluation always take the own ones.
     """
 
     form: Annotated[str, AfterValidator(named_in(ATTENTION_LOSSES))] = "absolute"
@@ -45,6 +49,7 @@ class MaskLossConfig(Section):
     smoothing: NonNegativeFloat = 0.0
     weight: Weight | list[Weight] = 10.0
     ramp: float = Field(default=0.3, ge=0.0, le=1.0)
+    control: Literal["own", "permuted", "atlas", "shuffled", "swapped"] = "own"
 
     @field_validator("weight")
     @classmethod

@@ -1,6 +1,7 @@
 """Assembling and running MONAI trainers."""
 
 from .checkpoints import save_state
+from .controls import ControlRegionsd
 from .device import choose_device
 from .distributed import TrainingError, joined, team_of_process
 from .loaders import ScanDataset, image_transforms, loader, prepare_batch, training_transforms
@@ -14,6 +15,7 @@ from .training_log import TrainingLog
 from .validation import validate
 
 __all__ = [
+    "ControlRegionsd",
     "ResumeHandler",
     "ScanDataset",
     "TrainedModel",

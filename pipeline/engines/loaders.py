@@ -28,6 +28,7 @@ from ..transforms import (
     SlabStackd,
     expand_regions,
 )
+from .controls import ControlRegionsd
 from .device import choose_device
 
 __all__ = ["ScanDataset", "image_transforms", "loader", "prepare_batch", "training_transforms"]
@@ -41,7 +42,14 @@ def image_transforms(settings: InputConfig, layout: Layout, slices: int = 3) -> 
     return [*_stored_transforms(settings, layout, slices), window]
 
 
-def training_transforms(settings: InputConfig, grid: str, augment: bool, layout: Layout, slices: int = 3) -> Compose:
+def training_transforms(
+    settings: InputConfig,
+    grid: str,
+    augment: bool,
+    layout: Layout,
+    slices: int = 3,
+    control: ControlRegionsd | None = None,
+) -> Compose:
     """A scan item to what `prepare_batch` takes.
 
     The image stays int16 HU with its window beside it: a cache holds twice as many scans, half as much goes to the
@@ -53,6 +61,7 @@ def training_transforms(settings: InputConfig, grid: str, augment: bool, layout:
         augment: the published random flips and rotations, image and regions alike.
         layout: what the network takes.
         slices: of a slab.
+        control: puts other bitmaps beside the scan's own, for the loss on attention.
 
     Returns:
         A transform whose item has ``image``, ``window_hu`` ``[2]`` and ``regions`` (bool ``[R, *grid]``), from which a
@@ -63,9 +72,12 @@ def training_transforms(settings: InputConfig, grid: str, augment: bool, layout:
         _KeepInHU(settings.window_hu),
         LoadRegionsd("regions", grid=grid),
     ]
+    regions = ["regions"] if control is None else ["regions", "allowed_regions"]
+    if control is not None:
+        steps.append(control)
     if augment:
         image_layout: Literal["slabs", "channels"] = "slabs" if layout == "slabs" else "channels"
-        steps.append(RandFlipRotated(keys=("image", "regions"), layout=(image_layout, "channels")))
+        steps.append(RandFlipRotated(keys=("image", *regions), layout=(image_layout, *["channels"] * len(regions))))
     return Compose(steps)
 
 
@@ -131,18 +143,20 @@ def prepare_batch(
     An image in HU is windowed here, on the device, by the ``window_hu`` ``[B, 2]`` beside it; without that entry it is
     taken as it is. The allowed cells of all labels are made here too, from a few bitmaps (``regions``) and ten bits a
     label (``places``); a batch may bring ``allowed`` itself, or have no regions at all, for a loss that needs none.
+    ``allowed_regions`` beside ``regions`` take their place there, as a control of the mask loss does.
     ``possible``, the places where each label could lie in anybody ``[B, M, 10]``, becomes the cells that a network with
     masked pooling looks at: they are the same whatever a scan's report says.
     """
     image = batch["image"].to(device, non_blocking=non_blocking)
     if "window_hu" in batch:
         image = _windowed(image, batch["window_hu"])
-    wanted = ("label", "allowed", "regions", "places", "possible")
+    wanted = ("label", "allowed", "regions", "allowed_regions", "places", "possible")
     given = {key: batch[key].to(device, non_blocking=non_blocking) for key in wanted if key in batch}
     targets: dict[str, torch.Tensor] = {key: given[key] for key in given if key in {"label", "allowed"}}
-    for cells, bits in (("allowed", "places"), ("possible", "possible")):
-        if cells not in targets and "regions" in given and bits in given:
-            targets[cells] = expand_regions(given["regions"], given[bits])
+    penalised = given.get("allowed_regions", given.get("regions"))
+    for cells, bits, regions in (("allowed", "places", penalised), ("possible", "possible", given.get("regions"))):
+        if cells not in targets and regions is not None and bits in given:
+            targets[cells] = expand_regions(regions, given[bits])
     return image, targets
 
 

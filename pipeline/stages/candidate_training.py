@@ -19,6 +19,7 @@ from ..config import InputConfig, MaskLossConfig, TrainConfig, Workflow
 from ..contract import contract_of, slices_of_slab
 from ..data.network_input import grid_key
 from ..engines import (
+    ControlRegionsd,
     TrainedModel,
     TrainingError,
     TrainingReport,
@@ -33,7 +34,7 @@ from ..engines import (
 )
 from ..errors import ConfigError, OrganCamError
 from ..geometry import FeatureGrid
-from ..losses import ClassAndMaskLoss, positive_weights
+from ..losses import ClassAndMaskLoss, positive_weights, swapped_places
 from ..plugins import ATTENTION_LOSSES
 from ..runner import Launch, WorkContext, interruptible, torchrun_launch, write_text_atomic
 from .exit_code import to_go_on
@@ -155,10 +156,11 @@ def _batches(payload: Mapping[str, Any], network: nn.Module, settings: TrainConf
     shown = InputConfig.model_validate(payload["input"])
 
     def of_split(split: str) -> DataLoader:
+        chosen = [item for item in payload["items"] if item["split"] in (split, "all")]
+        name = payload.get("control", {}).get("name", "own") if split == "train" else "own"
         items = [
-            _as_tensors(item, payload.get("possible_places"), payload.get("input_places"))
-            for item in payload["items"]
-            if item["split"] in (split, "all")
+            _as_tensors(item, payload.get("possible_places"), payload.get("input_places"), swapped=name == "swapped")
+            for item in chosen
         ]
         steps = training_transforms(
             shown,
@@ -166,12 +168,20 @@ def _batches(payload: Mapping[str, Any], network: nn.Module, settings: TrainConf
             augment=settings.augment and split == "train",
             layout=contract_of(network).input_layout,
             slices=slices_of_slab(network),
+            control=None if name in ("own", "swapped") else _control_regions(payload, chosen),
         )
         return loader(
             items, steps, settings, voxels=math.prod(shown.shape), seed=payload["seed"], shuffle=split == "train"
         )
 
     return of_split("train"), of_split("valid")
+
+
+def _control_regions(payload: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> ControlRegionsd:
+    """The bitmaps of a control of the mask loss for the training scans."""
+    files = {item["scan_id"]: item["regions"] for item in items}
+    control, key = payload["control"], grid_key(FeatureGrid.from_dict(payload["grid"]))
+    return ControlRegionsd(control["name"], files, key, control.get("lenders"), payload["seed"])
 
 
 def _unjudged(items: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
@@ -204,15 +214,19 @@ def _as_tensors(
     item: Mapping[str, Any],
     possible: Sequence[Sequence[int]] | None,
     seen: Sequence[Sequence[int]] | None,
+    swapped: bool,
 ) -> dict[str, Any]:
     """Label and place bits of a scan.
 
     Absent labels get the places where they could lie, if ``possible`` gives those. What a network sees of the organs
-    (``seen``) is the same for every scan: places that a report states would tell it the labels.
+    (``seen``) is the same for every scan: places that a report states would tell it the labels. With ``swapped`` the
+    loss goes by other organs than the label's.
     """
     label = torch.tensor(item["label"], dtype=torch.float32)
     places = torch.tensor(item["places"], dtype=torch.uint8)
     if possible is not None:
         places = torch.where(label[:, None] > 0, places, torch.tensor(possible, dtype=torch.uint8))
+    if swapped:
+        places = swapped_places(places)
     network_input = {} if seen is None else {"possible": torch.tensor(seen, dtype=torch.uint8)}
     return {**item, "label": label, "places": places, **network_input}

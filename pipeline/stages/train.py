@@ -21,6 +21,7 @@ from ..data.network_input import grid_key
 from ..data.records import ScanRecord, in_split
 from ..errors import ConfigError, OrganCamError, some_of
 from ..geometry import FeatureGrid
+from ..losses import other_patients
 from ..networks.weights import IMAGENET, weights_file
 from ..runner import (
     StagePlan,
@@ -136,12 +137,14 @@ class TrainingData:
         labels: names of the network's outputs.
         files: path to content hash of every stored volume and regions file.
         contents: content hash of each item's volume, and of its regions on each grid.
+        patients: whose each scan is.
     """
 
     items: list[dict[str, Any]]
     labels: list[str]
     files: dict[str, str]
     contents: list[tuple[str, Mapping[str, str]]]
+    patients: dict[str, str]
 
 
 def _training_data(run: Run) -> TrainingData:
@@ -154,7 +157,7 @@ def _training_data(run: Run) -> TrainingData:
     _require_both_splits(usable)
     ids = tuple(record.scan_id for record in usable)
     volumes, regions = run.current(plan_store, ids), run.current(plan_regions, ids)
-    data = TrainingData([], list(labels), {}, [])
+    data = TrainingData([], list(labels), {}, [], {record.scan_id: record.patient_id for record in usable})
     for record in usable:
         name, row = record.scan_id, targets.rows[record.scan_id]
         image, bitmaps = run.root / "volumes" / f"{name}.b2nd", run.root / "regions" / f"{name}.npz"
@@ -180,12 +183,14 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     settings: dict[str, Any] = {
         "weight": candidate.weight,
         "network": workflow.network_of(candidate.model),
-        "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight"}) if mask_loss else None,
+        "mask_loss": mask_loss.model_dump(mode="json", exclude={"weight", "control"}) if mask_loss else None,
         "train": training.model_dump(mode="json", exclude=elsewhere),
         "input": workflow.input.model_dump(mode="json"),
         "seed": workflow.seed,
         "grid": grid.to_dict(),
     }
+    if mask_loss is not None and mask_loss.control != "own":
+        settings["control"] = _control(candidate.model, mask_loss.control, data, workflow.seed)
     if mask_loss is not None and mask_loss.absent == "outside":
         settings["possible_places"] = possible_places(workflow, data.labels)
     if run.once(("reads regions", candidate.model), lambda: reads_regions(workflow, candidate.model)):
@@ -207,6 +212,18 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     runtime = training.model_dump(mode="json", include=elsewhere)  # not in the key: a change of it trains nothing again
     payload = {"items": data.items, "labels": data.labels, **settings, "runtime": runtime}
     return Unit(candidate.id, inputs, {**payload, "made_for": fingerprint_value([VERSION, inputs])})
+
+
+def _control(model: str, control: str, data: TrainingData, seed: int) -> dict[str, Any]:
+    """What stands in for the own masks of the training scans; part of the key, with the bitmaps of all of them."""
+    if control != "permuted":
+        return {"name": control}
+    ids = [item["scan_id"] for item in data.items if item["split"] in ("train", "all")]
+    try:
+        return {"name": control, "lenders": other_patients({name: data.patients[name] for name in ids}, seed)}
+    except ValueError as error:
+        msg = f"models.{model}.mask_loss.control: permuted: {error}"
+        raise ConfigError(msg) from None
 
 
 def _by_content(run: Run, options: Mapping[str, Any], key: str, section: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from organcam.contract import contract_of
 from organcam.data.network_input import grid_key
 from organcam.data.region_store import write_regions
 from organcam.data.volume_store import read_stored, write_stored
+from organcam.geometry import FeatureGrid
 from organcam.plugins import ATTENTION_LOSSES
 from organcam.runner import StageSpec, Unit, make_executor, run_stage
 from organcam.stages.grids import build_model
@@ -264,3 +265,77 @@ def test_a_training_starts_from_another_model(tmp_path, payload):
     )
     [failure] = result.failed
     assert "c.pt' are damaged or another file: their SHA-256 is not 000" in failure.reason
+
+
+@pytest.fixture
+def own_regions(tmp_path, payload) -> dict[str, Any]:
+    """Every scan's right lung is another column of cells: of scan n column n modulo 4; label 0 lies there."""
+    payload["input"] = InputConfig(shape=(6, 16, 64)).model_dump(mode="json")
+    grid = contract_of(build_model(NETWORK, InputConfig(shape=(6, 16, 64)), 2)).feature_grid((6, 16, 64))
+    assert grid.shape[2] >= 4
+    for number, item in enumerate(payload["items"]):
+        regions = np.zeros((7, *grid.shape), dtype=bool)
+        regions[0, ..., number % 4] = True
+        regions[3] = ~regions[0]  # heart and mediastinum
+        item["regions"] = str(tmp_path / f"own{number}.npz")
+        with Path(item["regions"]).open("wb") as stream:
+            write_regions(stream, {grid_key(grid): regions})
+        write_stored(Path(item["image"]), np.full((6, 16, 64), number, np.int16))
+        item["label"], item["places"] = [1, 0], [[1, 0, 0], [0, 0, 0]]
+    return {
+        **payload,
+        "grid": grid.to_dict(),
+        "weight": 1.0,
+        "mask_loss": {"form": "one"},
+        "train": {**payload["train"], "epochs": 1},
+    }
+
+
+def allowed_columns(seen: list, call: int) -> list[list[int]]:
+    """Columns of cells that each scan's label 0 is allowed in, which must be whole ones."""
+    columns = []
+    for cells in seen[call][0][:, 0]:
+        assert torch.equal(cells.any(dim=(0, 1)), cells.all(dim=0).all(dim=0))
+        columns.append(cells[0, 0].nonzero().flatten().tolist())
+    return columns
+
+
+@pytest.mark.parametrize(
+    ("control", "columns"),
+    [
+        (None, [[0], [1], [2], [3]]),
+        ({"name": "permuted", "lenders": {"0": "2", "1": "3", "2": "1", "3": "0"}}, [[2], [3], [1], [0]]),
+        ({"name": "atlas"}, [[0]] * 4),
+    ],
+)
+def test_a_control_takes_the_place_of_own_masks_in_training_alone(tmp_path, own_regions, seen, control, columns):
+    """Where two of four scans share a column, that one is the atlas: as many cells as a scan has."""
+    if control == {"name": "atlas"}:
+        own_regions["items"][1]["regions"] = own_regions["items"][0]["regions"]
+    asked = own_regions if control is None else {**own_regions, "control": control}
+    trained(tmp_path / "m", asked)
+    assert sorted(allowed_columns(seen, 0)) == sorted(columns)
+    assert allowed_columns(seen, 1) == [[0], [1], [2], [3]]  # validation
+
+
+def test_shuffled_masks_have_as_many_cells_elsewhere(tmp_path, own_regions, seen):
+    trained(tmp_path / "m", {**own_regions, "control": {"name": "shuffled"}})
+    training, validation = (seen[call][0][:, 0].flatten(1) for call in (0, 1))
+    assert training.sum(1).tolist() == validation.sum(1).tolist()
+    assert len({tuple(cells.tolist()) for cells in training}) == 4
+    grid = validation[0].reshape(seen[1][0].shape[2:])
+    assert not torch.equal(training[0].reshape(grid.shape).any(dim=(0, 1)), grid.any(dim=(0, 1)))
+    assert allowed_columns(seen, 1) == [[0], [1], [2], [3]]
+
+
+def test_swapped_masks_are_of_the_other_organs(tmp_path, own_regions, seen):
+    for item in own_regions["items"]:
+        item["places"] = [[1, 1, 0], [0, 0, 0]]
+        regions = np.zeros((7, *own_regions["grid"]["shape"]), dtype=bool)
+        regions[[0, 2], ..., 0], regions[3, ..., 3] = True, True
+        with Path(item["regions"]).open("wb") as stream:
+            write_regions(stream, {grid_key(FeatureGrid.from_dict(own_regions["grid"])): regions})
+    trained(tmp_path / "m", {**own_regions, "control": {"name": "swapped"}})
+    assert allowed_columns(seen, 0) == [[3]] * 4
+    assert allowed_columns(seen, 1) == [[0]] * 4
+    assert not seen[0][0][:, 1].any()  # absent, and allowed nowhere
