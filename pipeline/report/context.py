@@ -17,6 +17,7 @@ from ..data.splits import SPLITS
 from ..evaluation import LEARNED_AUROC
 from .cards import model_cards
 from .charts import auroc_chart, intervention_chart, organ_iou_chart, training_chart
+from .ladders import ladder_sections
 from .results import Results
 from .wording import confounder_sentences, describe_mask_loss, shift_sentences, training_caution
 
@@ -38,15 +39,17 @@ def index_context(workflow: Workflow, results: Results, pages: Sequence[Mapping[
         pages: the scan pages: ``scan_id, file, split, findings``.
     """
     models = list(workflow.models)
+    ladders = ladder_sections(results)
     return {
         "name": workflow.name,
         "seed": workflow.seed,
         "cautions": _cautions(results),
-        "notes": list(results.notes),
+        "notes": [note for note in results.notes if note not in {ladder["sentence"] for ladder in ladders}],
         "scans": _scans(results),
         "failures": _failures(results),
         "flagged": _flagged(results.quality),
         "models": _models(workflow, results),
+        "ladders": ladders,
         "interventions": _interventions(results, models),
         "charts": _charts(results, models),
         "labels": _labels(results, models),

@@ -24,6 +24,7 @@ class Results:
         classification: ``evaluation/classification.csv``.
         interventions: ``evaluation/interventions.csv``.
         gains: ``evaluation/gains.csv``.
+        ladder: ``evaluation/ladder.csv``.
         quality: ``organs/quality.csv``.
         findings: ``labels/findings.csv``.
         metrics: model -> ``metrics.csv``, one row an epoch.
@@ -38,6 +39,7 @@ class Results:
     classification: pd.DataFrame | None = None
     interventions: pd.DataFrame | None = None
     gains: pd.DataFrame | None = None
+    ladder: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
     findings: pd.DataFrame | None = None
     metrics: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -72,6 +74,7 @@ def read_results(
         classification=_table(evaluation / "classification.csv"),
         interventions=_table(evaluation / "interventions.csv"),
         gains=_table(evaluation / "gains.csv"),
+        ladder=_table(evaluation / "ladder.csv"),
         quality=_table(organs / "quality.csv", scan_id=str),
         findings=_text_table(labels / "findings.csv"),
         metrics=_per_model(root, models, "metrics.csv"),

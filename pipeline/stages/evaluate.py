@@ -21,7 +21,17 @@ from ..catalogue.targets import RegionTargets
 from ..data.discover import read_table
 from ..data.records import in_split
 from ..errors import OrganCamError
-from ..evaluation import ModelScores, ThresholdSearch, evaluate_models, pairs_table, scores_table
+from ..evaluation import (
+    Ladder,
+    ModelScores,
+    ThresholdSearch,
+    evaluate_models,
+    find_ladders,
+    ladder_sentence,
+    ladder_table,
+    pairs_table,
+    scores_table,
+)
 from ..runner import (
     DamagedFilesError,
     Failure,
@@ -58,7 +68,7 @@ SHOWN = 3
 SCORED_SPLITS = ("valid", "test", "shifted")
 TABLES = (
     *("organ_iou.csv", "classification.csv", "localization.csv", "interventions.csv", "segmentation.csv"),
-    *("gains.csv", "pairs.csv", "scores.csv", "thresholds.json", "summary.json"),
+    *("gains.csv", "ladder.csv", "pairs.csv", "scores.csv", "thresholds.json", "summary.json"),
 )
 
 
@@ -113,7 +123,13 @@ def plan_evaluate(run: Run) -> StagePlan:
         "geometry": fingerprint_value({name: made["details"] for name, made in volumes.items()}),
         "known": fingerprint_value(_known_files(run)),
     }
+    ladders = find_ladders(workflow)
+    patients = {record.scan_id: record.patient_id for record in explained} if ladders else {}
+    if ladders:
+        inputs["ladders"] = fingerprint_value([[ladder.models for ladder in ladders], patients])
     payload = {
+        "ladders": ladders,
+        "patients": patients,
         "root": str(run.root),
         "maps": maps,
         "regions": regions,
@@ -189,6 +205,8 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
         "learned": list(evaluation.learned),
         "models": evaluation.models,
     }
+    if payload["ladders"]:
+        tables["ladder"], summary["ladder"] = _judge_ladders(payload, scores, summary["models"], parameters["seed"])
     if payload["interventions"] is not None:
         tables["interventions"] = _judge_interventions(reader, payload["interventions"], summary["models"])
     if payload["organs"] is not None:
@@ -198,7 +216,8 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
     without = [
         f"models.{model}: no maps of validation scans, so it is not judged" for model in set(models) - set(scores)
     ]
-    notes = [*sorted(without), *_lacking(scores, splits)]
+    traced = [ladder["sentence"] for ladder in summary.get("ladder", ()) if ladder["sentence"]]
+    notes = [*sorted(without), *_lacking(scores, splits), *traced]
     return {"problems": sorted(reader.problems.items()), "notes": notes, "models": list(scores)}
 
 
@@ -229,6 +248,19 @@ def _score(
                     scores.setdefault(model, ModelScores(found[0])).scans.append(found[1])
     reader.refuse_damaged()
     return scores
+
+
+def _judge_ladders(
+    payload: Mapping[str, Any], scores: Mapping[str, ModelScores], models: Mapping[str, Mapping[str, Any]], seed: int
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """What each mask loss with controls beside it owes to the patient's own masks: tables and sentences."""
+    parts, told = [], []
+    ladders: Sequence[Ladder] = payload["ladders"]
+    for ladder in ladders:
+        split = models[ladder.rungs["own"]]["split"] if ladder.rungs["own"] in models else "test"
+        parts.append(ladder_table(ladder, scores, split, payload["patients"], seed))
+        told.append({"models": ladder.models, "sentence": ladder_sentence(parts[-1])})
+    return pd.concat(parts, ignore_index=True), told
 
 
 def _judge_interventions(reader: FigureReader, path: Path, models: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
