@@ -88,8 +88,8 @@ def series_of_folder(folder: Path, names: Iterable[str]) -> tuple[list[Series], 
         for slices in found.values()
     ]
     volumes = sum(one.is_volume for one in series)
-    for one in series:
-        one.alone = volumes < 2
+    for each in series:
+        each.alone = volumes < 2
     return series, [file for file, one in zip(files, facts, strict=True) if one is None]
 
 

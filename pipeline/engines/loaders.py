@@ -76,8 +76,9 @@ def training_transforms(
     if control is not None:
         steps.append(control)
     if augment:
-        image_layout: Literal["slabs", "channels"] = "slabs" if layout == "slabs" else "channels"
-        steps.append(RandFlipRotated(keys=("image", *regions), layout=(image_layout, *["channels"] * len(regions))))
+        layouts: list[Literal["slabs", "channels"]] = ["slabs" if layout == "slabs" else "channels"]
+        layouts += ["channels" for _ in regions]
+        steps.append(RandFlipRotated(keys=("image", *regions), layout=layouts))
     return Compose(steps)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..config import Workflow
-from .bootstrap import Difference, auroc_median, difference, mean_of_pairs, patient_draws
+from .paired import Difference, auroc_median, difference, mean_of_pairs, patient_draws
 from .scores import ModelScores, SplitScores
 
 __all__ = ["Ladder", "find_ladders", "ladder_sentence", "ladder_table"]
@@ -114,20 +114,20 @@ def ladder_table(
     return pd.DataFrame(rows)
 
 
-Measure = Callable[[SplitScores, NDArray[np.intp], NDArray[np.int64]], NDArray[np.float64]]
+Measure = Callable[[SplitScores, NDArray[np.intp], NDArray[np.float64]], NDArray[np.float64]]
 
 
 def _figures(own: ModelScores, split: str) -> Iterator[tuple[str, str, Measure]]:
     here = own.of_split(split)
     method = "hirescam" if "hirescam" in here.organ_iou else next(iter(here.organ_iou))
 
-    def overlap(found: SplitScores, rows: NDArray[np.intp], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    def overlap(found: SplitScores, rows: NDArray[np.intp], draws: NDArray[np.float64]) -> NDArray[np.float64]:
         return mean_of_pairs(found.organ_iou[method][rows], draws)
 
-    def pointing(found: SplitScores, rows: NDArray[np.intp], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    def pointing(found: SplitScores, rows: NDArray[np.intp], draws: NDArray[np.float64]) -> NDArray[np.float64]:
         return mean_of_pairs(found.pointing[method][rows], draws)
 
-    def area(found: SplitScores, rows: NDArray[np.intp], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    def area(found: SplitScores, rows: NDArray[np.intp], draws: NDArray[np.float64]) -> NDArray[np.float64]:
         return auroc_median(found.logits[rows], found.present[rows], draws)
 
     yield "organ_iou", split, overlap

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import ladder_sentence
-from ..evaluation.bootstrap import DRAWS
+from ..evaluation.paired import DRAWS
 from .results import Results
 
 __all__ = ["ladder_sections"]

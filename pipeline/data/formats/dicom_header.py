@@ -11,6 +11,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _element(data: bytes, position: int, explicit: bool, big: bool) -> tuple[int
     """Tag, length and the place of the value of the element at a place."""
     if position + 8 > len(data):
         raise _CutError
-    order = "big" if big else "little"
+    order: Literal["big", "little"] = "big" if big else "little"
     group = int.from_bytes(data[position : position + 2], order)
     tag = group << 16 | int.from_bytes(data[position + 2 : position + 4], order)
     if not explicit or group == 0xFFFE:

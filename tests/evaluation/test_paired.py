@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from organcam.evaluation.bootstrap import auroc_median, difference, mean_of_pairs, patient_draws
+from organcam.evaluation.paired import auroc_median, difference, mean_of_pairs, patient_draws
 
 PATIENTS = ["a", "a", "b", "c", "d", "d", "d", "e", "f", "g"]
 
@@ -30,7 +30,7 @@ def test_figures_are_those_of_the_scans_written_out():
     scores = np.round(rng.normal(present, 1), 0)  # rounded, so that there are ties
     means, medians = mean_of_pairs(values, draws), auroc_median(scores, present, draws)
     for row, draw in enumerate(draws):
-        written = np.repeat(np.arange(10), draw)
+        written = np.repeat(np.arange(10), draw.astype(int))
         assert means[row] == pytest.approx(np.nanmean(values[written]))
         areas = [
             roc_auc_score(present[written, label], scores[written, label])
