@@ -138,18 +138,19 @@ def test_guided_gradcam_is_the_product_on_the_input():
 def test_maps_of_the_input_carry_gradients_on_request(method):
     network, x = make(), image()
 
+    class Bound(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.given = network, {}
+
+        def forward(self, x):
+            return torch.func.functional_call(self.inner, self.given, (x,))
+
+    bound = Bound()
+
     def loss(weight):
-        parameters = {**dict(network.named_parameters()), "two.weight": weight}
-
-        class Bound(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.inner = network
-
-            def forward(self, x):
-                return torch.func.functional_call(self.inner, parameters, (x,))
-
-        maps = attention_maps(Bound(), x, method=method, targets=[0, 2], create_graph=True)
+        bound.given = {**dict(network.named_parameters()), "two.weight": weight}
+        maps = attention_maps(bound, x, method=method, targets=[0, 2], create_graph=True)
         return maps.values.square().sum() + maps.logits.sum()
 
     assert torch.autograd.gradcheck(loss, [network.two.weight.detach().clone().requires_grad_()])

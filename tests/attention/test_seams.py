@@ -167,18 +167,19 @@ def test_a_loss_on_the_maps_reaches_head_and_backbone(method):
     network, x = tail(), image()
     weights = [network.conv.weight, network.fc.weight]
 
+    class Bound(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.given = network, {}
+
+        def forward(self, x):
+            return torch.func.functional_call(self.inner, self.given, (x,))
+
+    bound = Bound()
+
     def loss(conv, fc):
-        parameters = {"conv.weight": conv, "fc.weight": fc, "conv.bias": network.conv.bias, "fc.bias": network.fc.bias}
-
-        class Bound(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.inner = network
-
-            def forward(self, x):
-                return torch.func.functional_call(self.inner, parameters, (x,))
-
-        maps = attention_maps(Bound(), x, method=method, layer="inner.conv", create_graph=True)
+        bound.given = {"conv.weight": conv, "fc.weight": fc, "conv.bias": network.conv.bias, "fc.bias": network.fc.bias}
+        maps = attention_maps(bound, x, method=method, layer="inner.conv", create_graph=True)
         return maps.values.square().sum() + maps.logits.sum()
 
     assert torch.autograd.gradcheck(loss, [weight.detach().clone().requires_grad_() for weight in weights])
