@@ -78,7 +78,7 @@ GROUPS = {
     "explanation": Group(
         ("attention/explanation.py", "attention/maps.py", "attention/on_input.py", "attention/listener.py"),
         (
-            *("attention/test_explanation.py", "attention/test_on_input.py", "attention/test_find_head.py"),
+            *("attention/test_explanation.py", "attention/test_find_head.py", "attention/test_listener.py"),
             *("attention/test_any_network.py", "attention/test_seams.py"),
         ),
         "not (monai or every or several_inputs or dictionaries or reaches or without_a_trace)",
@@ -108,9 +108,7 @@ timeout_multiplier = 5.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; default all")
-    parser.add_argument(
-        "--sample", action="store_true", help="try three changes of ten: their numbers end in 2, 5 or 8"
-    )
+    parser.add_argument("--sample", action="store_true", help="try three changes of ten (2, 5 and 8 at the end)")
     parser.add_argument("--survivors", action="store_true", help="print the changes that no test noticed")
     chosen = parser.parse_args()
     names = chosen.groups or list(GROUPS)
