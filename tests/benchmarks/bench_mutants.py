@@ -78,10 +78,10 @@ GROUPS = {
     "explanation": Group(
         ("attention/explanation.py", "attention/maps.py", "attention/on_input.py", "attention/listener.py"),
         (
-            *("attention/test_explanation.py", "attention/test_find_head.py", "attention/test_listener.py"),
-            *("attention/test_any_network.py", "attention/test_seams.py"),
+            *("attention/test_explanation.py", "attention/test_find_head.py"),
+            *("attention/test_listener.py", "attention/test_seams.py"),
         ),
-        "not (monai or every or several_inputs or dictionaries or reaches or without_a_trace)",
+        "not (monai or reaches or big_network)",
     ),
     "result": Group(("attention/result.py", "attention/picture.py"), ("attention/test_result.py",)),
     "export": Group(
