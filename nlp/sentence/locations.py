@@ -148,7 +148,7 @@ class LocationRules:
     def at_place_of(self, mention: AnyMention, before: Sequence[AnyMention]) -> AnyMention:
         """The mention at the place of what it refers to ("It contains ..."), if it can lie there."""
         for earlier in before:
-            if earlier.named and self.carried(mention.concept, mention.spots, earlier.spots):
+            if earlier.named and self.carried(mention, earlier.spots):
                 spots = tuple(spot._replace(start=-1, end=-1) for spot in earlier.spots)
                 labels = tuple(
                     (name, self.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels
@@ -270,15 +270,20 @@ class LocationRules:
             column = self._vocabulary.places[home].location
         return (spots[0]._replace(location=column),)
 
-    def carried(self, concept: str, spots: Sequence[Spot], earlier: Sequence[Spot]) -> bool:
-        """Whether a concept lies where an earlier finding does, because its own place is missing or less specific."""
-        if not all(spot.place and self.fits(concept, spot.place) for spot in earlier):
+    def carried(self, mention: Mention, earlier: Sequence[Spot]) -> bool:
+        """Whether a concept lies where an earlier finding does, because its own place is missing or less specific.
+
+        A home is but assumed: what may lie in one of several organs (a sequela) lies in the one that was spoken of.
+        """
+        if not all(spot.place and self.fits(mention.concept, spot.place) for spot in earlier):
             return False
+        if mention.rule == "home" and self._vocabulary.concepts[mention.concept].within:
+            return True
         above = {
             self._vocabulary.unplaced,
             *(a for s in earlier for a in (s.location, *self._ancestors.get(s.location, ()))),
         }
-        return all(spot.location in above for spot in spots)
+        return all(spot.location in above for spot in mention.spots)
 
     def fits(self, concept: str, place: str) -> bool:
         """Whether a concept can lie at a place."""

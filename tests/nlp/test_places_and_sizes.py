@@ -91,3 +91,8 @@ def test_each_place_has_its_own_size_and_change(parser):
         ("right_upper", 8, "larger"),
         ("left_lower", 6, "smaller"),
     }
+
+
+def test_a_sequela_in_parentheses_lies_in_the_organ_before_it(parser):
+    found = parser.parse("Cysts in both kidneys (due to sequelae of pyelonephritis).").findings
+    assert {(f.abnormality, f.location) for f in found} >= {("cyst", "kidney"), ("scarring", "kidney")}
