@@ -58,6 +58,8 @@ def split_clauses(
                 cut = _new_statement(words, index + 1, lists, findings, strict=following not in openers)
             elif following in lists["nothing"] and index + 2 < size and words[index + 2] in lists["prepositions"]:
                 cut = True  # "on the right, none on the left"
+            else:
+                cut = word == "," and _denies_place(words, index + 1, lists, findings)
         if cut:
             bounds.append((start, index))
             start, has_verb, negated = index, False, False
@@ -85,6 +87,16 @@ def joined_clauses(
         if words[after] in lists["and"] and plain:
             joined[:2] = [(joined[0][0], joined[1][1])]
     return joined
+
+
+def _denies_place(words: Sequence[str], index: int, lists: Mapping[str, frozenset[str]], findings: set[int]) -> bool:
+    """Whether a few words up to the next comma name a place and deny what was listed before: ", axillary none"."""
+    for position in range(index, min(index + 4, len(words))):
+        if position in findings or words[position] in lists["clause_joins"]:
+            return False
+        if words[position] in lists["nothing"]:
+            return position > index and (position + 1 == len(words) or words[position + 1] in lists["clause_joins"])
+    return False
 
 
 def _may_split(words: Sequence[str], lists: Mapping[str, frozenset[str]]) -> bool:

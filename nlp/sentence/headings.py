@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..language.cues import CueTable
 from ..language.trie import Hit
-from .stand_ins import STAND_IN
 
 if TYPE_CHECKING:
     from .mention import Mention
@@ -48,7 +47,7 @@ def under_heading(
     A heading is left out where nothing follows it or where what follows names the finding itself; it is absent where
     what follows begins with a denial ("No.", "Normal.").
     """
-    named = [mention for hit, mention in mentions if hit.first > colon and hit.kind != STAND_IN]
+    named = [mention for hit, mention in mentions if hit.first > colon and hit.kind == "finding"]
     body = {label for mention in named for label, _ in mention.labels}
     if colon + 1 == len(words):
         return []

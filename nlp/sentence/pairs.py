@@ -67,7 +67,8 @@ def _all_pairs(words: Sequence[str], phrases: Sequence[Phrase], sizes: Sequence[
             continue
         before = next((size for size in inside[1:] if size.prior), None)
         last = (before or inside[0]).last
-        if words[last : last + 1] == [")"]:
-            last += 1
+        closed = words.index(")", last) if ")" in words[last : last + 2] else -1
+        if closed >= 0 and words[last] in (",", ")"):  # "(5 mm, image 33)" without its image
+            last = closed + 1
         found.append(_Pair(phrase, inside[0], before, last))
     return found

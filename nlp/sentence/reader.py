@@ -190,7 +190,7 @@ class SentenceReader:
         sizes = self._sizes_in.find(words) if self._has_unit.search(sentence) else []
         findings = self._chooser.choose(words, hits)
         if not findings:
-            return _NOTHING
+            return self._read_of_heading(sentence, heading) if heading and sizes else _NOTHING
         cue_hits = self._cue_hits(words, hits)
         findings, cuts = self._stand_ins.among(words, findings, hits, cue_hits, sizes)
         clauses = split_clauses(words, hits, self._cues.words, cuts)
@@ -247,6 +247,22 @@ class SentenceReader:
                 if mention is not None:
                     mentions.append((hit, mention))
         return mentions
+
+    def _read_of_heading(self, sentence: str, heading: str) -> Reading:
+        """Places with sizes under a heading that is a mention by itself ("Lymph nodes: subcarinal 15 mm")."""
+        if not all(
+            self._vocabulary.places[member.place].mentioned for member in self._members(heading) if member.place
+        ):
+            return _NOTHING
+        prefix = f"{heading}: "
+        found = []
+        for mention in self._read(prefix + sentence, "").mentions:
+            moved = mention.moved(-len(prefix))
+            if moved.start < 0 <= moved.spots[0].start:  # the heading's words are not the sentence's: its place's are
+                moved = moved._replace(start=moved.spots[0].start, end=moved.spots[0].end)
+            if moved.start >= 0:
+                found.append(moved)
+        return Reading(tuple(found), anaphoric=False)
 
     def _correct(self, words: list[str]) -> None:
         """Put right the typing errors among the words, and remember the words that have none."""

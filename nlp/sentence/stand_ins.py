@@ -12,6 +12,7 @@ from itertools import compress, count, pairwise
 from ..language.cues import CueTable
 from ..language.trie import Hit
 from ..language.vocabulary import Place, Vocabulary
+from .headings import heading_end
 from .measurements import Size
 from .phrases import Member, Phrase
 
@@ -28,10 +29,11 @@ class StandIns:
 
     def __init__(self, vocabulary: Vocabulary, cues: CueTable) -> None:
         self._concepts = vocabulary.concepts
+        self._groups = {name: place.group for name, place in vocabulary.places.items()}
         self._cues = cues
         self._lists = lists = cues.words
         self._words = lists["articles"] | lists["pronouns"]
-        self._links = lists["prepositions"] | lists["articles"] | {"(", ")"}
+        self._links = lists["prepositions"] | lists["articles"] | lists["measures"] | {"(", ")"}
         self._joints = lists["clause_joins"] | lists["hard_breaks"]
         said = {name: table for name, table in cues.joined.items() if any(c.backward for c in table)}
         self._said = frozenset(
@@ -65,8 +67,9 @@ class StandIns:
             extra += self._pronouns(words, findings, hits)
         if cue_hits and len(hits) > len(findings):
             unsaid = self._unsaid(words, findings, hits, cue_hits)
+            unsaid += self._members(words, findings, hits, cue_hits, sizes)
             cuts.update(hit.first for hit in unsaid)
-            extra += unsaid
+            extra += {hit.first: hit for hit in unsaid}.values()
         if not extra:
             return list(findings), frozenset()
         return sorted((*findings, *extra), key=lambda hit: hit.first), frozenset(
@@ -116,7 +119,8 @@ class StandIns:
         }
         for index in compress(count(), map(self._words.__contains__, words)):
             word = words[index]
-            alone = index + 1 == len(words) or words[index + 1] in blocked
+            following = words[index + 1 : index + 2]
+            alone = not following or (following[0] in blocked and following[0] not in self._lists["spans"])
             if (word in self._lists["articles"] and index in subjects) or (word in self._lists["pronouns"] and alone):
                 earlier = [
                     h for h in findings if h.last <= index and (concepts[h.name].labels or concepts[h.name].otherwise)
@@ -147,6 +151,52 @@ class StandIns:
             if led and placed and not followed:
                 found.append(Hit(STAND_IN, earlier[-1].name, joint, joint + 1))
         return found
+
+    def _members(
+        self,
+        words: Sequence[str],
+        findings: Sequence[Hit],
+        hits: Sequence[Hit],
+        cue_hits: Sequence[Hit],
+        sizes: Sequence[Size],
+    ) -> list[Hit]:
+        """Joints of a list of places, each with what is said of it: "metastases: lung (stable), liver (new)".
+
+        Without a heading the places must be alike ("left effusion larger; right trace, stable").
+        """
+        joints = [
+            at for at, word in enumerate(words) if word == ";" or (word in self._joints and words[at - 1] == ")" and at)
+        ]
+        joints = [at for at in joints if at > findings[0].first]
+        if not joints:
+            return []
+        headed = heading_end(words, findings[0].first, self._lists["finite"]) >= 0
+        found = []
+        for at, end in pairwise((*joints, len(words))):
+            inside = [hit for hit in hits if at < hit.first < end]
+            if not inside or any(hit.kind == "finding" for hit in inside) or inside[0].first > at + 3:
+                continue
+            own = [cue for cue in cue_hits if at < cue.first < end]
+            if any(cue.first < inside[0].first and self._denies(cue) for cue in own):  # "..., no axillary"
+                continue
+            listed = headed and words[at] == ";" and any(at < size.first < end for size in sizes)
+            said = listed or any(cue.name in self._said or self._denies(cue) for cue in own)
+            before = [hit for hit in hits if hit.last <= at]
+            named = [hit for hit in findings if hit.last <= at]
+            alike = headed or any(self._alike(inside[0], hit) for hit in before)
+            if said and alike and named and self._lists["finite"].isdisjoint(words[at:end]):
+                found.append(Hit(STAND_IN, named[-1].name, at, at + 1))
+        return found
+
+    def _denies(self, cue: Hit) -> bool:
+        return any(c.status == "absent" for c in self._cues.of(cue.name))
+
+    def _alike(self, hit: Hit, other: Hit) -> bool:
+        """Whether two hits are both sides, or places of one group."""
+        if "place" not in (hit.kind, other.kind):
+            return hit.kind == other.kind == "side"
+        groups = [self._groups.get(h.name) if h.kind == "place" else None for h in (hit, other)]
+        return groups[0] is not None and groups[0] == groups[1]
 
     def placed(
         self, words: Sequence[str], findings: Sequence[Hit], attached: Sequence[Attached], places: Mapping[str, Place]

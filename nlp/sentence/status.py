@@ -110,7 +110,8 @@ def _governs(
         if not cue.backward or (cue.last and between):
             return False
         if not cue.status and not between:
-            return True  # a change, of which "and there was" does not end what it is about
+            # "and there was" does not end what a change is about
+            return not _leads_next(hit, finding, findings, table, words)
         return not _stopped(hit, finding, cue_hits, table, words)
     if (
         not cue.next
@@ -121,6 +122,17 @@ def _governs(
         return False  # "effusion resolved, consolidation unchanged"
     blocked = table.words["between_place_and_finding"] if cue.next else ()
     return leads and cue.forward and not (cue.next and any(w in blocked for w in words[hit.last : finding.first]))
+
+
+def _leads_next(cue: Hit, finding: Hit, findings: Sequence[Hit], table: CueTable, words: Sequence[str]) -> bool:
+    """Whether a change is an adjective of the next finding ("a mass, with a new | satellite nodule")."""
+    after = next((other for other in findings if other.first >= cue.last), None)
+    if after is None or not any(c.forward for c in table.joined[cue.name]):
+        return False
+    led = any(
+        word in table.words["with"] or word in table.words["indefinite"] for word in words[finding.last : cue.first]
+    )
+    return led and table.words["between_place_and_finding"].isdisjoint(words[cue.last : after.first])
 
 
 def _stopped(cue: Hit, finding: Hit, cue_hits: Sequence[Hit], table: CueTable, words: Sequence[str]) -> bool:

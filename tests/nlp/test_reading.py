@@ -157,3 +157,26 @@ def test_what_is_said_at_another_place_is_said_of_the_finding_before(parser):
 def test_a_joint_after_which_no_place_follows_stands_for_nothing(parser):
     found = parser.parse("The nodule in the lingula has grown and is unchanged in density.").findings
     assert {f.location for f in found if f.abnormality == "nodule"} == {"left_mid"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mets: lung (stable), liver (new).", {("cancer", "lung", "stable"), ("cancer", "liver", "new")}),
+        (
+            "L effusion larger; R trace, stable.",
+            {("pleural_effusion", "left_lung", "larger"), ("pleural_effusion", "right_lung", "stable")},
+        ),
+        ("No effusion; aorta unchanged.", set()),
+        ("Nodule in the lingula; heart stable.", {("nodule", "left_mid", "")}),
+        ("Lymph nodes: subcarinal 15 mm, axillary none.", {("lymphadenopathy", "mediastinum", "")}),
+    ],
+)
+def test_members_of_a_list_of_places_have_their_own_change(parser, text, expected):
+    found = {(f.abnormality, f.location, f.change) for f in parser.parse(text).findings if f.status == "present"}
+    assert found == expected
+
+
+def test_a_change_that_is_the_adjective_of_the_next_finding_says_nothing_of_the_one_before(parser):
+    found = parser.parse("Emphysema, now with a new consolidation.").findings
+    assert [(f.abnormality, f.change) for f in found] == [("emphysema", ""), ("consolidation", "new")]
