@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from .catalogue import region_labels
 from .config import Workflow
 from .data.coverage import coverage_problem
 from .data.discover import paired_id, reports_of, scans_of
@@ -19,7 +21,9 @@ from .data.readers import read_geometry
 from .data.records import duplicates
 from .data.splits import SPLITS
 from .errors import DataError, OrganCamError, some_of
+from .estimate import model_bytes, scan_counts
 from .runner import safe_id
+from .runner.disk import readable_size
 from .stages.positives import Positives, positives_of_phantom, positives_of_scans
 from .stages.readiness import unready
 from .stages.splits import given_splits, listed_scans, needed_splits, split_scans
@@ -27,7 +31,13 @@ from .stages.targets import check_labels, own_labels
 
 __all__ = ["Finding", "check_workflow"]
 
-STORED_BYTES_PER_INPUT_VOXEL = 1.0  # a compressed stored CT is about half of its int16 size
+STORED_BYTES_PER_INPUT_VOXEL = 1.0
+"""A compressed stored CT is about half of its int16 size."""
+RENDERED_BYTES_PER_VOXEL = 1.3
+"""Of a phantom: its image as packed NIfTI, and the masks of its organs and findings."""
+ORGANS_BYTES_PER_VOXEL = 0.02
+SMALL_FILES = 12_000
+"""Bytes of a scan in a stage beside the volume: sidecar, quality, regions, in whole blocks of the disk."""
 LISTED = 3
 MOST_HEADERS = 200
 MOST_REPORTS = 2000
@@ -57,7 +67,7 @@ def check_workflow(workflow: Workflow) -> list[Finding]:
     findings = [Finding(True, "workflow", f"models: {', '.join(workflow.models)}")]
     findings += _check_phantom(workflow) if workflow.phantom is not None else _check_data(workflow)
     findings += [_check_coverage(workflow), _check_label_names(workflow), _check_networks(workflow)]
-    findings += [_check_device(workflow), _check_disk(workflow, _expected_scans(workflow))]
+    findings += [_check_device(workflow), _check_disk(workflow)]
     return [*findings, *_others(unready(workflow, workflow.stages()), findings)]
 
 
@@ -110,15 +120,6 @@ def _check_sizes(found: Sequence[FoundScan]) -> Finding:
         return Finding(True, "sizes", f"{len(looked)} headers read: each scan can hold a chest")
     told = "; ".join(f"{name}: {problem}" for name, problem in list(small.items())[:LISTED])
     return Finding(False, "sizes", f"{len(small)} of {len(looked)} scans looked at can hold none: {told}")
-
-
-def _expected_scans(workflow: Workflow) -> int:
-    if workflow.phantom is not None:
-        return sum(workflow.phantom.scans.values())
-    try:
-        return len(_listed(workflow)) if workflow.data.images else 0
-    except OrganCamError:
-        return 0
 
 
 def _check_volume_scans(workflow: Workflow, ids: Sequence[str]) -> list[Finding]:
@@ -249,12 +250,29 @@ def _check_device(workflow: Workflow) -> Finding:
     return Finding(True, "train.device", str(device))
 
 
-def _check_disk(workflow: Workflow, scans: int) -> Finding:
-    depth, height, width = workflow.input.shape
-    needed = scans * depth * height * width * STORED_BYTES_PER_INPUT_VOXEL
-    free = shutil.disk_usage(Path.cwd()).free
-    text = f"about {needed / 1e9:.1f} GB for stored volumes, {free / 1e9:.1f} GB free in this folder's disk"
-    return Finding(free > needed, "disk", text)
+def _check_disk(workflow: Workflow) -> Finding:
+    """What a run will write, by the sizes of what it holds; `organcam plan` measures it."""
+    try:
+        _, counts = scan_counts(workflow)
+        needed = dict(_expected_bytes(workflow, counts))
+    except OrganCamError as error:  # told by the finding that it belongs to
+        return Finding(True, "disk", f"not known: {str(error).splitlines()[0]}")
+    total, free = sum(needed.values()), shutil.disk_usage(Path.cwd()).free
+    parts = ", ".join(f"{what} {readable_size(count)}" for what, count in needed.items())
+    text = f"about {readable_size(total)} ({parts}), {readable_size(free)} free on this folder's disk"
+    return Finding(free > total, "disk", f"{text}; `organcam plan` measures time, memory and disk on some scans")
+
+
+def _expected_bytes(workflow: Workflow, counts: Mapping[str, int]) -> Iterator[tuple[str, float]]:
+    voxels = prod(workflow.input.shape) * counts["all"]
+    if workflow.phantom is not None:
+        yield "phantom", counts["all"] * prod(workflow.phantom.shape) * RENDERED_BYTES_PER_VOXEL
+    yield "organs", voxels * ORGANS_BYTES_PER_VOXEL + counts["all"] * SMALL_FILES
+    yield "volumes", voxels * STORED_BYTES_PER_INPUT_VOXEL + counts["all"] * SMALL_FILES
+    labels = len(region_labels()) if workflow.labels.names == "all" else len(workflow.labels.names)
+    sizes = [model_bytes(workflow, model, labels, counts["explained"]) for model in workflow.models]
+    yield "models", sum(files for files, _ in sizes)
+    yield "attention", sum(maps for _, maps in sizes)
 
 
 def _listed(workflow: Workflow) -> list[FoundScan]:

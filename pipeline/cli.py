@@ -21,6 +21,7 @@ from .console import (
     err_console,
     out_console,
     print_checks,
+    print_costs,
     print_findings,
     print_lesions,
     print_organs,
@@ -344,16 +345,71 @@ def check(
 
 
 @app.command()
+def rexgrounding(
+    cases: Annotated[Path, typer.Argument(help="The JSON of ReXGroundingCT's findings.")],
+    masks: Annotated[Path, typer.Option(help="Folder of its masks.")],
+    images: Annotated[Path, typer.Option(help="Folder of the CT-RATE volumes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where lesions.csv and masks/ go.")],
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Turn ReXGroundingCT's masks into known lesions: a table for data.lesions."""
+    from .runner import interruptible, make_executor, make_progress  # noqa: PLC0415
+    from .stages.rexgrounding import convert_rexgrounding  # noqa: PLC0415
+
+    with (
+        stoppable(),
+        interruptible(),
+        make_executor("processes" if workers > 1 else "serial", workers) as pool,
+        make_progress(err_console, quiet=quiet) as bar,
+    ):
+        result = convert_rexgrounding(cases, masks, images.absolute(), out.absolute(), pool, bar)
+    for failure in result.failed:
+        err_console.print(f"{failure.id}: {failure.reason}", markup=False, highlight=False, soft_wrap=True)
+    out_console.print(f"{out / 'lesions.csv'}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(3 if result.failed else 0)
+
+
+@app.command()
+def plan(
+    workflow: Annotated[str, typer.Argument(help="A workflow file, or the name of a shipped one.")],
+    settings: Set = [],  # noqa: B006
+    scans: Annotated[
+        int | None, typer.Option(min=1, help="Scans of the data set; default those that are there.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Scans that are measured.")] = 2,
+    workers: Workers = 1,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a few scans and tell hours, memory and disk of each stage of a whole run."""
+    from .estimate import estimate_run  # noqa: PLC0415
+    from .workflow_file import load_workflow  # noqa: PLC0415
+
+    tell = None if quiet else lambda line: err_console.print(line, markup=False, highlight=False)
+    with stoppable():
+        costs = estimate_run(load_workflow(workflow, settings), scans, sample, tell)
+    print_costs(costs, workers, as_json=json_output)
+
+
+@app.command()
 def describe(
-    topic: Annotated[str, typer.Argument(help="settings, plugins, labels, stages or workflows.")],
+    topic: Annotated[
+        str, typer.Argument(help="settings, plugins, labels, stages, workflows, or a folder or CSV of scans.")
+    ],
     json_output: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List what a workflow can hold: settings with their defaults, plugins, labels, stages, workflows."""
+    """List what a workflow can hold (settings, plugins, labels, stages, workflows), or what a data set holds."""
     import json  # noqa: PLC0415
 
-    from .describe import describe_topic  # noqa: PLC0415
+    from .describe import TOPICS, describe_topic  # noqa: PLC0415
 
-    rows = describe_topic(topic)
+    if topic not in TOPICS and Path(topic).exists():
+        from .inventory import describe_data  # noqa: PLC0415
+
+        rows = describe_data(Path(topic))
+    else:
+        rows = describe_topic(topic)
     if json_output:
         typer.echo(json.dumps(rows, indent=1))
         return

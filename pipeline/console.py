@@ -20,6 +20,7 @@ from .errors import ConfigError, OrganCamError
 
 if TYPE_CHECKING:
     from .config import Workflow
+    from .estimate import Cost
     from .stages.run import StageSummary
     from .stages.workflow import Outcome
 
@@ -29,6 +30,7 @@ __all__ = [
     "err_console",
     "out_console",
     "print_checks",
+    "print_costs",
     "print_findings",
     "print_lesions",
     "print_organs",
@@ -197,6 +199,34 @@ def print_lesions(workflow: Workflow, out: Path) -> None:
         among = f"{row.scans} {'scan' if row.scans == 1 else 'scans'}, least {row.worst:.1%} in {row.worst_scan}"
         line = f"{row.label:<32} {row.mean:6.1%} of the lesions in allowed cells ({among})"
         out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_costs(costs: Sequence[Cost], workers: int, *, as_json: bool) -> None:
+    """What each stage of a run takes, and all of them."""
+    import json  # noqa: PLC0415
+    import shutil  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
+
+    if as_json:
+        typer.echo(json.dumps([{**asdict(cost), "hours": cost.hours(workers)} for cost in costs], indent=1))
+        return
+    table = Table("stage", "units", "seconds each", f"hours, {workers} workers", "GB of memory each", "GB on disk")
+    for cost in costs:
+        table.add_row(
+            cost.stage,
+            f"{cost.units:,}",
+            f"{cost.seconds:.3g}",
+            f"{cost.hours(workers):.3g}",
+            f"{cost.memory_gb:.2g}",
+            f"{cost.disk_gb:.3g}",
+        )
+    hours, disk = sum(cost.hours(workers) for cost in costs), sum(cost.disk_gb for cost in costs)
+    table.add_row("together", "", "", f"{hours:.3g}", "", f"{disk:.3g}")
+    out_console.print(table)
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    out_console.print(
+        f"{free:.3g} GB are free on this folder's disk; units of train are scans in all epochs", highlight=False
+    )
 
 
 def print_checks(workflow: Workflow, out: Path) -> int:

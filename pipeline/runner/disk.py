@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import OrganCamError
 
-__all__ = ["explained_when_full", "full_disk_error", "is_full", "require_free_space"]
+__all__ = ["explained_when_full", "full_disk_error", "is_full", "readable_size", "require_free_space"]
 
 NO_SPACE = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
 LEAST_FREE = 1 << 20
@@ -33,7 +33,7 @@ def require_free_space(folder: str | Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         msg = (
-            f"the disk of {folder} has {_size(free)} free, about {_size(needed)} are needed; "
+            f"the disk of {folder} has {readable_size(free)} free, about {readable_size(needed)} are needed; "
             "free some or choose another folder"
         )
         raise OrganCamError(msg)
@@ -87,7 +87,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _size(count: float) -> str:
+def readable_size(count: float) -> str:
+    """A number of bytes as people say it: ``475 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
