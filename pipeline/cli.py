@@ -116,7 +116,6 @@ for _name, _text in {
     "ingest": "Find, check, join and split scans and reports: manifest.csv.",
     "store": "Resample and store the scans for training: volumes/.",
     "train": "Train the models of the workflow: models/.",
-    "evaluate": "OrganIoU, AUROC, pointing, interventions: evaluation/.",
     "report": "Write the HTML pages: report/index.html.",
 }.items():
     _stage_command(_name, _text)
@@ -236,6 +235,44 @@ def regions(
     stages = ["ingest", "segment", "store", "regions"] if scans else ["regions"]
     with _shown_after(lambda: print_lesions(checked, out) if lesions else None, quiet=False):
         _run(checked, out, stages, workers, executor, shard, quiet)
+
+
+@app.command()
+def evaluate(
+    out: Out,
+    maps: Annotated[
+        Path | None, typer.Option(help="Maps of another program: MODEL/METHOD/SCAN.npz or SCAN_LABEL.nii.gz.")
+    ] = None,
+    masks: Annotated[
+        list[Path] | None, typer.Option(help="With --maps: folder of allowed regions; repeat for another source.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="With --maps: CSV of scan_id and 0/1 labels.")] = None,
+    lesions: Annotated[Path | None, typer.Option(help="With --maps: folder of lesion masks.")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="With --maps: thresholds.json to use.")] = None,
+    reference: Annotated[str | None, typer.Option(help="With --maps: MODEL/METHOD that gains are over.")] = None,
+    fidelity: Annotated[str, typer.Option(help="With --maps: default, or reference as published.")] = "default",
+    workflow: WorkflowOf = None,
+    settings: Set = [],  # noqa: B006
+    workers: Workers = 1,
+    executor: Engine = "processes",
+    shard: Part = None,
+    quiet: Quiet = False,
+) -> None:
+    """OrganIoU, AUROC, pointing, interventions: of a run (evaluation/), or of maps, masks and labels in files."""
+    files = {"--masks": masks, "--labels": labels, "--lesions": lesions, "--thresholds": thresholds}
+    if maps is None:
+        for name, value in {**files, "--reference": reference}.items():
+            if value:
+                msg = f"{name} belongs to --maps: without it the run in {out} is evaluated"
+                raise ConfigError(msg)
+        _run(_workflow_of(out, workflow, settings), out, ["evaluate"], workers, executor, shard, quiet)
+    if labels is None:
+        msg = "--maps needs --labels: a CSV with scan_id and a 0/1 column for each label"
+        raise ConfigError(msg)
+    from .console import print_given_maps  # noqa: PLC0415
+
+    options = {"lesions": lesions, "thresholds": thresholds, "reference": reference, "fidelity": fidelity}
+    raise typer.Exit(print_given_maps(maps, masks or [], labels, out, options, quiet))
 
 
 @app.command()

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -32,6 +32,7 @@ __all__ = [
     "print_checks",
     "print_costs",
     "print_findings",
+    "print_given_maps",
     "print_lesions",
     "print_organs",
     "print_results",
@@ -241,6 +242,31 @@ def print_checks(workflow: Workflow, out: Path) -> int:
         table.add_row(escape(check.model), check.check, escape(check.subject), f"{check.value:.2g}", verdict)
     out_console.print(table)
     return int(any(check.holds is False for check in checks))
+
+
+def print_given_maps(
+    maps: Path, masks: Sequence[Path], labels: Path, out: Path, options: dict[str, Any], quiet: bool
+) -> int:
+    """Judge maps of another program and show the published tables; 3 if some scans could not be judged."""
+    from .stages.given_maps import evaluate_given_maps  # noqa: PLC0415
+
+    found, failures = evaluate_given_maps(maps, masks, labels, out, **options)
+    for name, title in (("table1", "By model, %"), ("table2", "By concept group, OrganIoU in %")):
+        if name in found.tables and not quiet:
+            rows = found.tables[name]
+            table = Table(*(escape(str(column)) for column in rows.columns), title=title, title_justify="left")
+            for values in rows.itertuples(index=False):
+                cells = [f"{value:.1f}" if isinstance(value, float) else str(value) for value in values]
+                table.add_row(*(escape("" if cell == "nan" else cell) for cell in cells))
+            out_console.print(table)
+    for note in found.notes:
+        err_console.print(note, markup=False, highlight=False, soft_wrap=True)
+    for failure in failures[:SHOWN_FAILURES]:
+        err_console.print(f"{failure.id}: {failure.reason}", markup=False, highlight=False, soft_wrap=True)
+    if len(failures) > SHOWN_FAILURES:
+        err_console.print(f"... and {len(failures) - SHOWN_FAILURES} more in {out / 'failures.csv'}", markup=False)
+    out_console.print(f"{out}: {', '.join(found.tables)}", markup=False, highlight=False, soft_wrap=True)
+    return 3 if failures else 0
 
 
 class _ConsoleHandler(logging.Handler):

@@ -1,4 +1,4 @@
-"""Judging models: figures of scans and labels in, tables out. No files, no run directory."""
+"""Judging models: figures of scans and labels in, tables out; of a run, or of files that another program wrote."""
 
 from .gains import AurocDifference, auroc_difference, gains_table
 from .ladder import Ladder, find_ladders, ladder_sentence, ladder_table

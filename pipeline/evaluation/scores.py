@@ -41,6 +41,11 @@ class ThresholdSearch:
         self._sums[present] += curve[present]
         self._counts += present
 
+    def add_one(self, label: int, curve: NDArray) -> None:
+        """Add one scan that has a label, by the label's place: its OrganIoU at every threshold ``[T]``."""
+        self._sums[label] += curve
+        self._counts[label] += 1
+
     def best(self) -> NDArray[np.float64]:
         """Thresholds ``[M]``, NaN for a label that no scan had."""
         chosen = np.asarray(THRESHOLDS)[np.argmax(self._sums / np.maximum(self._counts, 1)[:, None], axis=1)]
