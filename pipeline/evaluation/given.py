@@ -126,10 +126,10 @@ def _measure(
             table.setdefault(measure, np.full(labels.present.shape, np.nan))[row, columns] = values
     found.seen.setdefault(model, []).append(row)
     if given.scores is not None:
-        table = found.scores.setdefault(model, np.full(labels.present.shape, np.nan))
+        logits = found.scores.setdefault(model, np.full(labels.present.shape, np.nan))
         for place, name in enumerate(given.labels):
             if name in labels.names:
-                table[row, labels.names.index(name)] = given.scores[place]
+                logits[row, labels.names.index(name)] = given.scores[place]
 
 
 def _fitting(given: GivenMaps, names: Sequence[str], maps: Mapping[str, torch.Tensor], what: str) -> torch.Tensor:

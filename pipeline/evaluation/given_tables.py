@@ -77,7 +77,8 @@ def evaluate_given(
     if thresholds is None and not (chosen_on.size and any(row in set(chosen_on) for row, _ in _cells(figures))):
         chosen_on = scored
         notes.append(CHOSEN_HERE)
-    steps, used = {}, {}
+    steps: dict[Contestant, NDArray[np.intp]] = {}
+    used: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for contestant in figures.curves:
         values = _thresholds(figures, contestant, chosen_on, thresholds)
         steps[contestant] = np.abs(np.asarray(THRESHOLDS)[None] - fill_thresholds(values)[:, None]).argmin(1)
@@ -118,7 +119,8 @@ def _cells(figures: GivenFigures) -> set[tuple[int, int]]:
 
 
 def _notes(figures: GivenFigures) -> list[str]:
-    without = [name for name, any_ in zip(figures.labels.names, figures.labels.present.any(0), strict=True) if not any_]
+    counts = figures.labels.present.sum(0).tolist()
+    without = [name for name, count in zip(figures.labels.names, counts, strict=True) if not count]
     notes = []
     if without:
         notes.append(f"{len(without)} labels are present in no scan and have no figure: {some_of(without, 3)}")
@@ -321,7 +323,7 @@ def _localization(
         here = values[scored]
         counts = (~np.isnan(here)).sum(axis=0)
         low, high = interval(bootstrap_means(here, weights))
-        for column in np.flatnonzero(counts):
+        for column in np.flatnonzero(counts).tolist():
             mean = float(np.nanmean(here[:, column]))
             rows.append((measure, "label", names[column], mean, low[column], high[column], int(counts[column])))
         if counts.any():
