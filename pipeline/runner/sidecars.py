@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OrganCamError
+from .fingerprints import fingerprint_value
 
 __all__ = [
     "check_owner",
@@ -19,9 +20,15 @@ __all__ = [
     "read_sidecar",
     "retire",
     "retire_others",
+    "sealed",
 ]
 
 DEFAULT_PATTERN = "{id}.json"
+
+
+def sealed(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """With ``seal``, a hash of all the rest: later stages take places and scores from it, and disks change digits."""
+    return {**sidecar, "seal": fingerprint_value({name: value for name, value in sidecar.items() if name != "seal"})}
 
 
 def read_sidecar(folder: str | Path, id: str, pattern: str = DEFAULT_PATTERN) -> dict[str, Any] | None:
@@ -34,14 +41,14 @@ def read_sidecar(folder: str | Path, id: str, pattern: str = DEFAULT_PATTERN) ->
 
     Returns:
         ``stage, version, id, key, inputs, parameters_hash, outputs`` (name to ``bytes`` and ``sha256``), ``details,
-        seconds, organcam``.
+        seconds, organcam, seal``; sidecars of earlier versions have no seal.
     """
     try:
         sidecar = json.loads((Path(folder) / pattern.format(id=id)).read_text(encoding="utf-8"))
+        complete = isinstance(sidecar, dict) and sidecar.get("id") == id and isinstance(sidecar.get("outputs"), dict)
+        return sidecar if complete and ("seal" not in sidecar or sealed(sidecar) == sidecar) else None
     except (FileNotFoundError, ValueError):
         return None
-    complete = isinstance(sidecar, dict) and sidecar.get("id") == id and isinstance(sidecar.get("outputs"), dict)
-    return sidecar if complete else None
 
 
 def is_current(sidecar: Mapping[str, Any] | None, folder: Path, key: str) -> bool:

@@ -21,7 +21,7 @@ from .disk import is_full
 from .fingerprints import parameters_hash
 from .integrity import DamagedFilesError, require_whole
 from .memory import out_of_memory
-from .sidecars import read_sidecar, retire
+from .sidecars import read_sidecar, retire, sealed
 from .unit import StageSpec, Unit, WorkContext
 
 __all__ = ["Job", "Outcome", "execute"]
@@ -106,6 +106,7 @@ def _do(job: Job, held: dict[Hashable, Any]) -> dict[str, Any]:
         }
         sidecar["outputs"] = context.commit()
         sidecar["seconds"] = round(time.perf_counter() - started, 4)
+        sidecar = sealed(sidecar)
         name = spec.sidecar.format(id=unit.id)
         (temporary / name).write_text(to_json(sidecar), encoding="utf-8", newline="\n")
         (temporary / name).replace(spec.folder / name)

@@ -10,7 +10,7 @@ from typing import Any
 from ..config import DataConfig
 from ..data.phantom import PhantomSettings, ScanSpec, plan_dataset, write_scan, write_tables
 from ..errors import ConfigError, OrganCamError
-from ..runner import Unit, WorkContext, read_sidecar
+from ..runner import Unit, WorkContext, fingerprint_file, is_damaged, read_sidecar
 from .run import Run, StageSummary, summarise
 
 __all__ = ["phantom_data", "render_dataset", "run_phantom"]
@@ -30,9 +30,10 @@ def render_dataset(run: Run, settings: PhantomSettings, folder: Path) -> StageSu
     """Render every scan of the plan into a folder, then write the tables."""
     sidecars = folder / "truth" / "sidecars"
     plan = plan_dataset(settings)
-    for spec in plan:  # a scan whose image somebody removed is rendered again
-        if not (folder / "images" / f"{spec.scan_id}.nii.gz").is_file():
-            (sidecars / f"{spec.scan_id}.json").unlink(missing_ok=True)
+    for spec in plan:  # a scan with a file that is gone or has changed is rendered again
+        made = read_sidecar(sidecars, spec.scan_id)
+        if made is not None and not _is_whole(folder, made):
+            (sidecars / f"{spec.scan_id}.json").unlink()
     units = [Unit(spec.scan_id, {"spec": repr(spec)}, {"spec": spec, "folder": str(folder)}) for spec in plan]
     result = run.spread("phantom", VERSION, sidecars, render_one, asdict(settings), units)
     if result.failed:
@@ -46,10 +47,29 @@ def render_dataset(run: Run, settings: PhantomSettings, folder: Path) -> StageSu
 
 
 def render_one(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Render and write one scan; its table rows are kept in the sidecar."""
+    """Render and write one scan; its table rows, and what its files hold, are kept in the sidecar."""
     del context
     spec: ScanSpec = payload["spec"]
-    return {"rows": write_scan(spec, PhantomSettings.from_mapping(parameters), Path(payload["folder"]))}
+    folder = Path(payload["folder"])
+    rows = write_scan(spec, PhantomSettings.from_mapping(parameters), folder)
+    files = {name: [(folder / name).stat().st_mtime_ns, fingerprint_file(folder / name)] for name in _files(spec)}
+    return {"rows": rows, "files": files}
+
+
+def _files(spec: ScanSpec) -> tuple[str, ...]:
+    name = spec.scan_id
+    return f"images/{name}.nii.gz", f"truth/{name}_organs.nii.gz", f"truth/{name}_lesions.nii.gz"
+
+
+def _is_whole(folder: Path, made: Mapping[str, Any]) -> bool:
+    """Whether the files of a scan are what was written; those whose time has not changed are not read."""
+    try:
+        return bool(made["details"]["files"]) and all(
+            (folder / name).stat().st_mtime_ns == time or not is_damaged((str(folder / name), content))
+            for name, (time, content) in made["details"]["files"].items()
+        )
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
 
 
 def phantom_data(root: Path, data: DataConfig) -> DataConfig:

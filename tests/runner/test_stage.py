@@ -131,7 +131,7 @@ def test_changed_input_redoes_one(tmp_path):
     assert (spec.folder / "001.txt").read_text() == "49\n"
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "no sidecar", "damaged sidecar"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no sidecar", "damaged sidecar", "changed digit"])
 def test_incomplete_unit_is_redone(tmp_path, damage):
     spec = square_stage(tmp_path)
     run_stage(spec, number_units(tmp_path, 3), make_executor("serial"))
@@ -145,9 +145,14 @@ def test_incomplete_unit_is_redone(tmp_path, damage):
             (spec.folder / "001.json").unlink()
         case "damaged sidecar":
             (spec.folder / "001.json").write_text('{"id": "001", "outp')
+        case "changed digit":  # of what later stages read there
+            text = (spec.folder / "001.json").read_text()
+            (spec.folder / "001.json").write_text(text.replace('"value": 1', '"value": 7'))
+            assert read_sidecar(spec.folder, "001") is None
     result = run_stage(spec, number_units(tmp_path, 3), make_executor("serial"))
     assert result.skipped == ("000", "002")
     assert outputs(spec.folder) == before
+    assert read_sidecar(spec.folder, "001")["details"] == {"value": 1}
 
 
 def test_return_to_old_parameters_after_a_failure_in_between_redoes(tmp_path):
@@ -165,6 +170,7 @@ def test_outdated_sidecar_cannot_name_files_elsewhere(tmp_path):
     run_stage(spec, number_units(tmp_path, 1), make_executor("serial"))
     precious.write_text("keep")
     sidecar = json.loads((spec.folder / "000.json").read_text())
+    del sidecar["seal"]
     (spec.folder / "000.json").write_text(json.dumps({**sidecar, "key": "", "outputs": {"../precious": 4}}))
     run_stage(spec, number_units(tmp_path, 1), make_executor("serial"))
     assert precious.read_text() == "keep"

@@ -298,6 +298,7 @@ def test_sidecars_of_earlier_versions_are_done_again(finished: Path) -> None:
     """They do not say what their files hold, so nothing that came after could be checked."""
     for path in [*(finished / "volumes").glob("*.json"), *(finished / "attention").glob("*/*.json")]:
         sidecar = json.loads(path.read_text())
+        del sidecar["seal"]
         sidecar["outputs"] = {name: made["bytes"] for name, made in sidecar["outputs"].items()}
         path.write_text(json.dumps(sidecar))
     with pytest.raises(OrganCamError, match="run the store stage"):
