@@ -322,7 +322,9 @@ def parse(
             historical=historical,
             count=sample,
         )
-        out_console.print(f"{review}: {shown} reports", markup=False, highlight=False, soft_wrap=True)
+        out_console.print(
+            f"{review}: {shown} report{'' if shown == 1 else 's'}", markup=False, highlight=False, soft_wrap=True
+        )
         return
     if out is None:
         msg = "parse needs --out DIR, or --text for one report"

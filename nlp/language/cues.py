@@ -117,6 +117,7 @@ def load_cues(folder: Path = ENGLISH) -> CueTable:
     # unions that every sentence needs, made once
     signs = {",", ";", "/", "&", "+"}
     sets["clause_joins"] = frozenset((",", ";", *(sets["and"] & sets["joins"] & sets["clause_and"])))
+    sets["joints"] = sets["clause_joins"] | sets["hard_breaks"]
     sets["clause_signs"] = sets["hard_breaks"] | sets["existential"] | sets["nothing"] | {";"}
     sets["clause_words"] = sets["finite"] | sets["negations"] | sets["clause_joins"] | sets["hard_breaks"]
     sets["place_joins"] = sets["and"] | (signs - {";"})

@@ -40,6 +40,8 @@ class Phrase(NamedTuple):
     """Whether it names more than a position (subpleural, anterior)."""
     vague: bool = False
     """Whether it names but the whole of an organ with levels, and no side ("pulmonary nodule")."""
+    of: tuple[Member, ...] = ()
+    """What a place is of where its members tell it better: the bronchi of "the bronchi of the right lower lobe"."""
 
 
 # a report has dozens; the classes' own calls take twice as long
@@ -113,17 +115,17 @@ class PhraseFinder:
             self._alone[key] = (*phrase.members[0][:2], phrase.firm, phrase.vague) if phrase.members else None
         known = self._alone[key]
         if known is None:
-            return _phrase((first, last, (), False, False))
+            return _phrase((first, last, (), False, False, ()))
         place, sides, firm, vague = known
-        return _phrase((first, last, (_member_of((place, sides, first, last)),), firm, vague))
+        return _phrase((first, last, (_member_of((place, sides, first, last)),), firm, vague, ()))
 
 
 def _moved(phrase: Phrase, by: int) -> Phrase:
     if not by:
         return phrase
-    first, last, given, firm, vague = phrase
+    first, last, given, firm, vague, of = phrase
     members = tuple([_member_of((place, sides, start + by, end + by)) for place, sides, start, end in given])
-    return _phrase((first + by, last + by, members, firm, vague))
+    return _phrase((first + by, last + by, members, firm, vague, of))
 
 
 def _joined(tokens: Tokens, before: Hit, after: Hit, lists: Mapping[str, frozenset[str]]) -> bool:
@@ -159,6 +161,7 @@ def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: 
     members: list[Member] = []
     waiting: list[Member] = []  # levels, and members before them, that have yet to find their side or lobe
     sides: tuple[str, ...] = ()  # said before the places, which later ones share ("right upper and lower lobes")
+    of: list[Member] = []
     lone = (-1, -1)  # tokens of a side that no place has followed so far
     for group in _groups(tokens, run, lists["place_joins"]):
         own, at, postposed = _sides_of(group, places)
@@ -189,13 +192,15 @@ def _compose(tokens: Tokens, run: Sequence[Hit], vocabulary: Vocabulary, lists: 
         else:
             found = [m for m, hit in zip(found, named, strict=True) if hit.kind == "place"]  # "upper thoracic spine"
         waiting = []
-        members += _definite(found, vocabulary)
+        kept = _of_lobes(found, places)
+        of += [member for member in found if member not in kept]
+        members += _definite(kept, vocabulary)
     members += [m for m in waiting if m.sides or places[m.place].alone]
     if lone[0] != -1 and not members:
         members = [Member("", sides, *lone)]
     firm = any(not m.place or (places[m.place].role != "position" and not places[m.place].of_context) for m in members)
     vague = all(m.place and not m.sides and places[m.place].role == "whole" for m in members)
-    return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm, vague)
+    return Phrase(run[0].first, run[-1].last, tuple(_across(members, vocabulary)), firm, vague, tuple(of))
 
 
 def _sided(member: Member, sides: tuple[str, ...], places: Mapping[str, Place]) -> Member:
@@ -257,6 +262,14 @@ def _plural_only(member: Member, tokens: Tokens) -> bool:
     return tokens.plural(member.last - 1) and member.last - member.first <= 2
 
 
+def _of_lobes(members: list[Member], places: Mapping[str, Place]) -> list[Member]:
+    """Members of one group without what is all over an organ of which a part is named ("bronchi of the left lung")."""
+    organs = [m for m in members if not places[m.place].weak]
+    if any(places[m.place].role == "level" or (places[m.place].role == "whole" and m.sides) for m in organs):
+        return [m for m in members if places[m.place].role or not places[m.place].weak]
+    return members
+
+
 def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
     """Members of one group without what a more definite one says better; a side known of the lung goes to its lobe."""
     if len(members) < 2:
@@ -273,9 +286,6 @@ def _definite(members: list[Member], vocabulary: Vocabulary) -> list[Member]:
         if lobe and all(places[m.place].weak or places[m.place].role != "level" for m in members):
             members = [m for m in members if places[m.place].role != "level"]
         members = [m for m in members if not places[m.place].of_context or places[m.place].role] or members
-    lobes = any(places[m.place].role == "level" and not places[m.place].weak for m in members)
-    if lobes:  # "the bronchi of the right lower lobe"
-        members = [m for m in members if places[m.place].role or not places[m.place].weak]
     whole = {name for m in members for name in places[m.place].part_of}
     members = [m for m in members if m.place not in whole]
     roles = [places[m.place].role for m in members]

@@ -391,7 +391,7 @@ class SentenceReader:
         labels = concept.labels
         if concept.when:
             apart = self._cues.words["separators"]
-            related = [m for p in own if _related(words, p, hit, apart) for m in p.members]
+            related = [m for p in own if _related(words, p, hit, apart) for m in (*p.members, *p.of)]
             others = [m for p in inside if _related(words, p, hit, apart) for m in p.members if m.place] or list(topics)
             labels = labels_of(concept, related, others, self._vocabulary.places, size_mm, size)
         elif size is not None and concept.size_over_mm:
@@ -433,6 +433,8 @@ class SentenceReader:
         else:
             where = [(spans[member.first][0], spans[member.last - 1][1]) for member in members]
             spots, given = placement.at([*where, _NOWHERE])
+        if hit.kind == STAND_IN and members and words[first] in self._cues.words["joints"]:
+            first, last = members[0].first, members[0].last  # a joint is no word to show
         return Mention(
             concept.name,
             given,

@@ -34,7 +34,7 @@ class StandIns:
         self._lists = lists = cues.words
         self._words = lists["articles"] | lists["pronouns"]
         self._links = lists["prepositions"] | lists["articles"] | lists["measures"] | {"(", ")"}
-        self._joints = lists["clause_joins"] | lists["hard_breaks"]
+        self._joints = lists["joints"]
         said = {name: table for name, table in cues.joined.items() if any(c.backward for c in table)}
         self._said = frozenset(
             name for name, table in said.items() if any(c.change or c.status == "resolved" for c in table)

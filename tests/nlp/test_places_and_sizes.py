@@ -96,3 +96,15 @@ def test_each_place_has_its_own_size_and_change(parser):
 def test_a_sequela_in_parentheses_lies_in_the_organ_before_it(parser):
     found = parser.parse("Cysts in both kidneys (due to sequelae of pyelonephritis).").findings
     assert {(f.abnormality, f.location) for f in found} >= {("cyst", "kidney"), ("scarring", "kidney")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Wall thickening in the bronchi of the left lung.", {("bronchial_wall_thickening", "left_lung")}),
+        ("Bronchiectasis in the middle lobe bronchi.", {("bronchiectasis", "right_mid")}),
+        ("Secretions in the trachea.", {("secretion", "airways")}),
+    ],
+)
+def test_the_bronchi_of_a_lobe_are_that_lobe(parser, text, expected):
+    assert {(f.abnormality, f.location) for f in parser.parse(text).findings} == expected

@@ -103,7 +103,7 @@ def test_the_command_writes_the_page_and_reads_the_verdicts(tmp_path):
     command = [sys.executable, "-m", "organcam", "parse"]
     options = ["--reports", "r.csv", "--review", "page.html", "--sample", "1"]
     done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, "page.html: 1 reports"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "page.html: 1 report"), done.stderr
     assert "<article" in (tmp_path / "page.html").read_text(encoding="utf-8")
     path = write(tmp_path, ["a", "nodule", "left_mid", "present", "right", 0, 6], ["a", "", "", "", "read", "", ""])
     scored = subprocess.run([*command, "--review-scores", path], capture_output=True, encoding="utf-8", check=False)
