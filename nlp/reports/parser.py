@@ -29,11 +29,9 @@ _MARKUP = re.compile(
     r"</?(?:(br|p|div|li|ul|ol|tr|table|h[1-6])|[a-z][a-z0-9]*)\b[^<>]{0,300}>|&(?:#\d+|[a-z]+);", re.IGNORECASE
 )
 # A number that is no size ("image 45") does not matter to the reading; as zeros, its sentence is read once for all.
-_MEASURED = re.compile("[0-9] ?[cm]m")
 _DIGIT = re.compile("[0-9]")
-_NUMBER = r"[0-9]+(?![0-9.,]*[ -]*(?:mm|cm|mil|cent|x|\u00d7|by|[0-9]))(?![a-z])"
+_LETTER = r"[^\W\d_]"
 _NO_IMAGE = ("", "")
-_NO_NUMBER_AFTER = "abcdefghijklmnopqrstuvwxyz0123456789.,"
 # A text of another language: from this many words on, less than this share of them known (the reports of OpenI without
 # a finding have 0.5 and more).
 _FEW_WORDS, _KNOWN_SHARE, _SAMPLE = 5, 0.35, 5_000
@@ -63,7 +61,10 @@ class ReportParser:
         self._rules = reader.rules
         self._reader = reader
         self._references = reader.references
-        self._number = re.compile("".join(f"(?<!{re.escape(word)} )" for word in reader.numbered) + _NUMBER)
+        measures = "|".join(map(re.escape, (*reader.units, *sorted(reader.times))))
+        self._measured = re.compile(rf"[0-9] ?(?:{measures or '(?!)'})")
+        numbered = "".join(f"(?<!{re.escape(word)} )" for word in reader.numbered)
+        self._number = re.compile(rf"{numbered}[0-9]+(?![0-9.,]*[ -]*(?:{measures}|[0-9]))(?!{_LETTER})")
         self._words = reader.known_words()
         self.clear_cache()
 
@@ -165,7 +166,7 @@ class ReportParser:
 
     def _normal(self, words: str) -> str:
         """A sentence with the numbers that mean nothing as zeros: so it is read once for all that differ in them."""
-        if _DIGIT.search(words) is None or _MEASURED.search(words) is not None:
+        if _DIGIT.search(words) is None or self._measured.search(words) is not None:
             return words
         return self._number.sub(_zeros, words)
 
@@ -235,7 +236,7 @@ def _add_findings(
 
 def _zeros(number: re.Match[str]) -> str:
     before = number.string[number.start() - 1 : number.start()]
-    return number.group() if before in _NO_NUMBER_AFTER and before else "0" * len(number.group())
+    return number.group() if before.isalnum() or before in (".", ",") else "0" * len(number.group())
 
 
 def _without_markup(text: str) -> str:

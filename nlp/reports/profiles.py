@@ -14,7 +14,8 @@ from typing import Any
 
 from organcam.errors import ConfigError, did_you_mean
 
-from ..language.vocabulary import load_vocabulary
+from ..language.cues import load_cues
+from ..language.vocabulary import Vocabulary, load_vocabulary
 from ..language.yaml_data import all_at_once, load_yaml, string_list
 from .findings import Finding, ParsedReport
 from .policy import positive_statuses
@@ -25,8 +26,6 @@ _FIELDS = ("abnormality", "concept", "location", "place")
 _TOP = ("name", "vocabulary", "id_column", "groups", "naming", "labels")
 _KEYS = (*_FIELDS, *(f"not_{field}" for field in _FIELDS), "not_named")
 _KNOWN_FINDINGS = 20_000
-# "nodular infiltrates", "linear subsegmental atelectasis"
-_ADJECTIVE = re.compile(r"[\s-]*(?:(?!(?:and|or|with|in|of|at|on|to)\b)[^\W\d_]+[\s-]+)?")
 _NEAR = 120  # characters between a finding and the one that names it
 
 
@@ -58,6 +57,7 @@ class Profile:
         id_column: name of the id column in the data set's own label files.
         rules: rules by label, in the data set's order.
         naming: the words between a finding and another that names it ("consistent with").
+        adjective: what stands between an adjective that is a finding and its noun ("linear subsegmental atelectasis").
         known: labels of the findings met so far.
     """
 
@@ -66,6 +66,7 @@ class Profile:
     id_column: str
     rules: Mapping[str, tuple[Rule, ...]]
     naming: re.Pattern[str]
+    adjective: re.Pattern[str]
     known: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -110,7 +111,7 @@ class Profile:
             near = finding.end <= after <= finding.end + _NEAR and finding.sentence == sentence_of[after]
             named = near and (
                 self.naming.search(text, finding.end, after) is not None
-                or _ADJECTIVE.fullmatch(text, finding.end, after) is not None
+                or self.adjective.fullmatch(text, finding.end, after) is not None
             )
             yield finding, frozenset(at[after]) if named else frozenset()
 
@@ -171,7 +172,15 @@ def _load(path: Path, _stamp: int) -> Profile:
         raise all_at_once(path, problems)
     pattern = re.compile(rf"\b(?:{naming or '(?!)'})\b", re.IGNORECASE)
     identity = str(content.get("id_column") or "report_id")
-    return Profile(str(content["name"]), str(content["vocabulary"]), identity, rules, pattern)
+    vocabulary = str(content["vocabulary"])
+    return Profile(str(content["name"]), vocabulary, identity, rules, pattern, _adjective(vocabulary, path))
+
+
+def _adjective(vocabulary: str, path: Path) -> re.Pattern[str]:
+    """At most one word, and none that joins or leads."""
+    lists = load_cues(_vocabulary(vocabulary, path).language).words
+    small = "|".join(re.escape(word) for word in sorted(lists["and"] | lists["with"] | lists["prepositions"]))
+    return re.compile(rf"[\s-]*(?:(?!(?:{small or '(?!)'})\b)[^\W\d_]+[\s-]+)?", re.IGNORECASE)
 
 
 class _Problems(list[tuple[str, str]]):
@@ -196,10 +205,15 @@ class _Problems(list[tuple[str, str]]):
         return {}
 
 
+def _vocabulary(name: str, path: Path) -> Vocabulary:
+    """The vocabulary that a profile names; a file counts from the profile's folder."""
+    return load_vocabulary(path.parent / name if name.endswith((".yaml", ".yml")) else name)
+
+
 def _unknown_names(rules: Mapping[str, tuple[Rule, ...]], vocabulary: str, path: Path) -> list[tuple[str, str]]:
     """Values of rules that are no abnormality, concept, location or place of the profile's vocabulary."""
     try:
-        words = load_vocabulary(path.parent / vocabulary if vocabulary.endswith((".yaml", ".yml")) else vocabulary)
+        words = _vocabulary(vocabulary, path)
     except ConfigError as error:
         return [("vocabulary", str(error))]
     legal = {

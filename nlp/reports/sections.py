@@ -16,12 +16,12 @@ from ..language.yaml_data import check_keys, load_yaml, string_list
 __all__ = ["Sections", "Sentence", "load_sections", "split_sentences"]
 
 # A heading opens a sentence: a few words and a colon.
-_HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([a-z][a-z0-9 ,/&()_'-]{1,58}?)[*_ ]*[:\uff1a](?!\d)")
-_TITLE = re.compile(r"[A-Z][A-Za-z /&-]{2,40}:(?=\s|$)")
+_HEADING = re.compile(r"[ \t>*#_-]*(?:\d{1,2}[.)]\s*)?([^\W\d_][\w ,/&()'-]{1,58}?)[*_ ]*[:\uff1a](?!\d)")
+_TITLE = re.compile(r"[^\W\d_](?:[^\W\d_]|[ /&-]){2,40}:(?=\s|$)")
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 _HEADING_WORDS = 6
 _LONGEST_HEADING, _LONGEST_LINE = 70, 50
-_LINE_HEADING = re.compile(r"[ \t*#_-]*([a-z][a-z /&_-]{2,40})[ \t*_:-]*$")
+_LINE_HEADING = re.compile(r"[ \t*#_-]*([^\W\d_](?:[^\W\d_]|[ /&_-]){2,40})[ \t*_:-]*$")
 _ENUMERATION = re.compile(r"\s*(?:[-*•·\u2013]\s+|\(?\d{1,2}[.)]\s+(?=\D))")
 # Stops and line breaks; written with one class of characters first, by which the search can skip.
 _BREAK = re.compile(
@@ -183,7 +183,8 @@ def _is_over(text: str, done: int, start: int, end: int) -> bool:
     line = text[start:end]
     capitals = line.isupper() and "\n" in text[end : end + 2] and len(line.split()) <= _HEADING_WORDS
     heading = _TITLE.match(line)
-    return capitals or (heading is not None and len(heading.group().split()) <= _HEADING_WORDS)
+    title = heading is not None and line[0].isupper() and len(heading.group().split()) <= _HEADING_WORDS
+    return capitals or title
 
 
 def _next_colon(text: str, position: int) -> int:

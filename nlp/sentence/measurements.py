@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from ..language.trie import Hit
 
-__all__ = ["NOT_MEASURED", "Measured", "Size", "SizeFinder", "sizes_of"]
+__all__ = ["NOT_MEASURED", "SIGNS_OF_TIMES", "Measured", "Size", "SizeFinder", "sizes_of"]
 
 _DIGITS = frozenset("0123456789")  # not str.isdigit, which is true of superscripts
 _NEAR_SIZES = 6
-_SIGNS_OF_TIMES = frozenset(("\u00d7", "*"))
+SIGNS_OF_TIMES = frozenset(("\u00d7", "*"))
 
 
 class Size(NamedTuple):
@@ -102,7 +102,7 @@ class SizeFinder:
     def __init__(self, units: Mapping[str, float], lists: Mapping[str, frozenset[str]]) -> None:
         self._units = units
         self._lists = lists
-        self._times = lists["times"] | _SIGNS_OF_TIMES
+        self._times = lists["times"] | SIGNS_OF_TIMES
         self._ranges = lists["ranges"]
         self._of_size = lists["prepositions"] | lists["articles"] | lists["measures"]
 

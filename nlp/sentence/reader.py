@@ -18,7 +18,7 @@ from .clauses import joined_clauses, split_clauses
 from .headings import heading_end, under_heading
 from .labels import labels_of
 from .locations import LocationRules
-from .measurements import NOT_MEASURED, Measured, Size, SizeFinder, sizes_of
+from .measurements import NOT_MEASURED, SIGNS_OF_TIMES, Measured, Size, SizeFinder, sizes_of
 from .mention import Mention
 from .own_words import OwnWords
 from .pairs import pairs_of
@@ -61,6 +61,7 @@ class SentenceReader:
         devices = frozenset(name for name, concept in vocabulary.concepts.items() if concept.persistent)
         self._lists = {**cues.words, "devices": devices, "units": frozenset(units)}
         self.references = cues.references
+        self.units, self.times = tuple(units), cues.words["times"] | SIGNS_OF_TIMES
         self.numbered = sorted({a for words, _, _ in vocabulary.terms for a, b in pairwise(words) if b.isdigit()})
         self._known = self.known_words()
         self._right = set(self._known)

@@ -50,3 +50,8 @@ def test_changes_and_sizes_in_german(parsers):
     assert only("Der Rundherd im rechten Unterlappen ist größenprogredient.").change == "larger"
     assert only("Rundherd im linken Oberlappen, 7 mm, zuvor 5 mm.").change == "larger"
     assert only("Rundherd im linken Oberlappen, 7 mm (Serie 3, Bild 44).")[-4:-2] == ("3", "44")
+
+
+def test_headings_are_read_in_the_letters_of_any_language(parsers):
+    found = parsers["chest_ct_de"].parse("Schilddrüse: Regelrecht gelegen. Kleine Zyste.").findings
+    assert [(f.abnormality, f.location, f.rule) for f in found] == [("cyst", "thyroid", "asserted/heading")]
