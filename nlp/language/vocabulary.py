@@ -167,20 +167,21 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, _stamp: int) -> Vocabulary:
-    content = read_vocabulary(path, ())
-    vocabulary = _compile(content, language_of(content, path), path)
-    problems = _wrong_names(vocabulary)
+    problems: list[tuple[str, str]] = []
+    content = read_vocabulary(path, problems=problems)
+    vocabulary = _compile(content, language_of(content, path), path, problems)
+    problems += _wrong_names(vocabulary)
     if problems:
         raise all_at_once(path, problems)
     return vocabulary
 
 
-def _compile(content: Mapping[str, Any], language: Path, path: Path) -> Vocabulary:
+def _compile(content: Mapping[str, Any], language: Path, path: Path, problems: list[tuple[str, str]]) -> Vocabulary:
+    """The vocabulary that plain data stand for; mistakes are added to the problems."""
     name = str(content.get("name") or "")
     where = str(path)
-    if not name:
-        msg = f"{path}: a vocabulary needs a `name`"
-        raise ConfigError(msg)
+    if not name and not any(key == "name" for key, _ in problems):
+        problems.append(("", "a vocabulary needs a `name`"))
     forms = load_word_forms(language)
     labels, locations, forbidden = _tables(content, where)
     unplaced = str(content.get("unplaced") or "")
@@ -208,7 +209,7 @@ def _compile(content: Mapping[str, Any], language: Path, path: Path) -> Vocabula
             key: frozenset(string_list(value, f"{where}: families.{key}"))
             for key, value in (content.get("families") or {}).items()
         },
-        terms=_terms(content, path, forms),
+        terms=_terms(content, forms, problems),
     )
 
 
@@ -286,12 +287,13 @@ def _place(name: str, entry: Mapping[str, Any], roles: Mapping[str, str]) -> Pla
     )
 
 
-def _terms(content: Mapping[str, Any], path: Path, forms: WordForms) -> tuple[tuple[tuple[str, ...], str, str], ...]:
-    """All terms as (words, kind, name); the same words under two names are refused."""
+def _terms(
+    content: Mapping[str, Any], forms: WordForms, problems: list[tuple[str, str]]
+) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    """All terms as (words, kind, name); the same words under two names are a mistake."""
     owners: dict[tuple[str, ...], tuple[str, str]] = {}
     sides = {key: {"terms": value} for key, value in (content.get("sides") or {}).items()}
     levels = {key: {"terms": [key]} for key in (content.get("levels") or {})}
-    problems = []
     for kind, section, entries in (
         ("finding", "concepts", content.get("concepts") or {}),
         ("place", "places", content.get("places") or {}),
@@ -307,8 +309,6 @@ def _terms(content: Mapping[str, Any], path: Path, forms: WordForms) -> tuple[tu
                 elif owners.setdefault(words, owner) != owner:
                     clash = f"the term {term!r} is already a term of {owners[words][1]}"
                     problems.append((f"{section}.{name}.terms", clash))
-    if problems:
-        raise all_at_once(path, problems)
     return tuple((words, *owner) for words, owner in owners.items() if not _says_place_first(words, owner, owners))
 
 

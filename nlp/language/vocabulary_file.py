@@ -5,7 +5,7 @@ The format is described in ``docs/how-to/new-vocabulary.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,29 @@ def find_vocabulary(name_or_path: str | Path, beside: Path | None = None) -> Pat
     return Path(str(files("organcam.nlp") / "vocabularies" / f"{text}.yaml"))
 
 
-def read_vocabulary(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file as plain data with what it extends merged in."""
+def read_vocabulary(
+    path: Path, chain: tuple[Path, ...] = (), problems: list[tuple[str, str]] | None = None
+) -> dict[str, Any]:
+    """The file as plain data with what it extends merged in.
+
+    Args:
+        path: the file.
+        chain: files that extend it.
+        problems: takes the file's mistakes, and what is wrong is left out; None raises them.
+
+    Raises:
+        ConfigError: if it cannot be read, or for mistakes in it or in what it extends.
+    """
     if path in chain:
         msg = f"{path}: extends itself by way of {' -> '.join(p.name for p in chain)}"
         raise ConfigError(msg)
     content = load_yaml(path)
-    problems = list(wrong_entries(content))
-    if problems:
-        raise all_at_once(path, problems)
+    wrong = list(wrong_entries(content))
+    if wrong and problems is None:
+        raise all_at_once(path, wrong)
+    if problems is not None:
+        problems += wrong
+        content = _without(content, [key for key, _ in wrong])
     if content.get("extends"):
         try:
             found = find_vocabulary(content["extends"], path.parent)
@@ -77,6 +91,18 @@ def read_vocabulary(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         content = _merge(read_vocabulary(found, (*chain, path)), content, path)
     content.pop("extends", None)
     return content
+
+
+def _without(content: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Nested mappings less the entries at some dotted keys; what is no mapping of words goes with all it holds."""
+    kept = content
+    for key in keys:
+        name, _, rest = key.partition(".")
+        if rest and isinstance(kept.get(name), dict):
+            kept = {**kept, name: _without(kept[name], [rest])}
+        else:
+            kept = {k: value for k, value in kept.items() if k != name}
+    return kept
 
 
 def language_of(content: Mapping[str, Any], path: Path) -> Path:

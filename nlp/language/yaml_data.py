@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def nearest(word: str, legal: Iterable[str]) -> str:
 
 
 def all_at_once(path: Path, problems: Sequence[tuple[str, str]]) -> ConfigError:
-    """All mistakes of a file as one error, each with its line.
+    """All mistakes of a file as one error, in the order of their lines.
 
     Args:
         path: the file.
@@ -97,8 +98,9 @@ def all_at_once(path: Path, problems: Sequence[tuple[str, str]]) -> ConfigError:
     for key, what in problems:
         known = next((lines[k] for k in _outwards(key) if k in lines), 0)
         at = f"{path}, line {known}" if known else str(path)
-        told.append(f"{at}: {key}: {what}" if key else f"{at}: {what}")
-    return ConfigError("\n".join(told))
+        told.append((known, f"{at}: {key}: {what}" if key else f"{at}: {what}"))
+    told.sort(key=itemgetter(0))
+    return ConfigError("\n".join(dict.fromkeys(text for _, text in told)))
 
 
 def _outwards(key: str) -> list[str]:

@@ -203,3 +203,22 @@ def test_an_unknown_slot_of_a_language_is_told_with_the_nearest(tmp_path):
     path = write(tmp_path, "name: x\nlanguage: pidgin\nlabels: [a]\nlocations: [h]\nunplaced: h\n")
     with pytest.raises(ConfigError, match=r"cues.negation_after.terms: unknown slot \{sean\}.*'seen'"):
         ReportParser(path)
+
+
+def test_wrong_keys_do_not_hide_wrong_names(tmp_path):
+    path = write(
+        tmp_path,
+        "name: x\nlabels: [alpha]\nlocations: [here]\nunplaced: here\nconcepts:\n"
+        "  c: {labels: [alhpa], term: [w]}\n  d: {labels: [alpha], terms: [w], home: hre}\n  e: {terms: [w]}\n"
+        "places:\n  p: {location: hree, terms: [v]}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_vocabulary(path)
+    told = [line.removeprefix(f"{path}, ").split(";")[0] for line in str(caught.value).split("\n")]
+    assert told == [
+        "line 6: concepts.c.term: unknown key 'term'",
+        "line 6: concepts.c.labels: unknown name 'alhpa'",
+        "line 7: concepts.d.home: unknown name 'hre'",
+        "line 8: concepts.e.terms: the term 'w' is already a term of d",
+        "line 10: places.p: unknown name 'hree'",
+    ]

@@ -157,7 +157,7 @@ def test_mistakes_of_a_profile_have_their_lines(tmp_path):
         load_profile(path)
     assert [line.removeprefix(f"{path}, ").split(";")[0] for line in str(caught.value).split("\n")] == [
         "line 3: grups: unknown key 'grups'",
+        "line 6: labels.A.1: unknown abnormality 'mas'",
         "line 7: labels.A.2.plase: unknown key 'plase'",
         "line 8: labels.B: must be a list of rules, got 3",
-        "line 6: labels.A.1: unknown abnormality 'mas'",
     ]
