@@ -63,9 +63,9 @@ class ReportParser:
         self._references = reader.references
         measures = "|".join(map(re.escape, (*reader.units, *sorted(reader.times))))
         self._measured = re.compile(rf"[0-9] ?(?:{measures or '(?!)'})")
-        numbered = "".join(f"(?<!{re.escape(word)} )" for word in reader.numbered)
+        numbered = "".join(f"(?<!{re.escape(word)} )" for word in reader.lexicon.numbered)
         self._number = re.compile(rf"{numbered}[0-9]+(?![0-9.,]*[ -]*(?:{measures}|[0-9]))(?!{_LETTER})")
-        self._words = reader.known_words()
+        self._words = reader.lexicon.known_words
         self.clear_cache()
 
     def clear_cache(self, size: int = _CACHED_SENTENCES) -> None:
