@@ -51,7 +51,8 @@ WorkflowOf = Annotated[str | None, typer.Option("--workflow", "-w", help="Workfl
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory; made if needed.")]
 Set = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the workflow file; repeatable.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes for per-scan stages.")]
-Engine = Annotated[str, typer.Option("--executor", help="serial, processes, or an installed one.")]
+Engine = Annotated[str, typer.Option("--executor", help="serial, processes, dask, or an installed one.")]
+Scheduler = Annotated[str | None, typer.Option(help="Of dask: local, or tcp://HOST:PORT of a running one.")]
 Part = Annotated[str | None, typer.Option("--shard", help="i/n: take the i-th of n parts of the scans.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
@@ -85,6 +86,7 @@ def run(
     last: Annotated[str | None, typer.Option("--until", help="Last stage to run.")] = None,
     workers: Workers = 1,
     executor: Engine = "processes",
+    scheduler: Scheduler = None,
     shard: Part = None,
     quiet: Quiet = False,
 ) -> None:
@@ -93,7 +95,7 @@ def run(
     from .workflow_file import load_workflow  # noqa: PLC0415
 
     checked = load_workflow(workflow, settings)
-    _run(checked, out, select_stages(checked, first, last), workers, executor, shard, quiet)
+    _run(checked, out, select_stages(checked, first, last), workers, executor, shard, quiet, scheduler)
 
 
 def _stage_command(name: str, text: str) -> None:
@@ -106,10 +108,11 @@ def _stage_command(name: str, text: str) -> None:
         settings: Set = [],  # noqa: B006
         workers: Workers = 1,
         executor: Engine = "processes",
+        scheduler: Scheduler = None,
         shard: Part = None,
         quiet: Quiet = False,
     ) -> None:
-        _run(_workflow_of(out, workflow, settings), out, [name], workers, executor, shard, quiet)
+        _run(_workflow_of(out, workflow, settings), out, [name], workers, executor, shard, quiet, scheduler)
 
 
 for _name, _text in {
@@ -135,6 +138,7 @@ def segment(
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
     executor: Engine = "processes",
+    scheduler: Scheduler = None,
     shard: Part = None,
     quiet: Quiet = False,
 ) -> None:
@@ -147,8 +151,8 @@ def segment(
     with _shown_after(lambda: print_organs(out), quiet):
         if scans:
             workflow = _workflow({"data": _images(scans)}, settings, wanted)
-            _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet)
-        _run(_workflow_of(out, None, settings, wanted), out, ["segment"], workers, executor, shard, quiet)
+            _run(workflow, out, ["ingest", "segment"], workers, executor, shard, quiet, scheduler)
+        _run(_workflow_of(out, None, settings, wanted), out, ["segment"], workers, executor, shard, quiet, scheduler)
 
 
 @app.command()
@@ -173,6 +177,7 @@ def explain(
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
     executor: Engine = "processes",
+    scheduler: Scheduler = None,
     shard: Part = None,
     quiet: Quiet = False,
 ) -> None:
@@ -181,7 +186,7 @@ def explain(
         checked = _workflow_of(out, workflow, settings)
         if verify:
             raise typer.Exit(print_checks(checked, out))
-        _run(checked, out, ["explain"], workers, executor, shard, quiet)
+        _run(checked, out, ["explain"], workers, executor, shard, quiet, scheduler)
     if model is None:
         msg = "explain SCANS needs --model: a run directory or a bundle"
         raise ConfigError(msg)
@@ -217,6 +222,7 @@ def regions(
     settings: Set = [],  # noqa: B006
     workers: Workers = 1,
     executor: Engine = "processes",
+    scheduler: Scheduler = None,
     shard: Part = None,
     quiet: Quiet = False,
 ) -> None:
@@ -234,7 +240,7 @@ def regions(
         raise ConfigError(msg)
     stages = ["ingest", "segment", "store", "regions"] if scans else ["regions"]
     with _shown_after(lambda: print_lesions(checked, out) if lesions else None, quiet=False):
-        _run(checked, out, stages, workers, executor, shard, quiet)
+        _run(checked, out, stages, workers, executor, shard, quiet, scheduler)
 
 
 @app.command()
@@ -540,7 +546,11 @@ def _run(
     executor: str,
     shard: str | None,
     quiet: bool,
+    scheduler: str | None = None,
 ) -> NoReturn:
+    from .runner.processors import limit_threads  # noqa: PLC0415
+
+    limit_threads()
     from .runner import make_progress, parse_shard, torchrun_launch  # noqa: PLC0415
     from .stages.workflow import run_workflow  # noqa: PLC0415
 
@@ -559,6 +569,7 @@ def _run(
             stages=stages,
             executor=executor,
             workers=workers,
+            scheduler=scheduler,
             shard=parse_shard(shard) if shard else None,
             progress=make_progress(err_console, quiet=quiet),
             command=sys.argv,

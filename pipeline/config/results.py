@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, field_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator
 
 from ..data.splits import SPLITS
 from ..errors import did_you_mean
@@ -28,6 +28,7 @@ class ExplainConfig(Section):
         volume_scans: scan ids that get such volumes; null for all explained ones.
         volume_method: method of those volumes.
         top: how many labels ``predicted`` takes.
+        timeout: seconds after which a scan is given up; slow methods take hours without a GPU.
     """
 
     methods: Annotated[
@@ -44,6 +45,7 @@ class ExplainConfig(Section):
     volume_scans: Annotated[list[str], AfterValidator(listed("scan"))] | None = None
     volume_method: Annotated[str, AfterValidator(named_in(METHODS))] = "hirescam"
     top: PositiveInt = 3
+    timeout: PositiveFloat = 43200.0
 
     @field_validator("splits")
     @classmethod

@@ -56,11 +56,16 @@ class Workflow(Section):
         seed: of everything random, a whole number from 0.
         memory_gb: gigabytes that a worker process may take before its scan fails as "out of memory"; null takes one and
             a half times its share of the machine, at least 4.
+        timeout: seconds that a scan may take in a stage before it is given up and listed in failures.csv; ``segment``
+            and ``explain`` have their own.
+        scheduler: of ``--executor dask``: ``local``, or the address of a running one; ``--scheduler`` comes before it.
     """
 
     name: str = Field(default="organcam", pattern=r"^[\w .-]+$")
     seed: int = Field(default=0, ge=0, lt=2**32)
     memory_gb: PositiveFloat | None = None
+    timeout: PositiveFloat = 3600.0
+    scheduler: str | None = None
     phantom: PhantomSettings | None = None
     data: DataConfig = DataConfig()
     parse: ParseConfig = ParseConfig()

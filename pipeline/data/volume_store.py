@@ -106,6 +106,7 @@ def write_stored(path: Path, array: NDArray[np.int16]) -> None:
         chunks=(min(8, depth), height, width),
         blocks=(1, height, width),
         cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1},
+        dparams={"nthreads": 1},  # stands in the file too, and would be the machine's number of processors
         urlpath=str(path),
         mode="w",
     )

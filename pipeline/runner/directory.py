@@ -18,6 +18,7 @@ from .atomic import clean_temporary, write_json_atomic
 from .disk import explained_when_full
 from .failures import write_failures
 from .lock import RunLock
+from .processors import available_processors
 from .shards import Shard
 from .stage import StageResult
 
@@ -170,4 +171,4 @@ def _platform() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {**found, "processors": str(os.cpu_count())}
+    return {**found, "processors": str(available_processors())}

@@ -73,11 +73,11 @@ def make_executor(name: str, workers: int = 1, **options: Any) -> Executor:
     """An executor by name.
 
     Args:
-        name: ``serial``, ``processes``, or one that an installed package offers as entry point ``organcam.executors``
-            (a callable ``(workers, **options) -> Executor``).
+        name: ``serial``, ``processes``, ``dask``, or one that an installed package offers as entry point
+            ``organcam.executors`` (a callable ``(workers, **options) -> Executor``).
         workers: number of processes, at least 1.
-        options: ``memory_gb`` a worker for ``processes``; for executors of other packages what they take, such as the
-            address of a scheduler.
+        options: ``memory_gb`` a worker for ``processes`` and ``dask``, ``scheduler`` for ``dask``; for executors of
+            other packages what they take.
 
     Raises:
         ConfigError: if there is no such executor or the number of workers is below 1.
@@ -91,6 +91,10 @@ def make_executor(name: str, workers: int = 1, **options: Any) -> Executor:
         from .processes import ProcessExecutor  # noqa: PLC0415 - not needed by a serial run
 
         return ProcessExecutor(workers, **options)
+    if name == "dask":
+        from .dask_cluster import DaskExecutor  # noqa: PLC0415 - an extra
+
+        return DaskExecutor(workers, **options)
     found = list(entry_points(group=ENTRY_POINTS, name=name))
     if not found:
         msg = f"there is no executor {name!r}; {did_you_mean(name, executor_names())}"
@@ -101,4 +105,4 @@ def make_executor(name: str, workers: int = 1, **options: Any) -> Executor:
 
 def executor_names() -> tuple[str, ...]:
     """All executors that can be named, those of installed packages included."""
-    return tuple(sorted({"serial", "processes", *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
+    return tuple(sorted({"dask", "serial", "processes", *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))

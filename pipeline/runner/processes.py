@@ -26,19 +26,11 @@ from typing import Any
 from ..errors import OrganCamError
 from .items import Item, Lost, Result
 from .memory import default_limit, limit_memory
+from .processors import THREAD_VARIABLES
 from .signals import held_back
 
-__all__ = ["ProcessExecutor"]
+__all__ = ["ProcessExecutor", "without_ctrl_c"]
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLOSC_NTHREADS",
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
 START_POLL = 0.05
@@ -142,7 +134,7 @@ class _Worker:
             self._pool = ProcessPoolExecutor(
                 1, mp_context=self._context, initializer=_initialise, initargs=(self._most_memory,)
             )
-            with _without_ctrl_c():
+            with without_ctrl_c():
                 self._ready = self._pool.submit(_nothing)
             self._ready.add_done_callback(self._note_start)
         future = self._pool.submit(function, item)
@@ -223,7 +215,7 @@ def _ending(code: int | None) -> str:
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
+def without_ctrl_c() -> Iterator[None]:
     """Processes started in the block never see Ctrl-C, not even while they start, where it would print a traceback."""
     if sys.platform == "win32":
         yield

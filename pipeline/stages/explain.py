@@ -132,7 +132,7 @@ def plan_explain(run: Run, model: str, ids: Ids | None = None) -> StagePlan:
             payload["regions"] = str(regions)
         units.append(Unit(name, inputs, payload, files))
     asked = frozenset(record.scan_id for record in in_split(run.manifest(), *settings.splits))
-    return StagePlan(spec, tuple(units), what, asked, {str(path): content})
+    return StagePlan(spec, tuple(units), what, asked, {str(path): content}, timeout=settings.timeout)
 
 
 def explain_scan(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,9 @@ Ids = tuple[str, ...]
 PlanMaker = Callable[..., StagePlan]
 """``plan_<stage>(run, *arguments)``; the arguments are hashable."""
 
+OF_SCANS = ("phantom", "ingest", "store", "regions")
+"""Stages whose units are scans that take seconds."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -291,10 +294,14 @@ class Run:
                 executor,
                 shard=None if first.in_process else self.shard,
                 progress=self.progress,
-                timeout=first.timeout if executor.name != "serial" else None,  # it cannot interrupt itself
+                timeout=self._timeout(first) if executor.name != "serial" else None,  # it cannot interrupt itself
                 logs=self.root / "logs",
                 shared={path: content for plan in plans for path, content in plan.shared.items()},
             )
+
+    def _timeout(self, plan: StagePlan) -> float | None:
+        """Seconds that a unit may take: the plan's, or the workflow's where a unit is a scan."""
+        return plan.timeout or (self.workflow.timeout if plan.spec.name in OF_SCANS else None)
 
     def _owners(self, paths: Iterable[str]) -> dict[PlanMaker, dict[tuple[Any, ...], list[str]]]:
         """Which units of which plans write some files.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -79,6 +80,7 @@ def run_workflow(
     stages: Sequence[str] | None = None,
     executor: str = "processes",
     workers: int = 1,
+    scheduler: str | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
@@ -90,8 +92,9 @@ def run_workflow(
         workflow: checked settings.
         out: run directory, made if needed.
         stages: names in order; None for all.
-        executor: ``serial``, ``processes`` or an installed one.
+        executor: ``serial``, ``processes``, ``dask`` or an installed one.
         workers: processes of the executor.
+        scheduler: of ``dask``: ``local`` or the address of a running one; None for the workflow's.
         shard: this process' part of the scans; stages that need the whole data set are then left out.
         progress: told after each unit.
         command: for run.json.
@@ -101,13 +104,14 @@ def run_workflow(
         ConfigError: with everything that would keep one of the stages from being done, before any of them.
         OrganCamError: when the run as a whole cannot go on; what is done stays and the same call goes on from there.
     """
+    options = _options_of(workflow, executor, scheduler)
     refuse_unready(workflow, stages or workflow.stages())
     root = Path(out).absolute()
     summaries = []
     with (
         interruptible(),
         RunDirectory(root, shard=shard, command=command) as directory,
-        make_executor(executor, workers, **_memory_of(workflow)) as pool,
+        make_executor(executor, workers, **options) as pool,
         progress or SilentProgress() as bar,
     ):
         document = yaml.safe_dump(workflow.document(), sort_keys=False, allow_unicode=True)
@@ -140,8 +144,14 @@ def run_workflow(
     return Outcome(tuple(summaries))
 
 
-def _memory_of(workflow: Workflow) -> dict[str, float]:
-    return {} if workflow.memory_gb is None else {"memory_gb": workflow.memory_gb}
+def _options_of(workflow: Workflow, executor: str, scheduler: str | None) -> dict[str, Any]:
+    """What an executor is made with; what nobody gave is left to it."""
+    place = scheduler or (workflow.scheduler if executor == "dask" else None)
+    if place is not None and executor in ("serial", "processes"):
+        msg = f"--scheduler is for --executor dask, not for {executor}"
+        raise ConfigError(msg)
+    given = {"memory_gb": workflow.memory_gb, "scheduler": place}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def with_phantom_data(workflow: Workflow, root: Path) -> Workflow:

@@ -159,3 +159,15 @@ def test_padding_outside_the_scanned_circle_is_air_and_casts_no_shadow_on_what_l
     assert stored[0, 0].tolist()[0] == -1000
     assert stored[0, 0].tolist()[-1] == 40
     assert array.min() == -3024
+
+
+def test_the_file_does_not_depend_on_the_processors_of_the_machine(tmp_path, monkeypatch):
+    import blosc2
+
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    contents = []
+    for threads in (1, 7):
+        monkeypatch.setitem(blosc2.dparams_dflts, "nthreads", threads)
+        write_stored(tmp_path / f"{threads}.b2nd", array)
+        contents.append((tmp_path / f"{threads}.b2nd").read_bytes())
+    assert contents[0] == contents[1]

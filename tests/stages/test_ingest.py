@@ -263,3 +263,12 @@ def test_a_second_run_reads_nothing_and_a_touched_scan_alone_is_read_again(tmp_p
     again = ingest(tmp_path).summaries[0]
     assert (again.done, again.skipped) == (1, 1)
     assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_a_scan_that_takes_longer_than_the_workflow_allows_is_a_row(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz")
+    workflow = parse_workflow({"data": {"images": str(tmp_path / "in")}, "timeout": 1e-6})
+    with pytest.raises(OrganCamError, match="took longer than 1e-06 s"):
+        run_workflow(workflow, tmp_path / "out", stages=["ingest"], executor="processes")
+    (failure,) = read_failures(tmp_path / "out")
+    assert failure.kind == "timeout"
