@@ -102,7 +102,7 @@ def test_floors_import_downwards_only():
         },
         {"nlp", "segmentation"},
         {"metrics", "attention", "contract", "runner", "data", "config", "agreement", "candidates", "workflow_file"},
-        {"losses", "transforms", "networks", "evaluation", "placement"},
+        {"losses", "transforms", "networks", "evaluation", "placement", "audit"},
         {"handlers", "inferers", "injection", "medcam_compat"},
         {"engines"},
         {"stages", "report", "review", "compare", "check", "console", "describe", "bundles", "estimate"},
