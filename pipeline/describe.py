@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import fields, is_dataclass
-from importlib.resources import files
 
 from pydantic import BaseModel
 
@@ -14,7 +13,7 @@ from .config import STAGES, MaskLossConfig, ModelConfig, Workflow
 from .data.phantom import PhantomSettings
 from .errors import ConfigError, did_you_mean
 from .plugins import ATTENTION_LOSSES, METHODS
-from .workflow_file import load_workflow
+from .workflow_file import load_workflow, shipped_workflows
 
 __all__ = ["TOPICS", "describe_topic"]
 
@@ -63,10 +62,7 @@ def _stages() -> Rows:
 
 
 def _workflows() -> Rows:
-    names = sorted(entry.name for entry in files("organcam.workflows").iterdir() if entry.name.endswith(".yaml"))
-    return [
-        {"workflow": name.removesuffix(".yaml"), "stages": ", ".join(load_workflow(name).stages())} for name in names
-    ]
+    return [{"workflow": name, "stages": ", ".join(load_workflow(name).stages())} for name in shipped_workflows()]
 
 
 def _settings() -> Rows:

@@ -20,9 +20,10 @@ from .config import Workflow
 from .errors import ConfigError, did_you_mean
 from .yaml_file import DEEPEST, parse_yaml, problems_error, read_text
 
-__all__ = ["apply_overrides", "load_workflow", "parse_workflow"]
+__all__ = ["apply_overrides", "load_workflow", "parse_workflow", "shipped_workflows"]
 
 ALTERNATIVES = ("bool", "constrained-float", "float", "int", "str")
+EXPERIMENTS = "experiments"
 SHOWN = 60
 """Characters of a setting that are enough to know it by."""
 
@@ -31,7 +32,7 @@ def load_workflow(path: str | Path, overrides: Iterable[str] = ()) -> Workflow:
     """Read and check a workflow file.
 
     Args:
-        path: a YAML file, or the name of a shipped workflow (``phantom``, ``folder``).
+        path: a YAML file, or the name of a shipped workflow (``phantom``, ``folder``, ``experiments/table1``).
         overrides: ``dotted.key=value`` settings, the value in YAML; any key of the file may be set.
 
     Returns:
@@ -90,15 +91,23 @@ def _assign(node: dict[str, Any], keys: list[str], value: Any, override: str) ->
     node[keys[-1]] = value
 
 
+def shipped_workflows() -> list[str]:
+    """Names of the workflows that come with the package, those of experiments after the others."""
+    folder = files("organcam.workflows")
+    found = {
+        prefix: sorted(entry.name.removesuffix(".yaml") for entry in room.iterdir() if entry.name.endswith(".yaml"))
+        for prefix, room in (("", folder), (f"{EXPERIMENTS}/", folder / EXPERIMENTS))
+    }
+    return [f"{prefix}{name}" for prefix, names in found.items() for name in names]
+
+
 def _find_workflow(path: str) -> tuple[str, str]:
     file = Path(path)
     if file.is_file():
         return str(file), read_text(file, str(file))
-    folder = files("organcam.workflows")
-    shipped = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    name = file.name.removesuffix(".yaml")
-    if name in shipped and str(file.parent) in {".", "workflows"}:
-        return f"{name}.yaml (shipped)", (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    shipped, name = shipped_workflows(), file.as_posix().removeprefix("workflows/").removesuffix(".yaml")
+    if name in shipped:
+        return f"{name}.yaml (shipped)", (files("organcam.workflows") / f"{name}.yaml").read_text(encoding="utf-8")
     msg = f"no workflow file {path}. Shipped ones, by name: {did_you_mean(name, shipped)}"
     raise ConfigError(msg)
 

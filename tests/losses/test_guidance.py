@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from organcam.losses import ClassAndMaskLoss, EnergyLoss, L1Loss, energy_loss, l1_loss
+from organcam.attention import attention_maps
+from organcam.losses import ClassAndMaskLoss, EnergyLoss, L1Loss, MaskLoss, energy_loss, l1_loss
 
 ALL = torch.ones(1, 1)
 
@@ -96,3 +98,60 @@ def test_half_precision_is_summed_in_single():
 def test_shapes_are_checked(loss):
     with pytest.raises(ValueError, match=r"got \[1, 1, 3\], \[1, 1, 2\] and \[1, 1\]"):
         loss(torch.zeros(1, 1, 3), torch.zeros(1, 1, 2), ALL)
+
+
+class _Gated(nn.Module):
+    """Two convolutions and a head that is not linear in them: no closed form of its attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 5), nn.Tanh(), nn.Linear(5, 2))
+        self.double()
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu())
+
+
+class _Pooled(nn.Module):
+    """Global average pooling and one linear layer: all maps in closed form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.relu = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4, 2)
+        self.double()
+
+    def forward(self, x):
+        return self.fc(self.pool(self.relu(self.conv(x))).flatten(1))
+
+
+@pytest.mark.parametrize("loss", [EnergyLoss(), L1Loss(), MaskLoss()])
+@pytest.mark.parametrize("method", ["hirescam", "gradcam"])
+@pytest.mark.parametrize(("network", "layer"), [(_Gated(), "conv"), (_Pooled(), None)])
+def test_every_loss_goes_through_maps_of_any_network(loss, method, network, layer):
+    """Slopes of the loss by autograd, through the gradients that the maps are made of, are those of small steps."""
+    x = torch.randn(2, 1, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    labels = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    allowed = torch.zeros(2, 2, 6, 6)
+    allowed[..., :3] = 1
+
+    def value():
+        maps = attention_maps(network, x, method=method, layer=layer, create_graph=True).values
+        return loss(maps, allowed, labels)
+
+    network.zero_grad()
+    value().backward()
+    for weight in (network.conv.weight, next(iter((network.head[3] if layer else network.fc).parameters()))):
+        place = (0,) * weight.ndim
+        step, base = 1e-6, weight.data[place].item()
+        ends = []
+        for sign in (1, -1):
+            weight.data[place] = base + sign * step
+            ends.append(value().item())
+        weight.data[place] = base
+        assert weight.grad[place].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-7)
+    assert any(parameter.grad.abs().sum() > 0 for parameter in network.conv.parameters())

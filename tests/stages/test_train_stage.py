@@ -19,11 +19,12 @@ from organcam.contract import contract_of
 from organcam.data.network_input import grid_key
 from organcam.data.region_store import write_regions
 from organcam.data.volume_store import read_stored, write_stored
+from organcam.errors import ConfigError
 from organcam.geometry import FeatureGrid
 from organcam.plugins import ATTENTION_LOSSES
 from organcam.runner import StageSpec, Unit, make_executor, run_stage
 from organcam.stages.grids import build_model
-from organcam.stages.train import _judged, train_candidate
+from organcam.stages.train import TrainingData, _control, _judged, train_candidate
 
 SHAPE = (6, 16, 16)
 NETWORK = {"name": "axialnet", "backbone": "small", "head": "registered", "head_channels": [4], "head_kernel": 1}
@@ -339,3 +340,15 @@ def test_swapped_masks_are_of_the_other_organs(tmp_path, own_regions, seen):
     assert allowed_columns(seen, 0) == [[3]] * 4
     assert allowed_columns(seen, 1) == [[0]] * 4
     assert not seen[0][0][:, 1].any()  # absent, and allowed nowhere
+
+
+def test_lenders_are_training_scans_of_other_patients():
+    items = [{"scan_id": name, "split": split} for name, split in zip("abcdv", [*["train"] * 4, "valid"], strict=True)]
+    data = TrainingData(items, [], {}, [], {"a": "one", "b": "one", "c": "two", "d": "three", "v": "four"})
+    found = _control("m", "permuted", data, seed=0)
+    assert sorted(found["lenders"]) == sorted(found["lenders"].values()) == ["a", "b", "c", "d"]
+    assert {found["lenders"]["a"], found["lenders"]["b"]} == {"c", "d"}
+    assert _control("m", "atlas", data, seed=0) == {"name": "atlas"}
+    data.patients["c"] = "one"
+    with pytest.raises(ConfigError, match=r"models\.m\.mask_loss\.control: permuted: .* one has 3 of 4"):
+        _control("m", "permuted", data, seed=0)
