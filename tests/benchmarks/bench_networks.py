@@ -7,9 +7,9 @@ it takes seconds and no memory.
 
     python tests/benchmarks/bench_networks.py --trained runs/networks [--workers 2] [--only pylon fpn]
 
-Every network, made small, trained, explained and judged by the phantom workflow: parameters, milliseconds of a forward
-pass and of a training step with one scan on one thread, and AUROC, OrganIoU and pointing on the test split. Half an
-hour on two cores; what is done already is not done again.
+Every network, made small, trained, explained and judged by the phantom workflow: parameters, CPU milliseconds of a
+forward pass and of a training step with one scan on one thread, and AUROC, OrganIoU and pointing on the test split.
+One network after another, each printed when it is done; what is done already is not done again.
 """
 
 from __future__ import annotations
@@ -123,24 +123,35 @@ def attention_of(network: nn.Module) -> str:
 
 
 def print_trained(folder: Path, names: Iterable[str], workers: int) -> None:
-    """Run the phantom workflow with these models, and print what became of each."""
-    models = {name: {"network": TRAINED[name]} for name in names}
-    workflow = load_workflow("phantom", [*PHANTOM, "network={}", f"models={json.dumps(models)}"])
+    """Run the phantom workflow with one model after another, all on the same scans, and print what became of each.
+
+    A model's row is kept as soon as it is known, so that a run that was stopped goes on with the next one.
+    """
+    print("| network | parameters | forward, CPU ms | training step, CPU ms | AUROC | OrganIoU | pointing |")
+    print("|---|---|---|---|---|---|---|")
+    for name in names:
+        kept = folder / "rows" / f"{name}.json"
+        if not kept.is_file():
+            row = trained_row(folder / "run", name, workers)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(row), "utf-8")
+        print(f"| {name} | {' | '.join(json.loads(kept.read_text('utf-8')))} |", flush=True)
+
+
+def trained_row(folder: Path, name: str, workers: int) -> list[str]:
+    """What the table says of one network."""
+    models = json.dumps({name: {"network": TRAINED[name]}})
+    workflow = load_workflow("phantom", [*PHANTOM, "network={}", f"models={models}"])
     run_workflow(workflow, folder, workers=workers)
     summary = json.loads((folder / "evaluation" / "summary.json").read_text("utf-8"))
-    print("| network | parameters | forward ms | training step ms | AUROC | OrganIoU | pointing |")
-    print("|---|---|---|---|---|---|---|")
-    for name in models:
-        if name not in summary["models"]:
-            print(f"| {name} | training failed, see failures.csv |")
-            continue
-        labels = len(torch.load(folder / "models" / name / "model.pt", weights_only=True)["labels"])
-        network = build_model(TRAINED[name], workflow.input, labels)
-        count = f"{sum(p.numel() for p in network.parameters()):,}"
-        forward, step = seconds_of(network, labels, workflow.input.shape)
-        test = summary["models"][name]["splits"]["test"]
-        row = [f"{1000 * forward:.0f}", f"{1000 * step:.0f}", *figures_of(test)]
-        print(f"| {name} | {count} | {' | '.join(row)} |", flush=True)
+    if name not in summary["models"]:
+        return ["training failed, see failures.csv", *[""] * 5]
+    labels = len(torch.load(folder / "models" / name / "model.pt", weights_only=True)["labels"])
+    network = build_model(TRAINED[name], workflow.input, labels)
+    forward, step = seconds_of(network, labels, workflow.input.shape)
+    test = summary["models"][name]["splits"]["test"]
+    parameters = f"{sum(p.numel() for p in network.parameters()):,}"
+    return [parameters, f"{1000 * forward:.0f}", f"{1000 * step:.0f}", *figures_of(test)]
 
 
 def figures_of(split: Mapping[str, Any]) -> list[str]:
@@ -150,7 +161,7 @@ def figures_of(split: Mapping[str, Any]) -> list[str]:
 
 
 def seconds_of(network: nn.Module, labels: int, shape: tuple[int, int, int]) -> tuple[float, float]:
-    """Median seconds of a forward pass in evaluation, and of one forward and backward pass in training; one scan."""
+    """Median CPU seconds of a forward pass in evaluation, and of a forward and backward pass in training; one scan."""
     torch.set_num_threads(1)
     D, H, W = shape
     x = torch.randn(1, 1, D, H, W) if network.input_layout == "volume" else torch.randn(1, D // 3, 3, H, W)
@@ -172,9 +183,9 @@ def median_seconds(call: Callable[[], object]) -> float:
     call()
     times = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()  # of one thread: other programs on the machine do not count
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return median(times)
 
 
