@@ -105,7 +105,7 @@ def test_floors_import_downwards_only():
         {"losses", "transforms", "networks", "evaluation", "placement", "audit"},
         {"handlers", "inferers", "injection", "medcam_compat"},
         {"engines"},
-        {"stages", "report", "review", "compare", "check", "console", "describe", "bundles", "estimate"},
+        {"stages", "report", "review", "compare", "check", "console", "describe", "bundles", "estimate", "inventory"},
         {"cli", "__main__"},
     ]
     height = {name: floor for floor, names in enumerate(floors) for name in names}

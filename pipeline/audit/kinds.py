@@ -56,11 +56,14 @@ def _read() -> dict[str, Kind]:
 
     return {
         row["kind"]: Kind(
-            row["kind"],
-            row["group"],
-            row["place"],
-            *(number(row[name]) for name in ("default_mm", "least_mm", "most_mm", "hu")),
-            tuple(row["labels"].split()),
+            name=row["kind"],
+            group=row["group"],
+            place=row["place"],
+            default_mm=number(row["default_mm"]),
+            least_mm=number(row["least_mm"]),
+            most_mm=number(row["most_mm"]),
+            hu=number(row["hu"]),
+            labels=tuple(row["labels"].split()),
         )
         for row in csv.DictReader(text.splitlines())
     }

@@ -116,7 +116,7 @@ def _token(scene: Scene, wish: Wish, _: str) -> Put:
 def _tube(scene: Scene, wish: Wish, _: str) -> Put:
     """A hose along the body, before it."""
     size, hu = _size(wish)
-    z, _, x = _on_skin(scene, wish, 0.5)
+    z, _front, x = _on_skin(scene, wish, 0.5)
     rows = np.flatnonzero(scene.body().any(axis=(0, 2)))
     centre = (float(z), max(float(rows[0]) - (size / 2 + 4) / scene.spacing[1], size / 2 / scene.spacing[1]), float(x))
     length = scene.hu.shape[0] * scene.spacing[0]

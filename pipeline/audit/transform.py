@@ -37,7 +37,7 @@ class InsertLesion(Randomizable, Transform):
         self.place = place
         self.made: Insertion | None = None
 
-    def __call__(self, image: Any, organs: Any, affine: Any = None) -> Any:
+    def __call__(self, image: Any, organs: Any, affine: Any = None) -> Any:  # type: ignore[override]
         """Put it in.
 
         Args:

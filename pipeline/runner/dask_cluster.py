@@ -95,7 +95,7 @@ class DaskExecutor:
         with held_back():
             client = self._connected()
         waiting, ended = iter(items), SimpleQueue[Any]()
-        busy: dict[str, tuple[Future, Item]] = {}
+        busy: dict[Any, tuple[Future, Item]] = {}
         seen = time.monotonic()
         try:
             while True:

@@ -1,4 +1,4 @@
-"""Many scans of which every twentieth is rotten, in eleven ways: all others are done, and each rotten one has its reason."""
+"""Many scans, every twentieth rotten in one of eleven ways: all others are done, and each rotten one has its reason."""
 
 from __future__ import annotations
 
