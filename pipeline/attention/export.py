@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.formats.npz import read_npz
 from ..errors import DataError
 from ..geometry import FeatureGrid
 from .result import AttentionMaps
@@ -103,9 +103,9 @@ def read_attention(source: str | Path | IO[bytes]) -> ScanAttention:
     Raises:
         DataError: if it is missing, damaged or of another kind.
     """
+    name = source if isinstance(source, (str, Path)) else getattr(source, "name", "the stream")
     try:
-        with np.load(source, allow_pickle=False) as archive:
-            held = {name: archive[name] for name in archive.files}
+        held = read_npz(source)
         grid = FeatureGrid.from_dict(json.loads(str(held["grid"]))) if "grid" in held else None
         return ScanAttention(
             {name: values for name, values in held.items() if name not in OTHERS},
@@ -113,7 +113,9 @@ def read_attention(source: str | Path | IO[bytes]) -> ScanAttention:
             tuple(str(label) for label in held["labels"]),
             grid,
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        name = source if isinstance(source, (str, Path)) else getattr(source, "name", "the stream")
+    except DataError as error:
+        msg = f"{error}; run explain again"
+        raise DataError(msg) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         msg = f"{name}: not a readable attention file ({type(error).__name__}); run explain again"
         raise DataError(msg) from None

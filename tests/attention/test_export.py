@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -211,12 +213,13 @@ def test_unreadable_files_are_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_attention(path)
-    assert str(caught.value).startswith(f"{path}: not a readable attention file (")
+    assert str(caught.value).startswith(f"{path}: {'no such file' if content is None else 'unreadable or truncated'}")
+    assert str(caught.value).endswith("; run explain again")
     if content is not None:
         with path.open("rb") as stream, pytest.raises(DataError) as of_the_stream:
             read_attention(stream)
         assert str(of_the_stream.value) == str(caught.value)
-        with pytest.raises(DataError, match="^the stream: not a readable attention file"):
+        with pytest.raises(DataError, match="^the stream: unreadable or truncated .*; run explain again$"):
             read_attention(io.BytesIO(content))
 
 
@@ -225,3 +228,19 @@ def test_a_file_of_another_kind_is_named(tmp_path):
     np.savez(path, bits=np.zeros(3))
     with pytest.raises(DataError, match=r"regions.npz: not a readable attention file \(KeyError\)"):
         read_attention(path)
+
+
+def test_a_bomb_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "bomb.npz"
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999, 99999, 9), }".ljust(117) + b"\n"
+    magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "hirescam.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(10**7)
+        )
+    tracemalloc.start()
+    with pytest.raises(DataError, match="bomb.npz: declares 99999 x 99999 x 9 voxels, .*; run explain again"):
+        read_attention(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**6

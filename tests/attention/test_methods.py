@@ -15,6 +15,7 @@ from organcam.attention import (
     gradcam_plus_plus,
     gradient,
     gradient_x_input,
+    guided_backprop,
     guided_gradcam,
     hirescam,
     layercam,
@@ -121,6 +122,37 @@ def test_any_number_of_axes_and_leading_axes(method, dims):
     torch.testing.assert_close(maps[1, 2], method(activation[1, 0], gradients[1, 2], dims))
 
 
+@pytest.mark.parametrize("method", [gradient, gradient_x_input, guided_backprop])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_methods_of_the_input_in_any_number_of_axes(method, dims):
+    torch.manual_seed(dims)
+    voxels = (2, 3, 4)[:dims]
+    image, slopes = torch.randn(2, 1, 3, *voxels), torch.randn(2, 4, 3, *voxels)  # [B, 1, C, ...], [B, M, C, ...]
+    maps = method(image, slopes, dims)
+    assert maps.shape == (2, 4, *voxels)
+    expected = slopes[1, 2] * (image[1, 0] if method is gradient_x_input else 1)
+    torch.testing.assert_close(maps[1, 2], expected[0] + expected[1] + expected[2])
+    one = method(image, slopes[:, :, :1].sum((0, 1), keepdim=True).expand(1, 1, 1, *voxels), dims)
+    assert one.shape == (2, 1, *voxels)  # a slope that all items and channels share
+
+
+def test_features_that_sum_to_nothing_have_no_share_and_no_infinite_slope():
+    activation = torch.tensor([[1.0, -1.0], [2.0, 2.0]])
+    gradients = torch.tensor([[3.0, 5.0], [1.0, 0.0]])
+    assert xgradcam(activation, gradients, 1).tolist() == [1, 1]  # of the second feature alone: 2 * (2 / 4)
+    silent = torch.zeros(1, 2, requires_grad=True)
+    xgradcam(silent, gradients[:1], 1).sum().backward()
+    assert silent.grad.isfinite().all()
+
+
+def test_gradcam_plus_plus_where_the_denominator_vanishes():
+    activation, gradients = torch.tensor([[-1.0, -1.0]], requires_grad=True), torch.tensor([[1.0, 2.0]])
+    maps = gradcam_plus_plus(activation, gradients, 1)  # 2 - 2 * 1 is 0: no weight; 2 - 2 * 2 gives 2 / -2
+    assert maps.tolist() == [1, 1]
+    maps.sum().backward()
+    assert activation.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("method", OF_LAYERS)
 def test_features_without_activation_or_gradient_give_zeros(method):
     assert not method(torch.zeros(2, 3), GRADIENT, 1).any()
@@ -149,8 +181,15 @@ def test_every_name_leads_to_a_function_that_says_where_it_looks():
     }
     assert places["cam"] == "head"
     assert places["occlusion"] == "scores"
-    with pytest.raises(ValueError, match="unknown place 'inputs': did you mean 'input'"):
+    with pytest.raises(ValueError, match="^unknown place 'inputs': did you mean 'input'"):
         looks_at("inputs")
+
+    @looks_at("guided")
+    def mine(inputs, slope, spatial_dims):
+        return slope
+
+    assert place_of(mine) == "guided"
+    assert place_of(lambda activation, gradient, spatial_dims: gradient) == "layer"
 
 
 def linear_score(volume):
@@ -174,6 +213,37 @@ def test_occlusion_of_a_linear_score_is_what_the_box_held(chunk):
                 torch.testing.assert_close(maps[item, :, row, column], torch.stack(expected))
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "counts", "steps", "sizes"),
+    [
+        ((17, 8), {}, (6, 3), (3, 3), (3, 3)),  # an eighth of 17, rounded up
+        ((24, 2), {}, (8, 1), (3, 2), (3, 2)),  # no wider than the volume
+        ((6, 6), {"window": 2}, (3, 3), (2, 2), (2, 2)),
+        ((6, 6), {"window": (2, 4), "stride": 1}, (5, 3), (1, 1), (2, 4)),
+        ((5, 5), {"window": 9}, (1, 1), (5, 5), (5, 5)),
+    ],
+)
+def test_where_boxes_lie(shape, options, counts, steps, sizes):
+    volume = torch.ones(1, 1, *shape)
+    maps, grid = occlusion(lambda x: x.flatten(1).sum(1, keepdim=True), volume, **options)
+    assert (grid.shape, grid.stride, grid.receptive_field, grid.input_shape) == (counts, steps, sizes, shape)
+    assert grid.offset == tuple((size - 1) / 2 for size in sizes)
+    assert maps.shape == (1, 1, *counts)
+    assert maps[0, 0, 0, 0] == sizes[0] * sizes[1]
+
+
+@pytest.mark.parametrize(("chunk", "calls"), [(None, [2, 2, 2, 2, 2]), (3, [2, 3, 3, 2]), (1, [2, *[1] * 8])])
+def test_so_many_covered_inputs_go_together(chunk, calls):
+    seen = []
+
+    def score(volume):
+        seen.append(len(volume))
+        return volume.flatten(1).sum(1, keepdim=True)
+
+    occlusion(score, torch.ones(2, 1, 4), window=1, chunk=chunk)
+    assert seen == calls  # the whole inputs first
+
+
 def test_occlusion_covers_with_the_baseline():
     maps, _ = occlusion(lambda x: x.flatten(1).sum(1, keepdim=True), torch.ones(1, 1, 4), window=2, baseline=-1.0)
     assert maps.tolist() == [[[4, 4]]]
@@ -183,8 +253,9 @@ def test_occlusion_covers_with_the_baseline():
     ("options", "words"),
     [
         ({"window": 0}, "window must be a number of voxels of at least 1, or one for each of the 2 axes, got 0"),
-        ({"stride": (1, 2, 3)}, "stride must be"),
-        ({"chunk": 0}, "chunk must be at least 1 covered input"),
+        ({"stride": (1, 2, 3)}, "^stride must be .* of the 2 axes, got \\(1, 2, 3\\)$"),
+        ({"window": (1, 0)}, "^window must be .* got \\(1, 0\\)$"),
+        ({"chunk": 0}, "^chunk must be at least 1 covered input, or None, got 0$"),
     ],
 )
 def test_occlusion_says_what_is_wrong(options, words):

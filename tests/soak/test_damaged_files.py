@@ -6,7 +6,7 @@ The short form is part of the suite; ``make soak`` damages each kind of file 150
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,16 +15,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+import torch
 
+from organcam.attention import ScanAttention, read_attention, write_attention
+from organcam.data.discover import read_reports
+from organcam.data.label_files import read_label_files
 from organcam.data.readers import read_geometry, read_volume, source_files
 from organcam.data.records import ScanRecord, read_manifest, records_frame
 from organcam.data.region_store import has_regions, read_regions, write_regions
 from organcam.data.splits import SPLITS
 from organcam.data.volume_store import read_stored, write_stored
-from organcam.errors import OrganCamError
+from organcam.engines.checkpoints import Checkpoints
+from organcam.errors import DataError, OrganCamError
+from organcam.geometry import FeatureGrid
 from organcam.nlp import read_label_table
 from organcam.runner import read_failures, safe_id, write_failures
 from organcam.runner.unit import Failure
+from organcam.stages.splits import given_splits
+from organcam.workflow_file import parse_workflow
 
 ARRAY = np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8), dtype=np.int16)
 
@@ -100,6 +108,74 @@ def check_failure_rows(path: Path) -> None:
         assert isinstance(failure.reason, str)
 
 
+def write_maps(path: Path) -> None:
+    maps = {"hirescam": np.random.default_rng(0).normal(size=(2, 1, 3, 5)).astype(np.float32)}
+    grid = FeatureGrid((1, 3, 5), (3, 16, 16), (1, 8, 8), (3, 40, 40), (3, 48, 80))
+    with path.open("wb") as stream:
+        write_attention(stream, ScanAttention(maps, np.zeros(2, np.float32), ("nodule", "mass"), grid))
+
+
+def check_maps(path: Path) -> None:
+    found = read_attention(path)
+    assert found.known_grid is None or found.known_grid.axes > 0
+    assert all(values.dtype != object for values in found.maps.values())
+
+
+def write_given_labels(path: Path) -> None:
+    rows = [f"s{n},{n % 2},{n // 2 % 2},0" for n in range(12)]
+    path.write_text("\n".join(["id,nodule*left_upper,mass*lung,emphysema", *rows]) + "\n", encoding="utf-8")
+
+
+def check_given_labels(path: Path) -> None:
+    table = read_label_files([path])
+    assert table.index.is_unique
+    assert set(np.unique(table.to_numpy())) <= {0, 1}
+
+
+def write_report_table(path: Path) -> None:
+    rows = [f's{n},"Nodule, left upper lobe. No effusion.",p{n}' for n in range(9)]
+    path.write_text("\n".join(["scan_id,report_text,patient_id", *rows]) + "\n", encoding="utf-8")
+
+
+def check_report_table(path: Path) -> None:
+    for report in read_reports(path, None, None):
+        assert report
+
+
+def write_split_table(path: Path) -> None:
+    path.write_text("".join(["scan_id,split\n", *(f"s{n},{SPLITS[n % 3]}\n" for n in range(9))]), encoding="utf-8")
+
+
+def check_split_table(path: Path) -> None:
+    workflow = parse_workflow({"data": {"images": "x", "splits": str(path)}})
+    assert set(given_splits(workflow.data).values()) <= set(SPLITS)
+
+
+def write_checkpoint(path: Path) -> None:
+    network = torch.nn.Linear(30, 3)
+    state = {"network": network.state_dict(), "checkpointer": OrderedDict(_saved=[])}
+    torch.save(state, path)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Loaded as it was, or put aside; nothing in between."""
+    network = torch.nn.Linear(30, 3)
+    torch.nn.init.constant_(network.weight, 7.0)
+    found = Checkpoints(path.parent, {"network": network}).resume()
+    for aside in path.parent.glob("*.damaged*"):
+        aside.unlink()
+    if found is None:
+        assert (network.weight == 7).all()
+        msg = f"{path} was put aside"
+        raise DataError(msg)
+    weight = network.weight.detach().numpy().tobytes()
+    assert TRUE_WEIGHTS.setdefault(str(path), weight) == weight
+
+
+TRUE_WEIGHTS: dict[str, bytes] = {}
+"""Of each test's checkpoint, as they are read before anything is damaged."""
+
+
 FILES: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
     "scan.nii": (write_scan, check_scan),
     "scan.nii.gz": (write_scan, check_scan),
@@ -114,6 +190,11 @@ FILES: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
     "manifest.csv": (write_manifest, check_manifest),
     "labels_by_location.csv": (write_labels, check_labels),
     "failures.csv": (write_failure_rows, check_failure_rows),
+    "given.csv": (write_given_labels, check_given_labels),
+    "reports.csv": (write_report_table, check_report_table),
+    "splits.csv": (write_split_table, check_split_table),
+    "maps.npz": (write_maps, check_maps),
+    "checkpoint_1.pt": (write_checkpoint, check_checkpoint),
 }
 
 

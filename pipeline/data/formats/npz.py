@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,12 +21,16 @@ LONGEST_HEADER = 10_000
 
 
 def read_npz(
-    path: str | Path, names: Sequence[str] | None = None, *, optional: Sequence[str] = (), limit: int = MAX_VOXELS
+    path: str | Path | IO[bytes],
+    names: Sequence[str] | None = None,
+    *,
+    optional: Sequence[str] = (),
+    limit: int = MAX_VOXELS,
 ) -> dict[str, NDArray]:
     """Arrays of an archive; pickles are never loaded, checksums are compared.
 
     Args:
-        path: the ``.npz`` file.
+        path: the ``.npz`` file, or an open one.
         names: arrays that must be there; None reads all.
         optional: arrays that are read where they are there.
         limit: largest number of values of one array.
@@ -33,9 +38,10 @@ def read_npz(
     Raises:
         DataError: naming the file, if it is damaged, lacks an array, or holds objects.
     """
-    path = Path(path)
+    source: Any = path
+    path = Path(path if isinstance(path, (str, Path)) else str(getattr(path, "name", "the stream")))
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             there = _names(archive)
             wanted = there if names is None else [*names, *(name for name in optional if name in there)]
             missing = [name for name in wanted if name not in there]
