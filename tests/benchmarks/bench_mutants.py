@@ -50,7 +50,7 @@ GROUPS = {
         ("metrics/test_classification.py", "metrics/test_localization.py", "metrics/test_groups.py"),
     ),
     "faithfulness": Group(("metrics/functional/faithfulness.py",), ("metrics/test_faithfulness.py",)),
-    "placement": Group(("placement/*",), ("placement",)),
+    "placement": Group(("placement/*", "attention/on_source.py"), ("placement",), "not real"),
     "pooling": Group(("networks/masked_pooling.py",), ("networks/test_masked_pooling.py",)),
     "windows": Group(("windows.py", "modules.py"), ("test_windows.py", "test_modules.py")),
     "contract": Group(("contract.py",), ("networks/test_contract.py",), "not grids or axialnet"),
