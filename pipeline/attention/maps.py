@@ -176,7 +176,6 @@ def maps_of_run(
     method: str,
     targets: Targets,
     layer: str,
-    chunk: int | None = None,
 ) -> AttentionMaps:
     """``attention_maps`` of a forward pass that has been run already.
 
@@ -188,14 +187,13 @@ def maps_of_run(
         method: a method that looks at a layer.
         targets: see ``attention_maps``.
         layer: name of the layer.
-        chunk: see there.
 
     Raises:
         ValueError: as there.
     """
     batch = parse_inputs(inputs)
     module = network.get_submodule(layer)
-    run = Explanation(network, contract_of(network), batch.detached(), targets, {layer: module}, False, chunk)
+    run = Explanation(network, contract_of(network), batch.detached(), targets, {layer: module}, False, None)
     maps = run.of_run({method: METHODS.get(method)}, output, {layer: list(calls)})[method][layer]
     _validate_results(maps)
     return _finished(maps, None, batch)

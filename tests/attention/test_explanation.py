@@ -253,6 +253,75 @@ def test_cells_without_places_are_left_out_or_refused() -> None:
             attention_by_method(network, X, methods=methods, layer="act", cells=True)
 
 
+@pytest.mark.parametrize("methods", [["gradient", "gradient_x_input"], ["guided_backprop"]])
+def test_whole_numbers_have_no_gradient(methods: list[str]) -> None:
+    words = (
+        f"^{' and '.join(methods)} need an input of floating point numbers, got torch.int64; give inputs.float\\(\\)$"
+    )
+    with pytest.raises(ValueError, match=words):
+        attention_by_method(Blocks(), X.long(), methods=methods)
+
+
+@pytest.mark.parametrize(
+    ("act", "others"),
+    [
+        (nn.GELU(), "; its activations are GELU"),
+        (nn.Sequential(nn.PReLU(), nn.ELU()), "; its activations are ELU, PReLU"),
+        (nn.Identity(), ""),
+    ],
+)
+def test_guided_methods_where_no_relu_ran(act: nn.Module, others: str) -> None:
+    network = Blocks()
+    network.act = act
+    words = f"^guided_backprop is defined for ReLUs, and none ran in Blocks{others}; use gradient_x_input$"
+    with pytest.raises(ValueError, match=words):
+        attention_maps(network, X, method="guided_backprop")
+
+
+def test_guided_backward_passes_go_one_by_one() -> None:
+    """Batches of gradients do not pass the guided ReLU's own function of one gradient."""
+    seen: list[int] = []
+
+    class Counted(Blocks):
+        def forward(self, x: Tensor) -> Tensor:
+            scores = super().forward(x)
+            scores.register_hook(lambda _: seen.append(1))
+            return scores
+
+    attention_maps(Counted(), X, method="guided_backprop", chunk=3)
+    assert len(seen) == 3
+
+
+class Slabs(nn.Module):
+    """Slabs of two slices; the score is the sum of all voxels times their slice's number in the volume."""
+
+    input_layout, input_shape, attention_layer, call_order = "slabs", (4, 2, 2), "same", "items"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.arange(x.shape[1] * x.shape[2], dtype=x.dtype).view(x.shape[1], x.shape[2], 1, 1)
+        return (self.same(x.flatten(0, 1)).unflatten(0, x.shape[:2]) * weights).sum((1, 2, 3, 4))[:, None]
+
+    def feature_grid(self, input_shape: tuple[int, ...]) -> FeatureGrid:
+        return FeatureGrid((2, 2, 2), (2.0, 1.0, 1.0), (0.5, 0.0, 0.0), (2, 1, 1), input_shape)
+
+    def linear_head(self, x: Tensor) -> None:
+        return None
+
+
+@pytest.mark.parametrize("method", ["gradient", "gradient_x_input", "occlusion"])
+def test_slabs_are_explained_slice_by_slice(method: str) -> None:
+    x = torch.rand(2, 2, 2, 2, 2)
+    maps = attention_maps(Slabs(), x, method=method)
+    assert maps.grid == FeatureGrid((4, 2, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 1, 1), (4, 2, 2))
+    slices = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(2, 1, 4, 2, 2)
+    expected = slices if method == "gradient" else slices * x.flatten(1, 2)[:, None]
+    torch.testing.assert_close(maps.values, expected, atol=1e-5, rtol=1e-5)
+
+
 # heads that give all maps at once
 
 WEIGHT = torch.tensor([[2.0, 4.0], [-1.0, 0.0], [0.0, 6.0]])

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from organcam.attention import AttentionListener
+from organcam.geometry import FeatureGrid
 
 X = torch.tensor([[[1.0, -2.0, 3.0]], [[0.0, 1.0, 1.0]]])
 
@@ -80,6 +81,24 @@ def test_a_network_that_ran_several_times_is_refused():
     listener.stop()
     with pytest.raises(ValueError, match="^layer 'features' runs 2 times in one forward pass"):
         listener.maps(X, output)
+
+
+def test_a_network_that_names_its_layer_is_listened_to_there():
+    class Named(Squares):
+        input_layout, input_shape, attention_layer, call_order = "volume", (3,), "features", "items"
+
+        def feature_grid(self, input_shape):
+            return FeatureGrid((3,), (1.0,), (0.0,), (1,), input_shape)
+
+        def linear_head(self, x):
+            return None
+
+    network = Named()
+    listener = AttentionListener(network, targets=1)
+    listener.start()
+    maps = listener.maps(X, network(X))
+    assert (maps.layer, maps.grid) == ("features", network.feature_grid((3,)))
+    assert torch.equal(maps.values[:, 0], SECOND)
 
 
 @pytest.mark.parametrize("method", ["gradient", "occlusion", "cam"])
