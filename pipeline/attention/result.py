@@ -141,7 +141,8 @@ class AttentionMaps:
             The files.
 
         Raises:
-            ValueError: for another ending, for NIfTI without an affine or of an image, or if the labels are not M.
+            ValueError: for another ending, for NIfTI without an affine or of an image, or if the labels are not M
+                different ones.
         """
         path = Path(path)
         ending = next((one for one in sorted(ENDINGS, key=len, reverse=True) if path.name.endswith(one)), None)
@@ -232,8 +233,11 @@ class AttentionMaps:
         assert isinstance(row, tuple)
         if labels is None:
             return [f"label{target}" for target in row]
-        if len(labels) != len(row):
-            msg = f"there are {len(row)} targets and {len(labels)} labels; give one for each target"
+        if len(labels) != len(row) or len(set(labels)) != len(row):
+            names = (
+                f"{len(labels)} labels" if len(labels) != len(row) else f"labels of which some are the same ({labels})"
+            )
+            msg = f"there are {len(row)} targets and {names}; give one for each target"
             raise ValueError(msg)
         return list(labels)
 

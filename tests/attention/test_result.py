@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from organcam.attention import AttentionMaps, attention_maps, read_attention
+from organcam.attention.picture import draw_planes
 from organcam.geometry import FeatureGrid
 from organcam.placement import SourceGrid, map_on_source
 
@@ -176,7 +177,12 @@ def test_maps_without_places_are_shown_and_kept_without_pictures(tmp_path):
     [
         ("maps.jpg", {}, "maps are kept as .npz, .nii, .nii.gz or .png"),
         ("maps.nii.gz", {}, "the input's affine is not known: give it, or MONAI's MetaTensor as inputs"),
-        ("maps.npz", {"labels": ["a"]}, "there are 3 targets and 1 labels; give one for each target"),
+        ("maps.npz", {"labels": ["a"]}, "^there are 3 targets and 1 labels; give one for each target$"),
+        (
+            "maps.png",
+            {"labels": ["a", "b", "a"]},
+            "^there are 3 targets and labels of which some are the same .*; give",
+        ),
     ],
 )
 def test_what_cannot_be_kept_is_told_and_leaves_no_file(tmp_path, name, options, words):
@@ -198,3 +204,86 @@ def test_a_large_map_is_drawn_small():
     picture = Image.open(io.BytesIO(maps._png()))
     assert picture.size[1] <= 256
     assert picture.size[0] <= 3 * 260
+
+
+def test_what_a_notebook_says_of_them():
+    grid = FeatureGrid((1, 2), (2, 2), (0.5, 0.5), (2, 2), (2, 4))
+    maps = AttentionMaps(torch.ones(2, 1, 1, 2), torch.ones(2, 1), "gradcam", (3,), "a<b", grid, False)
+    table = maps._repr_html_().split("<figure>")[0]
+    assert table == (
+        "<table><tr><th>method</th><td>gradcam</td></tr><tr><th>layer</th><td>a&lt;b</td></tr>"
+        "<tr><th>values</th><td>[2, 1, 1, 2], raw and signed</td></tr>"
+        "<tr><th>cells</th><td>(1, 2), every (2.0, 2.0) voxels of (2, 4)</td></tr></table>"
+    )
+
+
+def test_every_picture_of_a_notebook_is_of_the_map_it_names():
+    grid = FeatureGrid((1, 6), (1, 1), (0, 0), (1, 1), (1, 6))
+    values = torch.eye(6)[None, :, None]  # map i is lit at pixel i
+    scores = torch.tensor([[0.0, 5.0, 1.0, 4.0, 2.0, 3.0]])
+    html = AttentionMaps(values, scores, "hirescam", tuple(range(6)), "deep", grid, False)._repr_html_()
+    shown = re.findall(r'base64,([^"]+)"/><figcaption>label(\d), score (\d)<', html)
+    assert [(int(label), int(score)) for _, label, score in shown] == [(1, 5), (3, 4), (5, 3), (4, 2)]
+    for data, label, _ in shown:
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+        redness = (pixels[..., 0] - pixels[..., 2])[:, :256].max(0)
+        assert redness.argmax() * 6 // 256 == int(label)
+
+
+def test_an_affine_that_is_given_takes_the_place_of_the_inputs_own(tmp_path):
+    _, maps = maps_of(meta=False)
+    given = np.diag([2.0, 3.0, 4.0, 1.0])
+    [file] = maps.select(0, 0).save(tmp_path / "a.nii.gz", affine=given.tolist())
+    np.testing.assert_array_equal(nib.load(file).affine, given)
+    _, placed = maps_of()
+    [file] = placed.select(0, 0).save(tmp_path / "b.nii.gz", affine=given)
+    np.testing.assert_array_equal(nib.load(file).affine, given)
+
+
+def spot(at, grid, sign=1.0):
+    values = torch.zeros(grid.shape)
+    values[at] = sign
+    return values
+
+
+def test_a_volume_is_shown_by_its_three_planes_through_the_peak():
+    """Cells of two voxels in a volume of 4 x 6 x 8, the peak in cell (1, 2, 0): voxels 2 and 3, 4 and 5, 0 and 1."""
+    grid = FeatureGrid((2, 3, 4), (2, 2, 2), (0.5, 0.5, 0.5), (2, 2, 2), (4, 6, 8))
+    for sign in (1.0, -1.0):
+        pixels = np.asarray(Image.open(io.BytesIO(draw_planes(spot((1, 2, 0), grid, sign), grid)))).astype(int)
+        unit = 32  # 256 pixels for the 8 voxels of the longest axis
+        assert pixels.shape == (6 * unit, (8 + 8 + 6) * unit + 3 * 4, 3)
+        strength = np.abs(pixels[..., 0] - pixels[..., 2]) * ((pixels[..., 0] > pixels[..., 2]) == (sign > 0))
+        # across the first axis rows are axis 1 and columns axis 2; across the second 0 and 2; across the third 0 and 1
+        for left, width, (row, column) in (
+            (0, 8, (4.5, 0.5)),
+            (8 * unit + 4, 8, (2.5, 0.5)),
+            (16 * unit + 8, 6, (2.5, 4.5)),
+        ):
+            plane = strength[:, left : left + width * unit]
+            rows, columns = np.nonzero(plane > 0.9 * plane.max())
+            assert abs(rows.mean() / unit - 0.5 - row) < 0.75
+            assert abs(columns.mean() / unit - 0.5 - column) < 0.75
+        assert (pixels[4 * unit :, 8 * unit + 4 :] == 255).all()  # what is lower is filled up with white
+
+
+def test_an_image_lies_beneath_from_black_to_white():
+    grid = FeatureGrid((1, 1), (2, 4), (0.5, 1.5), (2, 4), (2, 4))
+    image = torch.tensor([[[-1000.0, 0.0, 500.0, 1000.0], [-1000.0, 0.0, 500.0, 1000.0]], [[0.0] * 4] * 2])
+    pixels = np.asarray(Image.open(io.BytesIO(draw_planes(torch.zeros(1, 1), grid, image))))[..., 0]
+    assert pixels[10, [10, 74, 138, 202]].tolist() == [0, 127, 191, 255]  # of the first channel
+    assert (pixels[:, 256:] == 255).all()
+    flat = np.asarray(Image.open(io.BytesIO(draw_planes(torch.zeros(1, 1), grid, torch.ones(1, 2, 4)))))
+    assert (flat[:, :256] == 0).all()
+    other = np.asarray(Image.open(io.BytesIO(draw_planes(torch.zeros(1, 1), grid, torch.ones(1, 3, 3)))))
+    assert (other == 255).all()  # an image of another size is none to lie beneath
+
+
+def test_colours_of_the_strongest_evidence_and_counter_evidence():
+    grid = FeatureGrid((1, 3), (1, 1), (0, 0), (1, 1), (1, 3))
+    for values in (torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[2e-9, 0.0, -1e-9]])):
+        pixels = np.asarray(Image.open(io.BytesIO(draw_planes(values, grid))))[0, [40, 128, 210]].astype(int)
+        # seven tenths of red over white, and half of that of blue
+        np.testing.assert_allclose(pixels[0], 0.3 * 255 + 0.7 * np.array([214, 39, 40]), atol=1)
+        assert pixels[1].tolist() == [255, 255, 255]
+        np.testing.assert_allclose(pixels[2], 0.65 * 255 + 0.35 * np.array([31, 119, 180]), atol=1)
