@@ -177,3 +177,18 @@ def test_select_and_indices():
     assert select(values, ((2, 0), (1, 1))).tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
     assert parse_targets([[1], [0]], 2) == ((1,), (0,))
     assert parse_targets(np.int64(1), 2) == (1,)
+
+
+def test_a_mask_for_each_item_is_no_mask_for_each_class():
+    logits = torch.tensor([[[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]], [[3.0, 5.0, 7.0], [30.0, 50.0, 70.0]]])
+    masks = torch.tensor([[1, 0, 1], [0, 1, 0]])  # [B, voxels], of two items with two classes
+    assert scores_of(logits, SegmentationTarget(within=masks), 2).scores.tolist() == [[5, 50], [5, 50]]
+    by_class = torch.stack([masks, 1 - masks])  # [B, M, voxels]
+    assert scores_of(logits, SegmentationTarget(within=by_class), 2).scores.tolist() == [[5, 20], [10, 50]]
+    assert scores_of(logits, SegmentationTarget(within=masks[0]), 2).scores.tolist() == [[5, 50], [10, 100]]
+
+
+def test_a_fixed_target_holds_to_the_items_of_the_batch():
+    with pytest.raises(ValueError, match="^targets by item need 2 lists of the same length, got lists of 1, 1, 1$"):
+        fixed_target(torch.zeros(2, 2, 3), [[0], [1], [0]], 2)
+    assert fixed_target(LOGITS, [1], 2) == [1]  # nothing to fix where there are no voxels
