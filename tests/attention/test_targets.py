@@ -184,7 +184,7 @@ def test_a_mask_for_each_item_is_no_mask_for_each_class():
     masks = torch.tensor([[1, 0, 1], [0, 1, 0]])  # [B, voxels], of two items with two classes
     assert scores_of(logits, SegmentationTarget(within=masks), 2).scores.tolist() == [[5, 50], [5, 50]]
     by_class = torch.stack([masks, 1 - masks])  # [B, M, voxels]
-    assert scores_of(logits, SegmentationTarget(within=by_class), 2).scores.tolist() == [[5, 20], [10, 50]]
+    assert scores_of(logits, SegmentationTarget(within=by_class), 2).scores.tolist() == [[5, 20], [5, 100]]
     assert scores_of(logits, SegmentationTarget(within=masks[0]), 2).scores.tolist() == [[5, 50], [10, 100]]
 
 
