@@ -194,6 +194,18 @@ def test_report_text_and_names_are_escaped(make_run: MakeRun) -> None:
     assert "b" not in index.tags
 
 
+def test_every_reason_of_a_scan_is_on_the_page(make_run: MakeRun) -> None:
+    run = make_run()
+    reasons = ["is cut short after 12 slices", "has no report", "lost its organs"]
+    for reason, (stage, kind) in zip(
+        reasons, (("ingest", "data"), ("ingest", "unpaired"), ("segment", "crash")), strict=True
+    ):
+        run.failures.append(Failure(stage, "s9", reason, kind))
+    run_report(run)
+    page = (run.root / "report" / "index.html").read_text("utf-8")
+    assert [reason for reason in reasons if reason not in page] == []
+
+
 def test_same_inputs_same_bytes_in_another_folder(reported_run: Run, make_run: MakeRun) -> None:
     other = make_run("other")
     run_report(other)

@@ -100,7 +100,7 @@ def told(error: OrganCamError | OSError) -> None:
     assert 10 < len(str(error)) < 2_000
 
 
-@pytest.mark.parametrize("times", [12, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_run_over_damaged_files_ends_with_the_same_files(tmp_path, whole, times, capsys):
     chance, counts, expected = random.Random(20261121), Counter(), contents(whole)
     files = [path.relative_to(whole) for path in sorted(whole.rglob("*")) if path.is_file()]
@@ -127,7 +127,7 @@ def test_a_run_over_damaged_files_ends_with_the_same_files(tmp_path, whole, time
     assert counts["the same files"] > 0.8 * times
 
 
-@pytest.mark.parametrize("times", [12, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_stage_on_damaged_files_makes_the_same_files_or_says_what_is_wrong(tmp_path, whole, times, capsys):
     chance, counts, expected = random.Random(7), Counter(), contents(whole)
     for number in range(times):
