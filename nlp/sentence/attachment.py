@@ -10,6 +10,9 @@ from .phrases import Phrase
 
 __all__ = ["attach_phrases"]
 
+_LIST, _RELATIVE = 6, 10
+"""The most words between two findings of a list, and between one and what a relative clause says of it."""
+
 
 def attach_phrases(
     words: Sequence[str],
@@ -39,6 +42,10 @@ def attach_phrases(
     for clause in clauses:
         inside = [f for f in findings if clause[0] <= f.first < clause[1]]
         near = [p for p in phrases if clause[0] <= p.first < clause[1]]
+        if not near and not lists["subjects"].isdisjoint(words[clause[0] : clause[0] + 2]):
+            spoken_of = [p for p in phrases if p.last <= clause[0]][-1:]  # "the aorta is 42 mm and it is dilated"
+            result += [(spoken_of, "clause" if spoken_of else "")] * len(inside)
+            continue
         result += _attach_clause(words, clause, inside, near, topic, lists)
     return result
 
@@ -246,11 +253,10 @@ def _listed(words: Sequence[str], first: int, last: int, lists: Mapping[str, fro
     between = words[first:last]
     if not between:
         return True
-    if len(between) > 6:
+    # "nodules, some of which are calcified", "a lesion, which is thought to be a cyst"
+    relative = between[0] == "," and not lists["relatives"].isdisjoint(between[:4])
+    if len(between) > (_RELATIVE if relative else _LIST):
         return False
-    relative = between[0] == "," and not lists["relatives"].isdisjoint(
-        between
-    )  # "nodules, some of which are calcified"
     return relative or lists["finite"].isdisjoint(between)
 
 

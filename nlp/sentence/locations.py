@@ -153,7 +153,7 @@ class LocationRules:
                 labels = tuple(
                     (name, self.allowed(name, mention.concept, spots, "carried")) for name, _ in mention.labels
                 )
-                return mention._replace(spots=spots, labels=labels, rule="carried")
+                return mention._replace(spots=spots, labels=labels, named=True, rule="carried")
         return mention
 
     def _spots_of_label(self, label: str, concept: str, spots: tuple[Placed, ...]) -> tuple[Placed, ...]:
@@ -235,6 +235,8 @@ class LocationRules:
         places = self._vocabulary.places
         home = self._vocabulary.concepts[concept].home
         above = topic.place if topic is not None and self.fits(concept, topic.place) else ""
+        if inner and home and places[inner].weak and places[inner].group == places[home].group:
+            inner = ""  # "peribronchial thickening" says no more than its home
         if (
             inner
             and above
@@ -283,7 +285,8 @@ class LocationRules:
             self._vocabulary.unplaced,
             *(a for s in earlier for a in (s.location, *self._ancestors.get(s.location, ()))),
         }
-        return all(spot.location in above for spot in mention.spots)
+        places = self._vocabulary.places
+        return all(s.location in above or (s.place and places[s.place].role == "position") for s in mention.spots)
 
     def fits(self, concept: str, place: str) -> bool:
         """Whether a concept can lie at a place."""

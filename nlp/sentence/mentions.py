@@ -88,7 +88,8 @@ class MentionMaker:
     def _sizes(self, words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size]) -> list[Measured]:
         """The size of each finding that can have one, and the earlier size."""
         concepts = self._vocabulary.concepts
-        measurable = [i for i, h in enumerate(findings) if concepts[h.name].labels or concepts[h.name].size_over_mm]
+        named = [concepts[hit.name] for hit in findings]
+        measurable = [i for i, entry in enumerate(named) if entry.labels or entry.otherwise or entry.size_over_mm]
         result: list[Measured] = [NOT_MEASURED] * len(findings)
         found = sizes_of(words, [findings[i] for i in measurable], sizes, self._cues.words)
         for index, size in zip(measurable, found, strict=True):

@@ -33,7 +33,8 @@ class StandIns:
         self._cues = cues
         self._lists = lists = cues.words
         self._words = lists["articles"] | lists["pronouns"]
-        self._links = lists["prepositions"] | lists["articles"] | lists["measures"] | {"(", ")"}
+        small = ("prepositions", "articles", "measures", "continuations", "nouns_of_part")
+        self._links = frozenset(("(", ")")).union(*(lists[name] for name in small))
         self._joints = lists["joints"]
         said = {name: table for name, table in cues.joined.items() if any(c.backward for c in table)}
         self._said = frozenset(
@@ -87,7 +88,8 @@ class StandIns:
     ) -> list[Hit]:
         """Sizes that stand for one more of a kind ("6 mm in the upper lobe and 11 mm in the lower")."""
         places = [hit for hit in hits if hit.kind != "finding"]
-        current = [size for size in sizes if not size.prior and not size.now]
+        grown = any(size.prior for size in sizes)  # "has grown from 5 to 8 mm"
+        current = [size for size in sizes if not size.prior and not (size.now and grown)]
         earlier = {n for size in sizes if size.prior for n in range(size.first - 1, size.last)}
         placed = [
             size

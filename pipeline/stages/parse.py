@@ -28,7 +28,7 @@ from .run import Run, StageSummary, summarise
 
 __all__ = ["plan_parse", "run_parse"]
 
-VERSION = 7
+VERSION = 8
 
 
 def run_parse(run: Run) -> StageSummary:

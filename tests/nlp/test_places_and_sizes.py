@@ -108,3 +108,21 @@ def test_a_sequela_in_parentheses_lies_in_the_organ_before_it(parser):
 )
 def test_the_bronchi_of_a_lobe_are_that_lobe(parser, text, expected):
     assert {(f.abnormality, f.location) for f in parser.parse(text).findings} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The main pulmonary artery is 30 mm and it shows dilatation.", {("dilation_or_ectasia", "pulmonary_artery")}),
+        ("Nodules along the peribronchovascular interstitium of the left lung.", {("nodule", "left_lung")}),
+        ("Enlarged nodes in the hepatic hilum.", {("lymphadenopathy", "liver")}),
+        ("Cyst in the liver. It has grown. It is septated, with a calcification.", {("calcification", "liver")}),
+    ],
+)
+def test_a_place_is_that_of_what_was_spoken_of(parser, text, expected):
+    assert {(f.abnormality, f.location) for f in parser.parse(text).findings} >= expected
+
+
+def test_each_side_has_its_own_depth(parser):
+    found = parser.parse("Effusion measuring 5 cm on the right and 2 cm on the left.").findings
+    assert [(f.location, f.size_mm) for f in found] == [("right_lung", 50), ("left_lung", 20)]

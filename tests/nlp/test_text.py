@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from organcam.nlp import ReportParser
 from organcam.nlp.language.text import Tokens, load_word_forms, same_length_lower
 from organcam.nlp.language.trie import Hit, Trie
 
@@ -70,3 +71,9 @@ def test_a_prefix_of_a_longer_term_does_not_swallow_the_next_term():
     trie.add(("a", "b", "c"), "finding", "long")
     trie.add(("b",), "finding", "short")
     assert trie.scan(["a", "b", "d"]) == [Hit("finding", "short", 1, 2)]
+
+
+def test_real_words_are_no_typing_errors():
+    parser = ReportParser()
+    text = "After the injection of contrast. No sign of rejection. The patient was confused, with confusion at night."
+    assert not [f for f in parser.parse(text).findings if f.abnormality]
