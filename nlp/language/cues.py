@@ -33,7 +33,7 @@ _WORDS = (
     *("no_typos", "of_adjectives", "emphasis", "and", "articles", "links", "nouns_of_part", "amounts", "touching"),
     *("not_there", "distances", "also", "existential", "nothing", "negations", "pronouns", "prior", "past_tense"),
     *("now", "contrasts", "limits", "times", "up_to", "clause_and", "with", "degrees", "back_references", "examples"),
-    *("asides", "ranges", "measures", "prior_studies", "versus", "indefinite", "spans", "subjects"),
+    *("asides", "ranges", "measures", "prior_studies", "versus", "indefinite", "spans", "subjects", "touched"),
 )
 
 

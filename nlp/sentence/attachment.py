@@ -69,7 +69,7 @@ def _attach_clause(
     topic: Phrase | None,
     lists: Mapping[str, frozenset[str]],
 ) -> list[tuple[list[Phrase], str]]:
-    if not phrases:
+    if not phrases or (topic is not None and topic.last <= clause[0] and not any(p.firm for p in phrases)):
         return [_opened(topic, clause[0])] * len(findings)
     if len(phrases) == len(findings) == 1 and topic in (None, phrases[0]):
         return [_only(words, findings[0], phrases[0], clause[1], lists)]
@@ -130,13 +130,20 @@ def _placed_before(
     finding: Hit,
     own: list[Phrase],
     phrases: Sequence[Phrase],
+    taken: Sequence[Phrase],
     lists: Mapping[str, frozenset[str]],
 ) -> list[Phrase]:
     """A bare side with the place named before the finding, if that is on this side too ("in the upper lobes of both
-    lungs emphysema is seen, more on the right")."""
+    lungs emphysema is seen, more on the right").
+
+    Of a place that is taken by a finding before, one side ("scars in both apices and calcifications on the left").
+    """
     sides = {side for phrase in own for member in phrase.members for side in member.sides}
     for phrase in reversed([p for p in phrases if p.last <= finding.first]):
         known = {side for member in phrase.members if member.place for side in member.sides}
+        if phrase in taken:
+            members = [m._replace(sides=tuple(sides)) for m in phrase.members if sides.issubset(m.sides)]
+            return [phrase._replace(members=tuple(members))] if members and len(sides) == 1 else own
         subject = not known and any(m.place for m in phrase.members)
         if subject and words[phrase.last : phrase.last + 1] and words[phrase.last] in lists["finite"]:
             return [phrase, *own]  # "the apical pleura is thickened on both sides"
@@ -167,7 +174,8 @@ def _choose(
     """The phrases of one finding of a clause, by the first rule that gives any."""
     finding, own = findings[number], after[number]
     if own and not any(member.place for phrase in own for member in phrase.members):
-        own = _placed_before(words, finding, own, phrases, lists)
+        taken = [phrase for earlier in after[:number] for phrase in earlier]
+        own = _placed_before(words, finding, own, phrases, taken, lists)
     if own:
         return own + [p for p in before[number] if p not in own] if before[number] else own, "after"
     earlier = [p for p in phrases if p.last <= finding.first]
@@ -238,7 +246,9 @@ def _after(
             not lists["units"].isdisjoint(lead) and not lists["distances"].isdisjoint(lead)
         ):
             continue  # "not in the left", "3 cm from the carina"
-        if finding.name not in lists["devices"] and not lists["touching"].isdisjoint(lead):
+        nearing = not lists["touching"].isdisjoint(words[max(finding.last, phrase.first - 4) : phrase.first])
+        nearing = nearing or not lists["touched"].isdisjoint(words[phrase.last : phrase.last + 1])
+        if finding.name not in lists["devices"] and nearing:
             continue  # what it touches is not where it lies; rule "clause_after" takes it for want of better
         chosen.append(phrase)
     return chosen

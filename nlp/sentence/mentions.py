@@ -59,8 +59,8 @@ class MentionMaker:
 
     def mentions(self, sentence: Anatomy) -> list[tuple[Hit, Mention]]:
         """The mentions of each finding: one, or one for each of its places that has a size of its own."""
-        tokens, findings, clauses, _, phrases, attached, sizes, _ = sentence
-        found = self._sizes(tokens.words, findings, sizes) if sizes else None
+        _, findings, clauses, _, phrases, attached, sizes, _ = sentence
+        found = self._sizes(sentence) if sizes else None
         made: list[tuple[Hit, Mention]] = []
         clause, inside = clauses[0], phrases
         for number, hit in enumerate(findings):
@@ -85,15 +85,20 @@ class MentionMaker:
         places = self._vocabulary.places
         return [([at_organ(p, [o for o in organs if o.last <= p.first], places)], measured) for p, measured in pairs]
 
-    def _sizes(self, words: Sequence[str], findings: Sequence[Hit], sizes: Sequence[Size]) -> list[Measured]:
-        """The size of each finding that can have one, and the earlier size."""
-        concepts = self._vocabulary.concepts
-        named = [concepts[hit.name] for hit in findings]
-        measurable = [i for i, entry in enumerate(named) if entry.labels or entry.otherwise or entry.size_over_mm]
+    def _sizes(self, sentence: Anatomy) -> list[Measured]:
+        """The sizes of each finding; of words that are a finding only beside a place ("thick"), where they are one."""
+        tokens, findings, _, _, phrases, attached, sizes, topics = sentence
+        concepts, words = self._vocabulary.concepts, tokens.words
+        measurable = []
+        for number, hit in enumerate(findings):
+            concept, own = concepts[hit.name], attached[number][0]
+            sized = concept.labels or concept.otherwise or concept.size_over_mm
+            if sized or (concept.of_degree and self._labels(concept, hit, words, own, phrases, topics, None)):
+                measurable.append(number)
         result: list[Measured] = [NOT_MEASURED] * len(findings)
-        found = sizes_of(words, [findings[i] for i in measurable], sizes, self._cues.words)
-        for index, size in zip(measurable, found, strict=True):
-            result[index] = size
+        found = sizes_of(words, [findings[number] for number in measurable], sizes, self._cues.words)
+        for number, size in zip(measurable, found, strict=True):
+            result[number] = size
         return result
 
     def _mention(

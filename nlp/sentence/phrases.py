@@ -365,12 +365,17 @@ def parted(
 
 
 def complete_phrases(
-    tokens: Tokens, phrases: Sequence[Phrase], clauses: Sequence[tuple[int, int]], places: Mapping[str, Place]
+    tokens: Tokens,
+    phrases: Sequence[Phrase],
+    clauses: Sequence[tuple[int, int]],
+    places: Mapping[str, Place],
+    topics: Sequence[Member],
 ) -> list[Phrase]:
     """Phrases completed from those before them: the lung's side ("In the left lung, ... in the upper lobe"), or the
-    organ that "its parenchyma" belongs to."""
-    if len(phrases) < 2:
+    organ that "its parenchyma" and "segment 4" belong to, which may be that of the heading."""
+    if len(phrases) < 2 and not topics:
         return list(phrases)
+    above = next((topic for topic in topics if not places[topic.place].of_context), None)
     result: list[Phrase] = []
     known: tuple[str, ...] = ()
     known_at = -1
@@ -380,7 +385,7 @@ def complete_phrases(
         for position, member in enumerate(members):
             place = places.get(member.place)
             if place is not None and place.of_context:
-                organ = next((m for p in reversed(result) for m in p.members if m.place), None)
+                organ = next((m for p in reversed(result) for m in p.members if m.place), above)
                 if organ is not None and not _in_levels(places[organ.place]):
                     members[position] = member._replace(place=organ.place)
                     continue

@@ -141,16 +141,15 @@ class SentenceReader:
         clauses = split_clauses(words, hits, self._cues.words, cuts)
         if len(clauses) > 1:
             clauses = joined_clauses(words, clauses, [*hits, *findings], self._cues.words)
+        topics = tuple(member for member in self._topics.members(heading) if member.place) if heading else ()
         phrases: list[Phrase] = []
         if len(hits) > len(findings) or sizes or any(hit.kind == "place" for hit in hits):
             phrases = self._phrases.find(tokens, hits)
             phrases = parted(words, phrases, findings, self._cues.words)
-            if len(phrases) > 1:
-                phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places)
+            phrases = complete_phrases(tokens, phrases, clauses, self._vocabulary.places, topics)
         attached = self._attach(words, findings, phrases, clauses)
         if any(hit.kind == STAND_IN for hit in findings):
             findings, attached = self._stand_ins.placed(words, findings, attached, self._vocabulary.places)
-        topics = tuple(member for member in self._topics.members(heading) if member.place) if heading else ()
         anatomy = Anatomy(tokens, findings, clauses, cue_hits, phrases, attached, sizes, topics)
         mentions = self._maker.mentions(anatomy)
         colon = heading_end(words, findings[0].first, self._cues.words["finite"])
@@ -189,7 +188,11 @@ class SentenceReader:
         of = dict(zip(others, attach_phrases(words, others, phrases, clauses, self._lists), strict=True))
         for hit in alone:
             own = [phrase for phrase in phrases if phrase.first <= hit.first < phrase.last]
-            if any(self._vocabulary.places[m.place].location for phrase in own for m in phrase.members if m.place):
+            titled = any(
+                words[phrase.last : phrase.last + 1] == [":"] for phrase in own
+            )  # "Axillary nodes: right 8 mm"
+            named = any(self._vocabulary.places[m.place].location for p in own for m in p.members if m.place)
+            if named and not titled:
                 of[hit] = (own, "before")
                 continue
             rest = [phrase for phrase in phrases if phrase not in own]

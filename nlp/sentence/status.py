@@ -69,7 +69,7 @@ def judge(
         for cue in joined[hit.name]:
             if not _governs(cue, hit, finding, findings, cue_hits, table, words, leads=leads):
                 continue
-            if cue.change and not change:
+            if cue.change and (leads or not change):  # "progression: new metastases": the nearest before it
                 change = cue.change
             if (
                 not cue.status

@@ -52,8 +52,9 @@ class Topics:
         return [member for phrase in phrases for member in phrase.members]
 
     def is_mention(self, heading: str) -> bool:
-        """Whether all places that a heading names are a mention by themselves ("Mediastinal lymph nodes:")."""
-        return all(self._places[member.place].mentioned for member in self.members(heading) if member.place)
+        """Whether a heading names what is a mention by itself ("Mediastinal lymph nodes:")."""
+        hits = self._lexicon.scan(self._lexicon.tokens(heading).words)
+        return any(hit.kind == "place" and self._places[hit.name].mentioned for hit in hits)
 
     def _is_organ(self, heading: str) -> bool:
         """Whether words name organs, or title a part of a report, and find nothing."""

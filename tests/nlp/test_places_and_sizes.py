@@ -126,3 +126,24 @@ def test_a_place_is_that_of_what_was_spoken_of(parser, text, expected):
 def test_each_side_has_its_own_depth(parser):
     found = parser.parse("Effusion measuring 5 cm on the right and 2 cm on the left.").findings
     assert [(f.location, f.size_mm) for f in found] == [("right_lung", 50), ("left_lung", 20)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mass in the left upper lobe with chest wall invasion.", {("mass", "left_upper")}),
+        ("In the left upper lobe, there is a cavity with a wall of 3 mm.", {("cavitation", "left_upper")}),
+        ("Liver: segment 4 lesion.", {("lesion", "liver")}),
+        ("Axillary nodes: R 8 mm, L 14 mm.", {("lymphadenopathy", "axilla")}),
+        ("Scars in both apices and calcifications on the left.", {("calcification", "left_upper")}),
+    ],
+)
+def test_places_of_one_finding_are_not_those_of_another(parser, text, expected):
+    labels = {label for label, _ in expected}
+    found = {(f.abnormality, f.location) for f in parser.parse(text).findings if f.abnormality in labels}
+    assert found == expected
+
+
+def test_the_nearest_change_before_a_finding_counts(parser):
+    found = parser.parse("Progression: new bone metastases.").findings
+    assert {f.change for f in found} == {"new"}
