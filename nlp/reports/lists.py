@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..sentence.mention import Mention, Spot
+from ..sentence.mention import Mention
 from ..sentence.reader import SentenceReader
 from .sections import Sentence
 
@@ -78,15 +78,4 @@ def title_of_list(
 def _moved(mention: Mention, by: int, shift: int) -> Mention:
     """A mention of title and item read as one, counted from the item; what the title gave it has no characters."""
     moved = mention.moved(-by)
-    start = mention.start
-    if start < by:
-        moved = moved._replace(start=start + shift, end=mention.end + shift)
-
-    def own(spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
-        return tuple(s if s.start >= 0 else s._replace(start=-1, end=-1) for s in spots)
-
-    return moved._replace(
-        labels=tuple((label, own(spots)) for label, spots in moved.labels),
-        spots=own(moved.spots),
-        cue=moved.cue if moved.cue[0] >= 0 else (-1, -1),
-    )
+    return moved if mention.start >= by else moved._replace(start=mention.start + shift, end=mention.end + shift)

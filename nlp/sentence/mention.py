@@ -47,15 +47,21 @@ class Mention(NamedTuple):
     rule: str
 
     def moved(self, by: int) -> Mention:
-        """The same in a text in which the sentence begins so many characters later."""
+        """The same in a text in which the sentence begins so many characters later.
 
-        def move(spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
-            return tuple(s if s.start < 0 else s._replace(start=s.start + by, end=s.end + by) for s in spots)
+        Where it begins earlier, what was said before that has no characters; so have place and cue, if not the finding.
+        """
+
+        def move(span: tuple[int, int]) -> tuple[int, int]:
+            return (span[0] + by, span[1] + by) if span[0] >= 0 and span[0] + by >= 0 else (-1, -1)
+
+        def moved(spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
+            return tuple(spot._replace(start=at[0], end=at[1]) for spot in spots for at in (move(spot[1:3]),))
 
         return self._replace(
-            labels=tuple((label, move(spots)) for label, spots in self.labels),
+            labels=tuple((label, moved(spots)) for label, spots in self.labels),
             start=self.start + by,
             end=self.end + by,
-            cue=self.cue if self.cue[0] < 0 else (self.cue[0] + by, self.cue[1] + by),
-            spots=move(self.spots),
+            cue=move(self.cue),
+            spots=moved(self.spots),
         )

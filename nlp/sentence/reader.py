@@ -35,6 +35,7 @@ class Reading(NamedTuple):
 
 
 _NOTHING = Reading((), False)
+_FIRST_WORD = re.compile(r"\S+")
 _ASIDE = re.compile(r"\(([^()0-9]{3,150})\)")
 
 
@@ -166,10 +167,11 @@ class SentenceReader:
         found = []
         for mention in self._read(prefix + sentence, "").mentions:
             moved = mention.moved(-len(prefix))
-            if moved.start < 0 <= moved.spots[0].start:  # the heading's words are not the sentence's: its place's are
-                moved = moved._replace(start=moved.spots[0].start, end=moved.spots[0].end)
-            if moved.start >= 0:
-                found.append(moved)
+            if moved.start < 0:  # the heading's words are not the sentence's: those of its place are, or its first
+                spot, first = moved.spots[0], _FIRST_WORD.search(sentence)
+                start, end = (spot.start, spot.end) if spot.start >= 0 or first is None else first.span()
+                moved = moved._replace(start=start, end=end)
+            found.append(moved)
         return Reading(tuple(found), anaphoric=False)
 
     def _attach(

@@ -28,7 +28,7 @@ from .run import Run, StageSummary, summarise
 
 __all__ = ["plan_parse", "run_parse"]
 
-VERSION = 9
+VERSION = 10
 
 
 def run_parse(run: Run) -> StageSummary:

@@ -170,6 +170,7 @@ def test_a_joint_after_which_no_place_follows_stands_for_nothing(parser):
         ("No effusion; aorta unchanged.", set()),
         ("Nodule in the lingula; heart stable.", {("nodule", "left_mid", "")}),
         ("Lymph nodes: subcarinal 15 mm, axillary none.", {("lymphadenopathy", "mediastinum", "")}),
+        ("Hilar LNs: R 16 mm, was 12; L 8 mm.", {("lymphadenopathy", "hilum", "larger"), ("", "hilum", "")}),
     ],
 )
 def test_members_of_a_list_of_places_have_their_own_change(parser, text, expected):
