@@ -93,6 +93,7 @@ def test_floors_import_downwards_only():
             "errors",
             "version",
             "registry",
+            "spreadsheet",
             "plugins",
             "geometry",
             "modules",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from organcam.errors import ConfigError
+from organcam.spreadsheet import as_text
 
 from ..language.vocabulary import Vocabulary, load_vocabulary
 from .findings import FINDING_COLUMNS, ParsedReport
@@ -148,11 +149,11 @@ class _Table:
 
     def row(self, values: Iterable[object]) -> None:
         """Write a row."""
-        self._writer.writerow(values)
+        self._writer.writerow([as_text(value) if isinstance(value, str) else value for value in values])
 
     def ready_row(self, first: str, rest: str) -> None:
         """Write a row whose first cell needs quoting and whose others are text already, commas included."""
         self._cell.seek(0)
         self._cell.truncate()
-        csv.writer(self._cell, lineterminator="").writerow((first,))
+        csv.writer(self._cell, lineterminator="").writerow((as_text(first),))
         self._stream.write(f"{self._cell.getvalue()}{rest}\r\n")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..catalogue.tables import OTHER_LOCATION, parse_cell
 from ..errors import ConfigError, DataError
+from ..spreadsheet import from_text
 from .readers import without_ending
 
 __all__ = ["label_ids", "read_label_files", "read_label_matrix"]
@@ -69,7 +70,7 @@ def read_label_matrix(path: Path) -> pd.DataFrame:
     """``labels_by_location.csv`` of a run, index the report ids: a byte a cell, for tens of thousands of rows."""
     columns = pd.read_csv(path, nrows=0).columns
     table = pd.read_csv(path, dtype={columns[0]: str, **dict.fromkeys(columns[1:], np.uint8)})
-    return table.set_index("report_id")
+    return table.set_index("report_id").rename(index=from_text)
 
 
 def _read(path: Path) -> pd.DataFrame:

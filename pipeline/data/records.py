@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..runner.identifiers import safe_id
+from ..spreadsheet import from_text
 from .splits import SPLITS
 
 __all__ = ["ScanRecord", "assign_splits", "in_split", "read_manifest", "records_frame"]
@@ -64,7 +65,7 @@ def read_manifest(path: Path) -> list[ScanRecord]:
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(columns):
             raise _not_a_manifest(path, f"row {number} has {len(row)} values")
-        record = ScanRecord(*row)
+        record = ScanRecord(*map(from_text, row))
         if record.split and record.split not in SPLITS:
             raise _not_a_manifest(path, f"row {number} has the split '{record.split[:20]}'")
         try:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..spreadsheet import from_text
+
 __all__ = ["Results", "read_results"]
 
 
@@ -101,7 +103,8 @@ def _table(path: Path, **types: type) -> pd.DataFrame | None:
 def _text_table(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return table.assign(report_id=table["report_id"].map(from_text)) if "report_id" in table.columns else table
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..spreadsheet import as_text
 from .liveness import host_tag, is_alive
 
 if TYPE_CHECKING:
@@ -125,9 +126,11 @@ def to_json(value: Any) -> str:
 
 
 def write_csv_atomic(path: str | Path, table: pd.DataFrame, *, index: bool = False) -> None:
-    """Write a table as UTF-8 CSV with unix line ends."""
+    """Write a table as UTF-8 CSV with unix line ends; no text in it is a formula to a spreadsheet."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=index, lineterminator="\n")
+        table.map(lambda cell: as_text(cell) if isinstance(cell, str) else cell).to_csv(
+            temporary, index=index, lineterminator="\n"
+        )
 
 
 def plain_json(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast, get_args
 
+from ..spreadsheet import as_text, from_text
 from .atomic import write_text_atomic
 from .shards import Shard
 from .unit import Failure, FailureKind
@@ -69,6 +70,7 @@ def _read(path: Path) -> list[Failure]:
         return []
     table = csv.DictReader(io.StringIO(text), restval="")
     rows = [row for row in table if set(COLUMNS) <= row.keys()]
+    rows = [{key: from_text(row[key]) for key in COLUMNS} for row in rows]
     return [Failure(row["stage"], row["scan_id"], row["reason"], _kind(row["kind"])) for row in rows]
 
 
@@ -80,5 +82,5 @@ def _write(path: Path, failures: list[Failure]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    table.writerows((failure.stage, failure.id, failure.kind, failure.reason) for failure in failures)
+    table.writerows(map(as_text, (one.stage, one.id, one.kind, one.reason)) for one in failures)
     write_text_atomic(path, text.getvalue())

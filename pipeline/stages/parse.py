@@ -24,11 +24,12 @@ from organcam.nlp import (
 
 from ..errors import ConfigError, DataError, OrganCamError
 from ..runner import Failure, StagePlan, StageSpec, Unit, WorkContext, fingerprint_file, read_sidecar
+from ..spreadsheet import as_text, from_text
 from .run import Run, StageSummary, summarise
 
 __all__ = ["plan_parse", "run_parse"]
 
-VERSION = 10
+VERSION = 11
 
 
 def run_parse(run: Run) -> StageSummary:
@@ -47,7 +48,7 @@ def run_parse(run: Run) -> StageSummary:
         told = f"labels of {details['rows']} scans are given, {details['columns']} cells each"
         return summarise("parse", result, notes=[told])
     failures = tuple(
-        Failure("parse", str(row["report_id"]), str(row["reason"]), "data")
+        Failure("parse", from_text(str(row["report_id"])), str(row["reason"]), "data")
         for row in read_rows(run.root / "labels" / "reports.csv")
         if row["reason"]
     )
@@ -116,7 +117,7 @@ def copy_labels(context: WorkContext, payload: Mapping[str, Any], parameters: Ma
     del parameters
     matrix = read_label_files([Path(path) for path in payload["labels"]])
     with context.output("labels_by_location.csv") as path:
-        matrix.to_csv(path, index_label="report_id")
+        matrix.rename(index=as_text).to_csv(path, index_label="report_id")
     return {"rows": len(matrix), "columns": len(matrix.columns)}
 
 
