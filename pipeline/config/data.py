@@ -26,6 +26,8 @@ class DataConfig(Section):
             such series.
         image_column: column of the image path in the images CSV (relative to that CSV).
         reports: CSV with one report a row; without it nothing can be trained.
+        metadata: CT-RATE's tables of metadata, for volumes whose headers are blank (``train``, ``valid``; those of
+            ``train_fixed`` need none): voxel size, slope and intercept, taken where header and values have none yet.
         report_id_column: column of the id that joins report and scan; null finds the columns of our own form
             (``scan_id, report_text``), CT-RATE and OpenI by themselves.
         report_text_columns: columns whose text is joined to one report; null as above.
@@ -51,6 +53,7 @@ class DataConfig(Section):
     ids: Literal["path", "hash", "accession"] = "path"
     series: Literal["best", "all"] = "best"
     reports: Path | None = None
+    metadata: Path | Annotated[list[Path], AfterValidator(listed("file"))] | None = None
     report_id_column: str | None = None
     report_text_columns: Annotated[list[str], AfterValidator(listed("column"))] | None = None
     labels: Path | Annotated[list[Path], AfterValidator(listed("file"))] | None = None
@@ -69,6 +72,13 @@ class DataConfig(Section):
         if self.labels is None:
             return ()
         return (self.labels,) if isinstance(self.labels, Path) else tuple(self.labels)
+
+    @property
+    def metadata_files(self) -> tuple[Path, ...]:
+        """The files of ``metadata``."""
+        if self.metadata is None:
+            return ()
+        return (self.metadata,) if isinstance(self.metadata, Path) else tuple(self.metadata)
 
     @property
     def split_files(self) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CTRateFiles", "CTRateScan", "ct_rate_scans"]
+__all__ = ["CTRateFiles", "CTRateScan", "ct_rate_scans", "is_ct_rate_name"]
 
 NAME = re.compile(r"(?P<patient>(?P<part>train|valid)_(?P<number>\d+))_(?P<study>[a-z]+)_(?P<reconstruction>\d+)")
 EVERY = 20
@@ -29,6 +29,11 @@ class CTRateFiles(NamedTuple):
 
     scans: list[CTRateScan]
     others: list[Path]
+
+
+def is_ct_rate_name(name: str) -> bool:
+    """Whether a file is named as CT-RATE's volumes are."""
+    return name.endswith(".nii.gz") and NAME.fullmatch(name.removesuffix(".nii.gz")) is not None
 
 
 def ct_rate_scans(files: Iterable[Path]) -> CTRateFiles:

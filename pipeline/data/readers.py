@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, is_out_of_memory
-from .formats import dicom, itk, nifti, npz
+from .formats import described, dicom, itk, nifti, npz
 from .formats.dicom_header import has_preamble
 from .formats.layout import Header, read_voxels
 from .limits import MAX_VOXELS
@@ -87,13 +88,17 @@ def source_files(path: Path) -> list[Path]:
         return dicom.dicom_files(path)
     if volume_suffix(path) in (".mhd", ".nrrd", ".mha"):
         return sorted({path, _guarded(path, lambda: itk.read_layout(path)).file})
+    if volume_suffix(path) == described.SUFFIX:
+        return [path, described.described_file(path)]
     return [path]
 
 
 def volume_suffix(path: str | Path) -> str:
     """The format suffix of a file name, ``.nii.gz`` as one; lower case."""
-    name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    name = os.path.basename(path).lower()  # a hundred thousand names are asked at the start of a run
+    suffix = os.path.splitext(name)[1]
+    double = next((ending for ending in (".nii.gz", described.SUFFIX) if name.endswith(ending)), None)
+    return double or ("" if suffix == "." else suffix)
 
 
 def without_ending(name: str) -> str:
@@ -174,6 +179,7 @@ _FORMATS: dict[str, _Format] = {
 }
 
 VOLUME_SUFFIXES = tuple(_FORMATS)
+_FORMATS[described.SUFFIX] = _Format(described.read_volume, described.read_geometry)  # ours, of no user
 """File name endings that `read_volume` knows."""
 
 

@@ -16,9 +16,12 @@ import pandas as pd
 
 from ..config import DataConfig
 from ..data.coverage import coverage_problem
+from ..data.ct_rate import is_ct_rate_name
 from ..data.discover import paired_id, reports_of, scans_of, unique_report
+from ..data.formats.described import SUFFIX, facts, is_blank
 from ..data.found import Finds, FoundScan, hashed, id_of_path, passed_in_words
-from ..data.readers import read_volume, source_files
+from ..data.metadata import described, read_metadata
+from ..data.readers import read_volume, source_files, volume_suffix
 from ..data.records import ScanRecord, duplicates, in_split, records_frame
 from ..data.splits import SPLITS
 from ..errors import DataError, OrganCamError, did_you_mean
@@ -42,6 +45,8 @@ def run_ingest(run: Run) -> StageSummary:
     finds = scans_of(data)
     found, refused = _usable(listed_scans(finds.scans, splits, data))
     refused += [Failure("ingest", _id_of(one.path, data), f"{one.path}: {one.reason}", "data") for one in finds.refused]
+    found, undescribed = _described(found, run)
+    refused += undescribed
     reports = reports_of(data)
     unpaired = _unpaired(found, reports, data) if data.tells_labels else []
     run.failures.extend([*refused, *unpaired])
@@ -69,6 +74,9 @@ def inspect_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
     path = Path(payload["image"])
     files = source_files(path)
     volume = read_volume(path, payload["max_voxels"])
+    if is_ct_rate_name(path.name) and is_blank(volume.affine):
+        msg = f"{path}: its header is blank; take CT-RATE's repaired volumes (train_fixed), or name its data.metadata"
+        raise DataError(msg)
     return {
         "content": _content_hash(files),
         "shape": list(volume.array.shape),
@@ -98,6 +106,20 @@ def _usable(found: Sequence[FoundScan]) -> tuple[list[FoundScan], list[Failure]]
             refused.append(Failure("ingest", scan.scan_id, str(error), "data"))
         else:
             good.append(scan)
+    return good, refused
+
+
+def _described(found: Sequence[FoundScan], run: Run) -> tuple[list[FoundScan], list[Failure]]:
+    """Scans with what a table of metadata says of them, and those whose row cannot be read."""
+    if not run.workflow.data.metadata_files:
+        return list(found), []
+    rows, folder = read_metadata(run.workflow.data.metadata_files), run.folder("headers")
+    good, refused = [], []
+    for scan in found:
+        try:
+            good.append(described(scan, rows, folder))
+        except DataError as error:
+            refused.append(Failure("ingest", scan.scan_id, str(error), "data"))
     return good, refused
 
 
@@ -256,6 +278,9 @@ def _last_bytes(file: Path) -> bytes:
 def _content_hash(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
+        if volume_suffix(file) == SUFFIX:
+            digest.update(facts(file))
+            continue
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

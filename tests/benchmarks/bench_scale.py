@@ -1,8 +1,8 @@
 """What the runner itself costs with many scans: the start, a unit, a run with nothing to do, memory of the driver.
 
 ``python tests/benchmarks/bench_scale.py --scans 36000 --workers 2``: so many tiny NIfTI files go through the ingest
-stage, whose work on each is next to nothing. Prints seconds until the first unit is over, milliseconds of processor time
-a unit (the work and all that is beside it), seconds of the same run again, and megabytes of the driver after it.
+stage, whose work on each is next to nothing. Prints seconds until the first unit is over, milliseconds of processor
+time a unit (the work and all that is beside it), seconds of the same run again, and megabytes of the driver after it.
 """
 
 from __future__ import annotations
