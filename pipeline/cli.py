@@ -465,6 +465,32 @@ def describe(
 
 
 @app.command()
+def audit(
+    model: Annotated[Path, typer.Argument(help="Run directory, its models/NAME, or a trusted bundle.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the audit; default MODEL/audit.")] = None,
+    scans: Annotated[
+        list[Path] | None, typer.Option(help="Volumes, one folder, or a CSV; default the run's test scans. Repeatable.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV of scan_id and 0/1 labels; default the run's.")] = None,
+    organs: Annotated[Path | None, typer.Option(help="Folder of <id>_organs.nii.gz; default segmented anew.")] = None,
+    inserted: Annotated[
+        list[str] | None, typer.Option("--insert", help="What to put in: nodule:8mm, effusion, token; repeatable.")
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="At most this many scans.")] = 40,
+    weights: Annotated[Path | None, typer.Option(help="Of a bundle: state dictionary or TorchScript.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; default the network's own.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Ask whether a model uses the organ or a shortcut, by putting things into scans and taking organs away."""
+    from .console import print_audit  # noqa: PLC0415
+
+    options = {"labels": labels, "organs": organs, "inserted": inserted, "most": most}
+    with stoppable():
+        code = print_audit(model, weights, layer, scans or [], out, options, quiet)
+    raise typer.Exit(code)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories that have been evaluated.")],
 ) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "end_of",
     "err_console",
     "out_console",
+    "print_audit",
     "print_checks",
     "print_costs",
     "print_findings",
@@ -266,6 +267,58 @@ def print_given_maps(
     if len(failures) > SHOWN_FAILURES:
         err_console.print(f"... and {len(failures) - SHOWN_FAILURES} more in {out / 'failures.csv'}", markup=False)
     out_console.print(f"{out}: {', '.join(found.tables)}", markup=False, highlight=False, soft_wrap=True)
+    return 3 if failures else 0
+
+
+def print_audit(
+    model: Path,
+    weights: Path | None,
+    layer: str | None,
+    scans: Sequence[Path],
+    out: Path | None,
+    options: dict[str, Any],
+    quiet: bool,
+) -> int:
+    """Audit a model and show the verdict on each label; 3 if some scans could not be used."""
+    from .audit.kinds import KINDS, parse_wish  # noqa: PLC0415
+    from .data.discover import find_scans  # noqa: PLC0415
+
+    wishes = [parse_wish(text) for text in options["inserted"] or KINDS]
+    from .bundles.models import open_model  # noqa: PLC0415
+    from .stages.audit import audit_scans, labels_of_run, labels_of_table, scans_of_run  # noqa: PLC0415
+
+    root = model.parent.parent if model.parent.name == "models" else model
+    is_run = (root / "manifest.csv").is_file()
+    if not scans and not is_run:
+        msg = f"{model} is no run directory: give --scans"
+        raise ConfigError(msg)
+    found = (find_scans(scans[0]) if len(scans) == 1 else find_scans(list(scans))) if scans else scans_of_run(root)
+    known = labels_of_run(root) if is_run and not scans else None
+    if options["labels"] is not None:
+        known = labels_of_table(options["labels"])
+    organs = options["organs"] or (root / "organs" if is_run and not scans else None)
+    usable = open_model(model, weights, layer)
+    folder = out or model / "audit"
+    tables, failures = audit_scans(
+        usable,
+        found[: options["most"]],
+        folder,
+        wishes,
+        name=model.name,
+        organs=organs,
+        labels=known,
+        tell=(lambda _: None) if quiet else lambda text: err_console.print(text, markup=False, highlight=False),
+    )
+    table = Table("label", "verdict", "full", "only", "without", "in organs", title="Audit", title_justify="left")
+    columns = ("auroc_full", "auroc_only", "auroc_without", "evidence_in_organs")
+    for row in tables.labels.to_dict("records"):
+        cells = ["" if row[name] != row[name] else f"{row[name]:.2f}" for name in columns]
+        table.add_row(escape(row["label"]), escape(row["verdict"]), *cells)
+    if not quiet:
+        out_console.print(table)
+    for failure in failures[:SHOWN_FAILURES]:
+        err_console.print(f"{failure.id}: {failure.reason}", markup=False, highlight=False, soft_wrap=True)
+    out_console.print(f"{folder}: audit.csv, audit.json, pictures", markup=False, highlight=False, soft_wrap=True)
     return 3 if failures else 0
 
 

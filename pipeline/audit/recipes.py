@@ -205,5 +205,6 @@ PUT: dict[str, Callable[[Scene, Wish, str], Put]] = {
     "noise": _noise,
     "blur": _blur,
     "thick": _thick,
-    "offset": _offset,
+    "brighter": _offset,
+    "darker": _offset,
 }

@@ -115,11 +115,12 @@ def test_changes_of_acquisition_do_what_they_say(healthy):
     scan, organs = healthy
     heart = organs.array == 3
     before = measure_noise(scan.array, heart).level
-    after = {name: made(healthy, name).volume.array for name in ("noise", "blur", "thick", "offset")}
+    after = {name: made(healthy, name).volume.array for name in ("noise", "blur", "thick", "brighter", "darker")}
     assert measure_noise(after["noise"], heart).level == pytest.approx(np.hypot(before, 20), rel=0.15)
     assert measure_noise(after["blur"], heart).level < before
     inside = (scan.array > -900) & (scan.array < 2900)
-    assert np.array_equal(after["offset"][inside], scan.array[inside] + 25)
+    assert np.array_equal(after["brighter"][inside], scan.array[inside] + 25)
+    assert np.array_equal(after["darker"][inside], scan.array[inside] - 25)
     assert (
         np.abs(np.diff(after["thick"].astype(float), axis=0)).mean()
         < np.abs(np.diff(scan.array.astype(float), axis=0)).mean()

@@ -1,0 +1,132 @@
+"""The verdict on a label, from interventions alone: uses the organ, mixed, or a shortcut by name.
+
+Maps are no part of it: a network can keep its map inside the organ and read a shortcut through its receptive field, and
+a map outside can be an artefact (Adebayo et al., "Post hoc explanations may be ineffective for detecting unknown
+spurious correlation", 2022). What decides is what the score does when something is put in or taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["SHORTCUT", "TRACE", "Verdict", "judge", "separation_of"]
+
+SHORTCUT = 0.35
+"""Share of the distance between scans with and without a label by which a confounder alone moves its score."""
+TRACE = 0.15
+"""Share from which it is said at all."""
+CERTAIN = 2.5
+"""Standard errors by which a mean change must differ from zero."""
+TOLD_WITHOUT = 0.70
+"""AUROC without the organ, lower limit, from which the label is told from elsewhere."""
+LEARNED = 0.70
+"""AUROC on full scans below which a label is not told well enough to ask by what."""
+LEAST_SCANS = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one label.
+
+    Attributes:
+        label: which one.
+        verdict: ``uses the organ``, ``mixed``, ``shortcut: ...``, ``not learned`` or ``cannot be told``.
+        words: one sentence with the numbers behind it.
+        shares: what was put in -> mean change of the score, in shares of the separation.
+    """
+
+    label: str
+    verdict: str
+    words: str
+    shares: Mapping[str, float]
+
+
+def separation_of(full: np.ndarray, present: np.ndarray | None, lesions: np.ndarray) -> tuple[float, str]:
+    """How far apart the scores of scans with and without a label lie, and what that was taken from.
+
+    Args:
+        full: logits of the scans ``[N]``.
+        present: true labels ``[N]``, if they are known.
+        lesions: changes of the logit by lesions of the label that were put in.
+    """
+    if present is not None and present.any() and not present.all():
+        apart = float(full[present].mean() - full[~present].mean())
+        if apart > 0:
+            return apart, "scans with and without it"
+    if lesions.size and lesions.mean() > 0:
+        return float(lesions.mean()), "what a lesion put in does"
+    spread = float(2 * full.std()) if full.size > 1 else float("nan")
+    return (spread if spread > 0 else float("nan")), "twice the spread of the scores"
+
+
+def judge(
+    label: str, separation: float, inserted: pd.DataFrame, areas: Mapping[str, tuple[float, float, float]]
+) -> Verdict:
+    """Weigh what interventions did to one label.
+
+    Args:
+        label: which one.
+        separation: of ``separation_of``.
+        inserted: rows of this label: ``inserted, group, wanted, present, change``. What is no lesion is weighed on
+            scans without the label where there are any.
+        areas: ``full``, ``only`` and ``without`` -> AUROC with its interval; NaN where it is not known.
+    """
+    shares, sure = {}, {}
+    groups = dict(zip(inserted["inserted"], inserted["group"], strict=True))
+    for name, rows in inserted.groupby("inserted", sort=False):
+        absent = rows[~rows["present"]]
+        change = (rows if groups[name] == "lesion" or absent.empty else absent)["change"].to_numpy() / separation
+        shares[str(name)] = float(change.mean())
+        error = change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
+        sure[str(name)] = len(change) >= LEAST_SCANS and abs(change.mean()) > CERTAIN * error
+    others = {name: share for name, share in shares.items() if groups[name] != "lesion"}
+    # A poorer acquisition takes findings away and is no shortcut for that; one that makes a finding appear is.
+    counted = {name: share for name, share in others.items() if groups[name] == "confounder" or share > 0}
+    strong = {name: share for name, share in counted.items() if sure[name] and abs(share) >= SHORTCUT}
+    traces = {name: share for name, share in counted.items() if sure[name] and abs(share) >= TRACE}
+    lesions = inserted.loc[inserted["wanted"], "change"].to_numpy() / separation if len(inserted) else np.empty(0)
+    without = areas.get("without", (np.nan,) * 3)
+    told = [_areas(areas), _lesions(lesions), _moves(strong or traces)]
+    words = f"{label}: {' '.join(part for part in told if part)}"
+    if not np.isfinite(separation):
+        return Verdict(label, "cannot be told", f"{label}: its scores do not differ from scan to scan.", shares)
+    if not others and not np.isfinite(without[0]):
+        missing = "nothing was put in beside lesions, and no AUROC without the organ is known"
+        return Verdict(label, "cannot be told", f"{label}: {missing}.", shares)
+    elsewhere = without[1] >= TOLD_WITHOUT
+    named = ", ".join(sorted(strong, key=lambda name: -abs(strong[name])))
+    rules = (
+        (areas["full"][0] < LEARNED, "not learned"),
+        (bool(strong), f"shortcut: {named}"),
+        (elsewhere and without[0] >= areas["only"][0], "shortcut: what lies outside its organs"),
+        (bool(traces) or elsewhere or (lesions.size > 0 and lesions.mean() <= 0), "mixed"),
+        (True, "uses the organ"),
+    )
+    return Verdict(label, next(verdict for holds, verdict in rules if holds), words, shares)
+
+
+def _areas(areas: Mapping[str, tuple[float, float, float]]) -> str:
+    known = {name: area for name, area in areas.items() if np.isfinite(area[0])}
+    if {"full", "only", "without"} - known.keys():
+        return "AUROC is not known (no labels, or one class only)."
+    (full, *_), (only, *_), (without, low, high) = known["full"], known["only"], known["without"]
+    limits = f" ({low:.2f} to {high:.2f})" if np.isfinite(low) else ""
+    return f"AUROC {full:.2f} on the full scan, {only:.2f} on its organs alone, {without:.2f}{limits} without them."
+
+
+def _lesions(shares: np.ndarray) -> str:
+    if not shares.size:
+        return ""
+    rises = int((shares > 0).sum())
+    return f"A lesion put in moves the score by {shares.mean():+.0%} of the way ({rises} of {shares.size} rise)."
+
+
+def _moves(shares: Mapping[str, float]) -> str:
+    if not shares:
+        return "Nothing that was put in beside lesions moves it by much."
+    parts = [f"{name} {share:+.0%}" for name, share in sorted(shares.items(), key=lambda item: -abs(item[1]))]
+    return f"Without any finding it moves by: {', '.join(parts)}."
