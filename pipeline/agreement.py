@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .candidates import all_candidates
 from .config import ExplainConfig, RegionsConfig, Workflow
+from .data.grey import CHANNELS, WHITE
 
 __all__ = ["contradictions"]
 
@@ -25,6 +26,7 @@ def contradictions(workflow: Workflow) -> list[str]:
         *_of_intensities(workflow),
         *_of_regions(workflow.regions),
         *_of_models(workflow),
+        *_of_images(workflow),
     ]
 
 
@@ -49,7 +51,10 @@ def _of_labels(workflow: Workflow) -> Iterator[str]:
 def _of_intensities(workflow: Workflow) -> Iterator[str]:
     """A window beside the stored range would show a constant image."""
     (lower, upper), (lowest, highest) = workflow.input.window_hu, workflow.store.clip_hu
-    if lower >= highest or upper <= lowest:
+    if workflow.of_images:
+        if lower >= WHITE or upper <= 0:
+            yield f"input.window_hu: {lower:g} to {upper:g} lies outside the stored values of images (0 to {WHITE})"
+    elif lower >= highest or upper <= lowest:
         yield f"input.window_hu: {lower:g} to {upper:g} HU lies outside store.clip_hu ({lowest} to {highest})"
 
 
@@ -74,3 +79,29 @@ def _of_models(workflow: Workflow) -> Iterator[str]:
         if owner != candidate.model:
             mine = f"models.{candidate.model}: its files '{candidate.id}'"
             yield f"{mine} are those of a training of models.{owner}: rename one of them"
+
+
+def _of_images(workflow: Workflow) -> Iterator[str]:
+    """What needs organs, or patients' axes, is not for 2D images; what is said of grey is for nothing else."""
+    if not workflow.of_images:
+        if "grey" in workflow.store.model_fields_set and workflow.store.grey != "depth":
+            yield "store.grey: is for 2D images (data.kind: images); volumes are in HU (store.clip_hu)"
+        return
+    channels = workflow.input.shape[0]
+    if channels not in CHANNELS:
+        yield f"input.shape: 2D images have 1 channel (grey) or 3 (colour) first, such as [1, 256, 256], not {channels}"
+    for model, settings in workflow.models.items():
+        if settings.mask_loss is not None:
+            yield f"models.{model}.mask_loss: 2D images have no organs to hold attention to: set it to null"
+        if workflow.training_of(model).monitor == "organ_iou":
+            yield f"train.monitor: organ_iou is not measured of 2D images, which have no organs (models.{model})"
+    for key, given in (
+        ("phantom", workflow.phantom is not None),
+        ("data.ids", workflow.data.ids != "path"),
+        ("data.organs", workflow.data.organs is not None),
+        ("segment.external", workflow.segment.external is not None),
+        ("regions.pictures", bool(workflow.regions.pictures)),
+        ("labels.table", workflow.labels.table is not None),
+    ):
+        if given:
+            yield f"{key}: is for volumes: 2D images (data.kind: images) are used without organs"

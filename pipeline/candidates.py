@@ -58,7 +58,8 @@ def best_candidate(judged: Sequence[Mapping[str, Any]]) -> int:
     """Position of the chosen one: the highest OrganIoU among those that classify about as well as the best one.
 
     About as well is a median AUROC on the validation split within `AUROC_SLACK`. NaN (a validation split without a
-    label of both classes) counts as the worst; of equals the first is taken.
+    label of both classes) counts as the worst; of equals the first is taken. Where OrganIoU is not measured, as of 2D
+    images, the highest AUROC is taken.
 
     Args:
         judged: ``auroc_median`` and ``organ_iou`` of every candidate of one model.
@@ -68,8 +69,10 @@ def best_candidate(judged: Sequence[Mapping[str, Any]]) -> int:
         1
     """
     area = [_or_lowest(row["auroc_median"]) for row in judged]
+    if not any("organ_iou" in row for row in judged):
+        return area.index(max(area))
     good = [row for row in range(len(judged)) if area[row] >= max(area) - AUROC_SLACK]
-    return max(good, key=lambda row: _or_lowest(judged[row]["organ_iou"]))
+    return max(good, key=lambda row: _or_lowest(judged[row].get("organ_iou")))
 
 
 def _or_lowest(value: float | None) -> float:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .catalogue import region_labels
 from .config import Workflow
 from .data.coverage import coverage_problem
 from .data.discover import paired_id, reports_of, scans_of
 from .data.found import FoundScan
+from .data.images import read_image_size
 from .data.phantom import plan_dataset
 from .data.readers import read_geometry
 from .data.records import duplicates
 from .data.splits import SPLITS
 from .errors import DataError, OrganCamError, some_of
-from .estimate import model_bytes, scan_counts
+from .estimate import model_bytes, outputs_at_most, scan_counts
 from .runner import safe_id
 from .runner.disk import readable_size
 from .stages.positives import Positives, positives_of_phantom, positives_of_scans
@@ -100,7 +100,7 @@ def _check_data(workflow: Workflow) -> list[Finding]:
     if found:
         findings += _check_volume_scans(workflow, [scan.scan_id for scan in found])
         findings += _check_splits(workflow, found)
-        findings.append(_check_sizes(found))
+        findings.append(_check_image_sizes(workflow, found) if workflow.of_images else _check_sizes(found))
     return findings
 
 
@@ -120,6 +120,25 @@ def _check_sizes(found: Sequence[FoundScan]) -> Finding:
         return Finding(True, "sizes", f"{len(looked)} headers read: each scan can hold a chest")
     told = "; ".join(f"{name}: {problem}" for name, problem in list(small.items())[:LISTED])
     return Finding(False, "sizes", f"{len(small)} of {len(looked)} scans looked at can hold none: {told}")
+
+
+def _check_image_sizes(workflow: Workflow, found: Sequence[FoundScan]) -> Finding:
+    """Whether 2D images can be read, by the headers of some spread over all of them."""
+    looked = [scan for scan in found[:: max(1, len(found) // MOST_HEADERS)] if _is_there(scan.image)]
+    sizes: list[tuple[int, int]] = []
+    wrong: dict[str, str] = {}
+    for scan in looked:
+        try:
+            sizes.append(read_image_size(scan.image, workflow.data.max_voxels))
+        except DataError as error:
+            wrong[scan.scan_id] = str(error)
+    if wrong:
+        told = "; ".join(list(wrong.values())[:LISTED])
+        return Finding(False, "sizes", f"{len(wrong)} of {len(looked)} images looked at cannot be used: {told}")
+    ends = dict.fromkeys((min(sizes), max(sizes))) if sizes else {}
+    told = " to ".join(f"{height} x {width}" for height, width in ends)
+    shown = " x ".join(map(str, workflow.input.shape[1:]))
+    return Finding(True, "sizes", f"{len(looked)} headers read, {told} pixels, stored as {shown}")
 
 
 def _check_volume_scans(workflow: Workflow, ids: Sequence[str]) -> list[Finding]:
@@ -166,6 +185,8 @@ def _positives(found: Positives) -> Finding:
 
 def _check_coverage(workflow: Workflow) -> Finding:
     """How much of a chest the network sees, where the size of its voxels is known."""
+    if workflow.of_images:
+        return Finding(True, "coverage", "2D images are resized as a whole")
     spacing = workflow.store.spacing_mm or (workflow.phantom.voxel_mm if workflow.phantom else None)
     if spacing is None:
         return Finding(True, "coverage", "each scan keeps its own voxel size (store.spacing_mm: null)")
@@ -204,7 +225,8 @@ def _check_label_names(workflow: Workflow) -> Finding:
     except OrganCamError as error:
         return Finding(False, "labels", str(error))
     own = f", {len(own_labels(workflow))} of {workflow.labels.table}" if workflow.labels.table else ""
-    named = "the catalogue's 80" if workflow.labels.names == "all" else f"{len(workflow.labels.names)} by name"
+    every = "those of their table" if workflow.of_images else "the catalogue's 80"
+    named = every if workflow.labels.names == "all" else f"{len(workflow.labels.names)} by name"
     return Finding(True, "labels", named + own)
 
 
@@ -267,9 +289,10 @@ def _expected_bytes(workflow: Workflow, counts: Mapping[str, int]) -> Iterator[t
     voxels = prod(workflow.input.shape) * counts["all"]
     if workflow.phantom is not None:
         yield "phantom", counts["all"] * prod(workflow.phantom.shape) * RENDERED_BYTES_PER_VOXEL
-    yield "organs", voxels * ORGANS_BYTES_PER_VOXEL + counts["all"] * SMALL_FILES
+    if not workflow.of_images:
+        yield "organs", voxels * ORGANS_BYTES_PER_VOXEL + counts["all"] * SMALL_FILES
     yield "volumes", voxels * STORED_BYTES_PER_INPUT_VOXEL + counts["all"] * SMALL_FILES
-    labels = len(region_labels()) if workflow.labels.names == "all" else len(workflow.labels.names)
+    labels = outputs_at_most(workflow)
     sizes = [model_bytes(workflow, model, labels, counts["explained"]) for model in workflow.models]
     yield "models", sum(files for files, _ in sizes)
     yield "attention", sum(maps for _, maps in sizes)

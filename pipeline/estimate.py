@@ -128,6 +128,13 @@ def scan_counts(workflow: Workflow, scans: int | None = None) -> tuple[list[Foun
     return found, counts
 
 
+def outputs_at_most(workflow: Workflow) -> int:
+    """How many labels a network may have: those named, or all there are."""
+    from .stages.targets import legal_labels  # noqa: PLC0415 - the readers of label tables
+
+    return len(legal_labels(workflow)) if workflow.labels.names == "all" else len(workflow.labels.names)
+
+
 def model_bytes(workflow: Workflow, model: str, labels: int, scans: int) -> tuple[int, int]:
     """Bytes of a model's files for each candidate, and of its maps of some scans."""
     import torch  # noqa: PLC0415 - the quick checks do without
@@ -149,7 +156,7 @@ def _sample_workflow(workflow: Workflow, chosen: Sequence[FoundScan], sample: in
     rows = [(scan.scan_id, str(scan.image), scan.patient_id, "all") for scan in chosen]
     table = root / "sample.csv"
     pd.DataFrame(rows, columns=["scan_id", "image", "patient_id", "split"]).to_csv(table, index=False)
-    data = type(workflow.data)(images=table, max_voxels=workflow.data.max_voxels)
+    data = type(workflow.data)(kind=workflow.data.kind, images=table, max_voxels=workflow.data.max_voxels)
     return workflow.model_copy(update={"data": data})
 
 
@@ -170,7 +177,7 @@ def _measured(workflow: Workflow, root: Path, stage: str, units: int) -> Cost:
 
 
 def _training(workflow: Workflow, root: Path, counts: Mapping[str, int]) -> Iterator[Cost]:
-    labels = 80 if workflow.labels.names == "all" else len(workflow.labels.names)
+    labels = outputs_at_most(workflow)
     stored = next(iter(sorted((root / "volumes").glob("*.b2nd"))))
     for model in workflow.models:
         candidates = [one for one in all_candidates(workflow) if one.model == model]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -38,6 +40,12 @@ def shared_spec() -> Path:
     if folder is None or not (folder / "spec").is_dir():
         pytest.skip("needs the numeric oracles, which are not part of the repository (set ORGANCAM_SHARED)")
     return folder / "spec"
+
+
+@pytest.fixture(scope="session")
+def image_sets() -> SimpleNamespace:
+    """What ``image_sets.py`` has: made 2D data sets in the form of the published ones."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("image_sets.py"))))
 
 
 @pytest.fixture

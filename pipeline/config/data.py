@@ -17,8 +17,11 @@ class DataConfig(Section):
     """Where scans, reports and splits come from.
 
     Attributes:
+        kind: ``volumes``, or ``images`` for radiographs and other 2D images, which have no organs to segment: the
+            stages segment and regions are left out, and labels are the columns of their table.
         images: a folder with volumes (``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``, ``.npz``) and DICOM series
-            at any depth, a list of files, or a CSV with the columns below.
+            at any depth, a list of files, or a CSV with the columns below; of kind ``images`` a folder, at any depth,
+            of ``.png``, ``.jpg`` and single DICOM files (``.dcm``, ``.dicom``), whose names are the ids.
         id_column: column of the scan id in the images CSV.
         ids: what ids of a folder's scans are made of: ``path`` (relative to ``images``), ``hash`` (of it, where paths
             tell who a patient is), or ``accession`` (the DICOM accession number).
@@ -32,14 +35,16 @@ class DataConfig(Section):
             (``scan_id, report_text``), CT-RATE and OpenI by themselves.
         report_text_columns: columns whose text is joined to one report; null as above.
         labels: CSV files in place of reports: ids of scans (or reports), and 0/1 in columns ``abnormality*location``,
-            as RAD-ChestCT has them, or of an abnormality alone.
+            as RAD-ChestCT has them, or of an abnormality alone. Of images any columns of 0/1, or the tables of
+            ChestX-ray14 and VinDr-CXR and the folders of PASCAL VOC as they are.
         splits: CSV with ``scan_id, split``, or several; overrides a ``split`` column of the images CSV. RAD-ChestCT's
-            tables with ``Subset_Assigned`` do as they are.
+            tables with ``Subset_Assigned`` do as they are, and lists of names such as ChestX-ray14's.
         only_listed: whether scans without a split are left out; otherwise they are refused where a split is needed.
         fractions: shares of the patients when no split is given; at least ten patients are needed, fewer are used in
             every split and said so.
         lesions: CSV ``scan_id, value, abnormality, location, mask`` of label maps with known findings, for pointing
-            accuracy.
+            accuracy; of images a CSV of boxes, ``scan_id, label, x_min, y_min, x_max, y_max``, or the tables and
+            folders of those data sets.
         organs: CSV ``scan_id, organs`` of label maps (1 right lung, 2 left lung, 3 heart and mediastinum) with known
             organs, to measure the segmentation by Dice; never used for the allowed regions.
         interventions: CSV ``scan_id, counterpart, inserted, label``: scan pairs that differ in one inserted thing.
@@ -47,6 +52,7 @@ class DataConfig(Section):
         max_failed: share of the scans that may fail before training is refused.
     """
 
+    kind: Literal["volumes", "images"] = "volumes"
     images: Path | Annotated[list[Path], AfterValidator(listed("file"))] | None = None
     id_column: str = "scan_id"
     image_column: str = "image"

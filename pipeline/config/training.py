@@ -111,7 +111,8 @@ class TrainConfig(TrainRuntime):
         plateau_until: the training ends once the rate has come down to this.
         weight_decay: as the optimiser defines it.
         gradient_clip: largest gradient norm; null for none.
-        augment: the published flips and rotations by 90 degrees.
+        augment: the published flips and rotations by 90 degrees; of 2D images PYLON's turns, crops, mirrored images and
+            changes of brightness and contrast.
         monitor: figure of the validation split that ``keep: best``, ``patience`` and ``plateau`` go by: ``loss`` (the
             lowest is best), ``auroc_median`` or ``organ_iou`` (the highest).
         keep: weights that are explained: of the ``last`` epoch, or the ``best`` by ``monitor``.

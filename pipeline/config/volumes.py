@@ -58,10 +58,14 @@ class StoreConfig(Section):
         spacing_mm: voxel size of the stored volume along (superior-inferior, anterior-posterior, right-left); null
             keeps each scan's own.
         clip_hu: stored range; RAD-ChestCT's is -1000 to 1000.
+        grey: for 2D images, which are stored at the network's size on one scale of grey: what becomes black and white.
+            ``depth`` takes what the file's number of bits can hold (0 and 255 of 8 bits), ``percentile`` the 1st and
+            99th of each image, which radiographs of 10 to 16 bits need, and two values take those.
     """
 
     spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = (0.8, 0.8, 0.8)
     clip_hu: Annotated[tuple[StoredHU, StoredHU], AfterValidator(rising)] = (-1000, 1000)
+    grey: Literal["depth", "percentile"] | Annotated[tuple[float, float], AfterValidator(rising)] = "depth"
 
 
 class InputConfig(Section):
@@ -69,8 +73,10 @@ class InputConfig(Section):
 
     Attributes:
         shape: slices, rows and columns after centred padding with air or cropping; networks that take slabs of three
-            slices need a multiple of 3.
-        window_hu: range scaled to [0, 1] before 0.449 is taken off.
+            slices need a multiple of 3. Of 2D images 1 (grey) or 3 (colour), rows and columns: each image is resized to
+            them as a whole.
+        window_hu: range scaled to [0, 1] before 0.449 is taken off. Of 2D images it is in stored values, from black (0)
+            to white (32640), and all of them when it is not set.
     """
 
     shape: tuple[Voxels, Voxels, Voxels] = (405, 420, 420)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
+from ..data.grey import WHITE
 from ..data.phantom import PhantomSettings
 from ..errors import DataError, did_you_mean
 from ..runner.identifiers import safe_id
@@ -21,6 +22,9 @@ __all__ = ["STAGES", "Workflow"]
 
 STAGES = ("phantom", "ingest", "parse", "segment", "store", "regions", "train", "explain", "evaluate", "report")
 """Every stage in running order; ``phantom`` runs only when the file has that section."""
+
+OF_ORGANS = ("segment", "regions")
+"""Stages that 2D images go without."""
 
 LONGEST_MODEL_NAME = 64
 TRAINING_FOLDER = "candidates"
@@ -90,6 +94,15 @@ class Workflow(Section):
             return {**values, "phantom": {"seed": values["seed"], **values["phantom"]}}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _span_grey(cls, values: Any) -> Any:
+        """Of 2D images the network sees all stored values, unless the file names a window."""
+        data, shown = (values.get(name) for name in ("data", "input")) if isinstance(values, dict) else (None, None)
+        if isinstance(data, dict) and data.get("kind") == "images" and isinstance(shown, dict):
+            return {**values, "input": {"window_hu": (0.0, float(WHITE)), **shown}}
+        return values
+
     @field_validator("search")
     @classmethod
     def _check_search(cls, search: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -149,7 +162,13 @@ class Workflow(Section):
 
     def stages(self) -> tuple[str, ...]:
         """The stages this file runs, in order."""
-        return STAGES if self.phantom is not None else STAGES[1:]
+        stages = STAGES if self.phantom is not None else STAGES[1:]
+        return tuple(stage for stage in stages if stage not in OF_ORGANS or not self.of_images)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the scans are 2D images, which have no organs."""
+        return self.data.kind == "images"
 
     def document(self) -> dict[str, Any]:
         """The whole workflow with its defaults, as plain data that `parse_workflow` reads back."""

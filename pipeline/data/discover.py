@@ -7,6 +7,7 @@ import io
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from ..config import DataConfig
 from ..errors import ConfigError, DataError, did_you_mean
 from .folders import IdRule, scans_of_folder
 from .found import Finds, FoundScan
+from .image_folders import images_of_folder
 from .label_files import label_ids
 from .readers import volume_suffix
 from .series import Choice
@@ -45,6 +47,7 @@ def look_for_scans(
     *,
     ids: IdRule = "path",
     series: Choice = "best",
+    kind: str = "volumes",
 ) -> Finds:
     """All scans of a folder, a list of files, or a CSV, and what is passed over.
 
@@ -55,6 +58,7 @@ def look_for_scans(
         image_column: column of the image path, relative to the CSV.
         ids: what the ids of a folder's scans are made of.
         series: whether one series of a DICOM study is taken or all.
+        kind: ``volumes``, or ``images``: of a folder all 2D image files, see `images_of_folder`.
 
     Returns:
         Scans in the order of the CSV, or sorted by path.
@@ -64,6 +68,8 @@ def look_for_scans(
     """
     if not isinstance(images, Path):
         return Finds(tuple(_from_file(Path(image)) for image in images))
+    if images.is_dir() and kind == "images":
+        return images_of_folder(images)
     if images.is_dir():
         return scans_of_folder(images, ids, series)
     if volume_suffix(images) == ".csv":
@@ -100,7 +106,8 @@ def scans_of(data: DataConfig) -> Finds:
         msg = "data.images is not set: name a folder, a CSV or a list of files (--set data.images=FOLDER)"
         raise ConfigError(msg)
     places = images.absolute() if isinstance(images, Path) else [Path(image).absolute() for image in images]
-    return look_for_scans(places, data.id_column, data.image_column, ids=data.ids, series=data.series)
+    rules: dict[str, Any] = {"ids": data.ids, "series": data.series, "kind": data.kind}
+    return look_for_scans(places, data.id_column, data.image_column, **rules)
 
 
 def report_columns(path: Path, id_column: str | None, text_columns: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -163,7 +170,7 @@ def reports_of(data: DataConfig) -> dict[str, list[str]]:
     """
     if data.reports is not None:
         return read_reports(data.reports, data.report_id_column, data.report_text_columns)
-    return {name: [""] for name in label_ids(data.label_files)}
+    return {name: [""] for name in label_ids(data.label_files, data.kind)}
 
 
 def read_table(path: Path, columns: Sequence[str], key: str) -> pd.DataFrame:

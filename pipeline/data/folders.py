@@ -10,6 +10,7 @@ from typing import Literal
 from ..errors import ConfigError
 from .ct_rate import ct_rate_scans
 from .found import Finds, FoundScan, Passed, hashed, id_of_path, unshared
+from .images import is_image_file
 from .readers import VOLUME_SUFFIXES, volume_suffix
 from .series import Choice, Series, choose_series, patient_of, report_names, series_of_folder
 
@@ -58,6 +59,7 @@ def scans_of_folder(folder: Path, ids: IdRule = "path", choice: Choice = "best")
     scans += _named(folder, [] if of_ct_rate else volumes, chosen, ids)
     if not scans and not refused:
         what = f"; it holds {len(ignored)} other files and series" if ignored else ""
+        what += " (2D images: set data.kind: images)" if any(is_image_file(one.path) for one in ignored) else ""
         msg = f"data.images: {folder} holds no volume ({', '.join(VOLUME_SUFFIXES)}) and no DICOM series{what}"
         raise ConfigError(msg)
     return Finds(tuple(sorted(scans, key=lambda scan: scan.image)), tuple(ignored), tuple(refused))

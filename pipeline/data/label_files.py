@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,38 +11,34 @@ import pandas as pd
 from ..catalogue.tables import OTHER_LOCATION, parse_cell
 from ..errors import ConfigError, DataError
 from ..spreadsheet import from_text
+from .image_labels import image_label_ids, read_image_labels
+from .label_csv import read_label_csv
 from .readers import without_ending
 
 __all__ = ["label_ids", "read_label_files", "read_label_matrix"]
 
-UNREADABLE = (
-    OSError,
-    UnicodeDecodeError,
-    pd.errors.ParserError,
-    pd.errors.ParserWarning,
-    pd.errors.EmptyDataError,
-)
 
-
-def read_label_files(paths: Sequence[Path]) -> pd.DataFrame:
+def read_label_files(paths: Sequence[Path], kind: str = "volumes") -> pd.DataFrame:
     """The rows of all files as one matrix.
 
     The first column holds ids, of scans or of reports (the ending of a volume file is cut off); every other column is
     an ``abnormality*location`` pair, or an abnormality alone where no place is known, with 0 and 1. RAD-ChestCT's
-    ``img{train,valid,test}_Abnormality_and_Location_Labels.csv`` have 84 x 52 such columns.
+    ``img{train,valid,test}_Abnormality_and_Location_Labels.csv`` have 84 x 52 such columns. Forms of 2D images' labels
+    are those of `read_image_labels`.
 
     Args:
         paths: CSV files with the same columns.
+        kind: of the scans, ``data.kind``.
 
     Returns:
         uint8 0/1, index the ids, columns ``abnormality*location`` as `organcam.catalogue.targets.region_targets` takes
-        them.
+        them; of images the labels' own names.
 
     Raises:
         ConfigError: for a missing or unreadable file, a column that is no label, or files with different columns.
         DataError: for a value other than 0 and 1, or an id that occurs twice.
     """
-    tables = [_read(path) for path in paths]
+    tables = [read_image_labels(path) if kind == "images" else _read(path) for path in paths]
     for path, table in zip(paths[1:], tables[1:], strict=True):
         if set(table.columns) != set(tables[0].columns):
             other = sorted(set(table.columns) ^ set(tables[0].columns))[0]
@@ -57,13 +52,15 @@ def read_label_files(paths: Sequence[Path]) -> pd.DataFrame:
     return matrix
 
 
-def label_ids(paths: Sequence[Path]) -> list[str]:
+def label_ids(paths: Sequence[Path], kind: str = "volumes") -> list[str]:
     """The ids alone, without reading the matrix.
 
     Raises:
         ConfigError: as `read_label_files`.
     """
-    return [name for path in paths for name in _ids(_csv(path, usecols=[0], dtype=str))]
+    if kind == "images":
+        return [name for path in paths for name in image_label_ids(path)]
+    return [name for path in paths for name in _ids(read_label_csv(path, usecols=[0], dtype=str))]
 
 
 def read_label_matrix(path: Path) -> pd.DataFrame:
@@ -74,15 +71,15 @@ def read_label_matrix(path: Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    header = [str(name) for name in _csv(path, nrows=0, header=0).columns]
+    header = [str(name) for name in read_label_csv(path, nrows=0, header=0).columns]
     cells = [_cell(path, name) for name in header[1:]]
     if not cells:
         msg = f"data.labels: {path} has no column beside its ids, '{header[0]}'"
         raise ConfigError(msg)
     try:
-        table = _csv(path, dtype={header[0]: str, **dict.fromkeys(header[1:], np.uint8)})
+        table = read_label_csv(path, dtype={header[0]: str, **dict.fromkeys(header[1:], np.uint8)})
     except ValueError:  # some value is no small whole number: find it
-        table = _csv(path, dtype=str)
+        table = read_label_csv(path, dtype=str)
     table = table.set_axis(_ids(table)).drop(columns=header[0]).set_axis(cells, axis=1)
     wrong = ~table.isin((0, 1, "0", "1"))
     if wrong.to_numpy().any():
@@ -103,21 +100,3 @@ def _cell(path: Path, name: str) -> str:
 
 def _ids(table: pd.DataFrame) -> list[str]:
     return [without_ending(name.strip()) for name in table.iloc[:, 0]]
-
-
-def _csv(path: Path, **options: object) -> pd.DataFrame:
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            separator = max(",;\t", key=stream.readline().count)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-            table: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
-                path, encoding="utf-8-sig", sep=separator, na_filter=False, index_col=False, **options
-            )
-    except FileNotFoundError:
-        msg = f"data.labels: no such file: {path}"
-        raise ConfigError(msg) from None
-    except UNREADABLE as error:
-        msg = f"data.labels: {path} is not a readable CSV: {str(error).strip().splitlines()[0]}"
-        raise ConfigError(msg) from None
-    return table

@@ -59,7 +59,7 @@ def read_volume(path: str | Path, max_voxels: int = MAX_VOXELS) -> Volume:
         MemoryError: if the machine has not the memory for it.
     """
     path = Path(path)
-    return _guarded(path, lambda: _checked(*_format(path).read(path, max_voxels), path))
+    return guarded(path, lambda: _checked(*_format(path).read(path, max_voxels), path))
 
 
 def read_geometry(path: str | Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
@@ -75,7 +75,7 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, ...], NDArray[np.float64
         shape = _three_axes(shape, path)
         return shape, _checked_affine(affine, shape, path)
 
-    return _guarded(path, read)
+    return guarded(path, read)
 
 
 def source_files(path: Path) -> list[Path]:
@@ -87,7 +87,7 @@ def source_files(path: Path) -> list[Path]:
     if path.is_dir() or _is_dicom_file(path):
         return dicom.dicom_files(path)
     if volume_suffix(path) in (".mhd", ".nrrd", ".mha"):
-        return sorted({path, _guarded(path, lambda: itk.read_layout(path)).file})
+        return sorted({path, guarded(path, lambda: itk.read_layout(path)).file})
     if volume_suffix(path) == described.SUFFIX:
         return [path, described.described_file(path)]
     return [path]
@@ -198,7 +198,7 @@ def _is_dicom_file(path: Path) -> bool:
     return volume_suffix(path) not in _FORMATS and path.is_file() and has_preamble(path)
 
 
-def _guarded(path: Path, read: Callable[[], Found]) -> Found:
+def guarded(path: Path, read: Callable[[], Found]) -> Found:
     """What a reader returns, with everything that libraries raise for a damaged file turned into one message."""
     try:
         with warnings.catch_warnings():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import ConfigError, did_you_mean
 from .discover import read_table
+from .image_lists import listed_images
 from .readers import without_ending
 from .splits import SPLITS
 
@@ -23,7 +24,8 @@ def read_split_tables(paths: Sequence[Path]) -> dict[str, str]:
     """Scan -> split.
 
     Args:
-        paths: CSV files with ``scan_id, split``, or of RAD-ChestCT with ``NoteAcc_DEID`` (or ``VolumeAcc_DEID``) and
+        paths: text files of names whose own name says the split (see `image_lists`), and CSV files with
+            ``scan_id, split``, or of RAD-ChestCT with ``NoteAcc_DEID`` (or ``VolumeAcc_DEID``) and
             ``Subset_Assigned``: its extrema and metadata tables and its lists of random subsets, whose ``imgtrain``,
             ``imgvalid_a`` and ``imgtest_a`` to ``imgtest_d`` are train, valid and test.
 
@@ -33,7 +35,8 @@ def read_split_tables(paths: Sequence[Path]) -> dict[str, str]:
     """
     splits: dict[str, str] = {}
     for path in paths:
-        for name, split in _rows(path, read_table(path, [], "data.splits")):
+        rows = listed_images(path) if path.suffix == ".txt" else _rows(path, read_table(path, [], "data.splits"))
+        for name, split in rows:
             if splits.setdefault(name, split) != split:
                 msg = f"data.splits: {path}: scan '{name}' is in '{split}' here and in '{splits[name]}' before"
                 raise ConfigError(msg)

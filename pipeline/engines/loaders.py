@@ -25,6 +25,7 @@ from ..transforms import (
     LoadStoredd,
     PadOrCropAird,
     RandFlipRotated,
+    RandRadiographd,
     SlabStackd,
     expand_regions,
 )
@@ -44,7 +45,7 @@ def image_transforms(settings: InputConfig, layout: Layout, slices: int = 3) -> 
 
 def training_transforms(
     settings: InputConfig,
-    grid: str,
+    grid: str | None,
     augment: bool,
     layout: Layout,
     slices: int = 3,
@@ -57,21 +58,23 @@ def training_transforms(
 
     Args:
         settings: what the network sees.
-        grid: key of its feature grid in the regions files.
-        augment: the published random flips and rotations, image and regions alike.
+        grid: key of its feature grid in the regions files; None for 2D images, which have no regions.
+        augment: the published random flips and rotations, image and regions alike; of 2D images those of radiographs.
         layout: what the network takes.
         slices: of a slab.
         control: puts other bitmaps beside the scan's own, for the loss on attention.
 
     Returns:
-        A transform whose item has ``image``, ``window_hu`` ``[2]`` and ``regions`` (bool ``[R, *grid]``), from which a
-        batch gets its allowed cells.
+        A transform whose item has ``image``, ``window_hu`` ``[2]`` and, where there are regions, ``regions`` (bool
+        ``[R, *grid]``), from which a batch gets its allowed cells.
     """
     steps: list[Transform] = [
         *_stored_transforms(settings, layout, slices),
         _KeepInHU(settings.window_hu),
-        LoadRegionsd("regions", grid=grid),
     ]
+    if grid is None:
+        return Compose([*steps, RandRadiographd("image")] if augment else steps)
+    steps.append(LoadRegionsd("regions", grid=grid))
     regions = ["regions"] if control is None else ["regions", "allowed_regions"]
     if control is not None:
         steps.append(control)

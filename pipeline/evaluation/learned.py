@@ -50,7 +50,9 @@ def add_learned(scores: Mapping[str, ModelScores], models: Mapping[str, dict[str
         columns = [found.labels.index(label) for label in learned]
         here = found.of_split(models[model]["split"])
         models[model]["organ_iou_learned"] = {
-            method: _mean(values[:, columns]) for method, values in here.organ_iou.items()
+            method: _mean(values[:, columns])
+            for method, values in here.organ_iou.items()
+            if method in models[model]["organ_iou"]
         }
     first = next(iter(models.values()))["organ_iou_learned"]
     for figures in models.values():

@@ -43,7 +43,7 @@ def evaluate_models(scores: Mapping[str, ModelScores], thresholds: Mapping[str, 
 
     Args:
         scores: model -> figures of its scans.
-        thresholds: model -> the OrganIoU thresholds that were used.
+        thresholds: model -> the OrganIoU thresholds that were used; a method without any has no OrganIoU.
     """
     parts: dict[str, list[pd.DataFrame]] = {}
     models = {model: _model(model, found, thresholds[model], parts) for model, found in scores.items()}
@@ -106,6 +106,8 @@ def _model(
         }
         parts.setdefault("classification", []).append(_named(table, model=model, split=split))
         for method, values in found.organ_iou.items():
+            if method not in thresholds:  # 2D images have no organs
+                continue
             overlap = _organ_iou(scores.labels, values, thresholds[method])
             figures[split]["organ_iou"][method] = float(overlap.loc[overlap["by"] == "overall", "mean"].iloc[0])
             parts.setdefault("organ_iou", []).append(_named(overlap, model=model, method=method, split=split))

@@ -43,6 +43,7 @@ def index_context(workflow: Workflow, results: Results, pages: Sequence[Mapping[
     return {
         "name": workflow.name,
         "seed": workflow.seed,
+        "of_images": workflow.of_images,
         "cautions": _cautions(results),
         "notes": [note for note in results.notes if note not in {ladder["sentence"] for ladder in ladders}],
         "scans": _scans(results),
@@ -52,7 +53,7 @@ def index_context(workflow: Workflow, results: Results, pages: Sequence[Mapping[
         "ladders": ladders,
         "interventions": _interventions(results, models),
         "charts": _charts(results, models),
-        "labels": _labels(results, models),
+        "labels": {**_labels(results, models), "has_overlap": results.organ_iou is not None},
         "groups": _groups(results, models),
         "training": _training(results, models),
         "selection": _selection(results),
@@ -151,6 +152,7 @@ def _models(workflow: Workflow, results: Results) -> dict[str, Any]:
         "learned": learned,
         "first": first,
         "has_shifted": any(row["auroc_shifted"] is not None for row in rows),
+        "has_overlap": any(value is not None for row in rows for value in row["organ_iou"]),
         "has_pointing": any(value is not None for row in rows for value in row["pointing"]),
         "sentences": shift_sentences(both) if split == "test" else [],
     }
@@ -216,7 +218,7 @@ def _charts(results: Results, models: Sequence[str]) -> list[dict[str, str]]:
         there = results.interventions
         confounded = sorted(there.loc[there["inserted"] == "confounder", "label"].unique())
     charts = [
-        organ_iou_chart(summaries, _methods(results), METHOD_NAMES, split),
+        organ_iou_chart(summaries, _methods(results), METHOD_NAMES, split) if results.organ_iou is not None else None,
         auroc_chart(summaries, results.classification, confounded, split),
         intervention_chart(results.interventions, models),
     ]
@@ -326,7 +328,10 @@ def _summaries(results: Results) -> Mapping[str, Any]:
 
 
 def _methods(results: Results) -> list[str]:
-    found = {method for figures in _summaries(results).values() for method in figures.get("organ_iou", {})}
+    measured = ("organ_iou", "pointing")  # the first is not measured of 2D images, the second not of all
+    found = {
+        method for figures in _summaries(results).values() for figure in measured for method in figures.get(figure, {})
+    }
     return sorted(found)
 
 

@@ -120,7 +120,8 @@ def render_panel(layers: Layers, plane: Plane, slices: int, window: Window, scal
     _draw_lines(picture, layers, rows, columns)
     image = Image.fromarray(np.rint(picture).astype(np.uint8))
     _draw_mark(image, layers, rows, columns)
-    _write_texts(image, plane, slices, pixel_mm)
+    if any(plane.edges):  # a 2D image has no directions, one slice, and no scale: it may be a projection
+        _write_texts(image, plane, slices, pixel_mm)
     return np.asarray(image)
 
 

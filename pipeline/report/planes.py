@@ -18,6 +18,7 @@ from ..attention import to_input_grid
 from ..geometry import FeatureGrid
 
 __all__ = [
+    "IMAGE",
     "PLANES",
     "Plane",
     "centre_voxel",
@@ -46,7 +47,15 @@ class Plane(NamedTuple):
 PLANES = ("axial", "coronal", "sagittal")
 """Plane names by the axis they stand on."""
 
-_EDGES = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "H", "F"), "sagittal": ("A", "P", "H", "F")}
+IMAGE = Plane("image", 0, 0)
+"""The only plane of a 2D image. What its edges show of the patient is not known."""
+
+_EDGES = {
+    "axial": ("R", "L", "A", "P"),
+    "coronal": ("R", "L", "H", "F"),
+    "sagittal": ("A", "P", "H", "F"),
+    "image": ("", "", "", ""),
+}
 
 
 def planes_through(voxel: Sequence[int]) -> tuple[Plane, Plane, Plane]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from organcam.catalogue import region_labels
 
+from ..data.grey import WHITE
 from ..data.volume import Volume
 from ..geometry import FeatureGrid
 from .panels import WINDOWS, Layers, Window, colour_ramp, data_uri, png_bytes, render_panel, stacked
-from .planes import Plane, centre_voxel, cut, cut_aligned, cut_cells, cut_map, peak_voxel, planes_through
+from .planes import IMAGE, Plane, centre_voxel, cut, cut_aligned, cut_cells, cut_map, peak_voxel, planes_through
 from .wording import inside_sentence
 
 __all__ = ["ModelMaps", "ScanView", "label_window", "scan_context", "shown_labels"]
@@ -22,6 +23,10 @@ __all__ = ["ModelMaps", "ScanView", "label_window", "scan_context", "shown_label
 ORGAN_NAMES = ("right lung", "left lung", "heart and mediastinum")
 LONGEST_SIDE = 400
 """Pixels of a picture's longer side; a chest CT at 0.8 mm keeps about its own."""
+
+GREY = Window("grey", WHITE / 2, WHITE)
+"""Of 2D images, which are stored from black to white."""
+THROUGH_PEAK = " through its peak in axial, coronal and sagittal planes"
 
 SOFT_TISSUE = frozenset(
     {"pleural_effusion", "pleural_thickening", "plaque", "calcification", "lymphadenopathy", "soft_tissue"}
@@ -62,6 +67,7 @@ class ScanView:
         lesions: label -> known lesion, bool, on its own grid, axes I, P, L.
         confounder: known confounders of the scan, the same way.
         method: of the maps.
+        of_image: whether the volume is a 2D image, which has one plane and stored values of grey.
     """
 
     scan_id: str
@@ -73,6 +79,7 @@ class ScanView:
     lesions: Mapping[str, Volume] = field(default_factory=dict)
     confounder: Volume | None = None
     method: str = "HiResCAM"
+    of_image: bool = False
 
 
 def shown_labels(
@@ -111,6 +118,8 @@ def scan_context(view: ScanView, labels: Sequence[str], findings: Sequence[Mappi
         findings: of its report, see `quoted_findings`.
     """
     shape, spacing = view.volume.array.shape, view.volume.spacing
+    if view.of_image:
+        shape, spacing = shape[1:], spacing[1:]  # type: ignore[assignment]
     return {
         "scan_id": view.scan_id,
         "shape": " x ".join(map(str, shape)),
@@ -124,12 +133,13 @@ def scan_context(view: ScanView, labels: Sequence[str], findings: Sequence[Mappi
         "has_organs": view.organs is not None,
         "has_lesions": any(label in view.lesions for label in labels),
         "has_confounder": view.confounder is not None,
+        "of_image": view.of_image,
         "ramp": data_uri(png_bytes(colour_ramp(240, 12))),
     }
 
 
 def _label_section(view: ScanView, label: str) -> dict[str, Any]:
-    window, lesion = label_window(label), view.lesions.get(label)
+    window, lesion = GREY if view.of_image else label_window(label), view.lesions.get(label)
     columns = {name: _LabelMap(model, label) for name, model in view.models.items() if label in model.labels}
     scale = max((float(np.abs(column.cells).max()) for column in columns.values()), default=0.0)
     bits = view.organ_bits.get(label) or _catalogue_bits(label)
@@ -138,10 +148,10 @@ def _label_section(view: ScanView, label: str) -> dict[str, Any]:
     where = _lesion_centre(view, lesion) if lesion is not None else last.peak
     pictures = [
         {
-            "title": "CT",
-            "lines": ["through the known lesion" if lesion is not None else f"as {list(columns)[-1]}, without the map"],
+            "title": "Image" if view.of_image else "CT",
+            "lines": [_place_in_words(view, lesion is not None, list(columns)[-1])],
             "image": _picture(view, None, where, window, 1.0, bits, lesion),
-            "alt": f"CT of {label} without a map",
+            "alt": f"{'Image' if view.of_image else 'CT'} of {label} without a map",
         }
     ]
     for name, column in columns.items():
@@ -150,18 +160,31 @@ def _label_section(view: ScanView, label: str) -> dict[str, Any]:
                 "title": name,
                 "lines": column.lines(scale),
                 "image": _picture(view, column, column.peak, window, scale, bits, lesion),
-                "alt": f"{view.method} of {name} for {label} through its peak in axial, coronal and sagittal planes",
+                "alt": f"{view.method} of {name} for {label}{'' if view.of_image else THROUGH_PEAK}",
             }
         )
     return {
         "label": label,
         "present": there,
-        "window": f"{window.name} window (level {window.level:g}, width {window.width:g} HU)",
+        "window": _window_in_words(view, window),
         "organs": [name for name, bit in zip(ORGAN_NAMES, bits, strict=True) if bit],
         "scale": scale,
         "pictures": pictures,
         "lesion": lesion is not None,
     }
+
+
+def _place_in_words(view: ScanView, has_lesion: bool, last: str) -> str:
+    """Where the picture without a map is taken."""
+    if view.of_image:
+        return "with the known place" if has_lesion else "without a map"
+    return "through the known lesion" if has_lesion else f"as {last}, without the map"
+
+
+def _window_in_words(view: ScanView, window: Window) -> str:
+    if view.of_image:
+        return "black to white as stored (store.grey)"
+    return f"{window.name} window (level {window.level:g}, width {window.width:g} HU)"
 
 
 class _LabelMap:
@@ -196,11 +219,11 @@ def _picture(
     bits: Sequence[int],
     lesion: Volume | None,
 ) -> str:
-    """Axial, coronal and sagittal plane through a voxel, one below the other."""
+    """Axial, coronal and sagittal plane through a voxel, one below the other; a 2D image is its only plane."""
     sides = [count * step for count, step in zip(view.volume.array.shape, view.volume.spacing, strict=True)]
     pixel_mm = max(sides) / LONGEST_SIDE
     panels = []
-    for plane in planes_through(where):
+    for plane in [IMAGE] if view.of_image else planes_through(where):
         layers = _layers(view, column, plane, where, bits, lesion)
         slices = view.volume.array.shape[plane.axis]
         panels.append(render_panel(layers, plane, slices, window, scale if scale > 0 else 1.0, pixel_mm))

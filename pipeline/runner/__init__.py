@@ -17,7 +17,14 @@ from .directory import RunDirectory
 from .disk import explained_when_full, require_free_space
 from .executors import Executor, SerialExecutor, executor_names, make_executor
 from .failures import read_failures, write_failures
-from .fingerprints import FingerprintCache, fingerprint_file, fingerprint_files, fingerprint_value, unit_key
+from .fingerprints import (
+    FingerprintCache,
+    fingerprint_file,
+    fingerprint_files,
+    fingerprint_path,
+    fingerprint_value,
+    unit_key,
+)
 from .identifiers import check_unique, safe_id
 from .integrity import DamagedFilesError, find_damaged, is_damaged, require_whole
 from .items import Lost
@@ -58,6 +65,7 @@ __all__ = [
     "find_damaged",
     "fingerprint_file",
     "fingerprint_files",
+    "fingerprint_path",
     "fingerprint_value",
     "held_back",
     "interruptible",

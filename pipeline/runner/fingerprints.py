@@ -18,6 +18,7 @@ __all__ = [
     "FingerprintCache",
     "fingerprint_file",
     "fingerprint_files",
+    "fingerprint_path",
     "fingerprint_value",
     "parameters_hash",
     "unit_key",
@@ -103,6 +104,18 @@ def fingerprint_file(path: str | Path, cache: FingerprintCache | None = None) ->
 def fingerprint_files(paths: Iterable[str | Path], cache: FingerprintCache | None = None) -> str:
     """One content hash of several files, such as a DICOM series; names count, folders and order do not."""
     return fingerprint_value(sorted([Path(path).name, fingerprint_file(path, cache)] for path in paths))
+
+
+def fingerprint_path(path: str | Path) -> str:
+    """Content hash of a file; of a folder with thousands of small files the names, sizes and times of them.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not Path(path).is_dir():
+        return fingerprint_file(path)
+    files = sorted((entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file())
+    return fingerprint_value([[name, status.st_size, status.st_mtime_ns] for name, status in files])
 
 
 def fingerprint_value(value: Any) -> str:

@@ -53,7 +53,8 @@ def train_candidate(context: WorkContext, payload: Mapping[str, Any], parameters
         if team is not None:
             team.tell({"id": context.id, "payload": payload, "folder": str(folder)})
         trained, curve, fresh = _train(context.id, payload, folder)
-    judged = {name: trained.figures[f"valid_{name}"] for name in ("auroc_median", "organ_iou")}
+    figures = {name: trained.figures.get(f"valid_{name}") for name in ("auroc_median", "organ_iou")}
+    judged = {name: value for name, value in figures.items() if value is not None}
     told = ("labels", "network", "input", "grid", "input_places")
     state = {"weights": trained.weights, **{key: payload[key] for key in told if key in payload}}
     with context.output(f"{context.id}.pt") as path:
@@ -144,7 +145,7 @@ def _train(
     def train(settings: TrainConfig, *, folder: Path, ramp: float) -> TrainedModel:
         with trackers(followed, folder, name, payload["train"]) as handlers:
             told = [TrainingReport(name), *handlers]
-            options = {"seed": payload["seed"], "organ_iou": True, "handlers": told}
+            options = {"seed": payload["seed"], "organ_iou": _has_regions(payload), "handlers": told}
             return train_model(network, loss, batches, settings, folder=folder, ramp=ramp, **options)
 
     trained, curve = train_in_phases(network, settings, train, folder=folder, ramp=ramp)
@@ -164,7 +165,7 @@ def _batches(payload: Mapping[str, Any], network: nn.Module, settings: TrainConf
         ]
         steps = training_transforms(
             shown,
-            grid_key(FeatureGrid.from_dict(payload["grid"])),
+            grid_key(FeatureGrid.from_dict(payload["grid"])) if _has_regions(payload) else None,
             augment=settings.augment and split == "train",
             layout=contract_of(network).input_layout,
             slices=slices_of_slab(network),
@@ -182,6 +183,11 @@ def _control_regions(payload: Mapping[str, Any], items: Sequence[Mapping[str, An
     files = {item["scan_id"]: item["regions"] for item in items}
     control, key = payload["control"], grid_key(FeatureGrid.from_dict(payload["grid"]))
     return ControlRegionsd(control["name"], files, key, control.get("lenders"), payload["seed"])
+
+
+def _has_regions(payload: Mapping[str, Any]) -> bool:
+    """Whether the scans have allowed regions; 2D images have none."""
+    return all("regions" in item for item in payload["items"])
 
 
 def _unjudged(items: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:

@@ -40,6 +40,7 @@ from ..runner import (
     Unit,
     WorkContext,
     fingerprint_file,
+    fingerprint_path,
     fingerprint_value,
     is_damaged,
     output_hash,
@@ -47,6 +48,7 @@ from ..runner import (
     to_json,
 )
 from .explain import plan_explain
+from .image_places import ImagePlaces
 from .interventions import COLUMNS as PAIR_COLUMNS
 from .interventions import logit_changes, summarise_changes
 from .lesions import COLUMNS as LESION_COLUMNS
@@ -105,12 +107,12 @@ def plan_evaluate(run: Run) -> StagePlan:
     }
     splits = {split: names for split, names in splits.items() if names}
     scored = tuple(dict.fromkeys(name for names in splits.values() for name in names))
-    if "valid" not in splits:
+    if "valid" not in splits and not workflow.of_images:
         msg = "no validation scan with a report was explained, so OrganIoU has no thresholds (explain.splits)"
         raise OrganCamError(msg)
     paired = tuple(record.scan_id for record in in_split(explained, "intervention"))
     volumes = run.current(plan_store, scored)
-    regions = _contents(run.current(plan_regions, scored), "{}.npz")
+    regions = None if workflow.of_images else _contents(run.current(plan_regions, scored), "{}.npz")
     maps = {model: _contents(run.current(plan_explain, model, (*scored, *paired)), "{}.npz") for model in models}
     masks = {}
     if workflow.data.organs is not None:
@@ -133,6 +135,7 @@ def plan_evaluate(run: Run) -> StagePlan:
         "root": str(run.root),
         "maps": maps,
         "regions": regions,
+        "kind": workflow.data.kind,
         "masks": masks,
         "splits": splits,
         "targets": targets,
@@ -163,10 +166,19 @@ def _known_files(run: Run) -> list[Any]:
         path: Path | None = getattr(data, name)
         if path is None:
             continue
+        if name == "lesions" and data.kind == "images":
+            found.append(fingerprint_path(path))
+            continue
         table = read_table(path, columns, f"data.{name}")
         masks = [] if column is None else sorted(set(table[column]))
         found.append([fingerprint_file(path), [_stamp(path.parent / mask) for mask in masks]])
     return found
+
+
+def _known_lesions(path: Path | None, kind: str) -> Lesions | ImagePlaces | None:
+    if path is None:
+        return None
+    return ImagePlaces(path) if kind == "images" else Lesions(path)
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -190,7 +202,7 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
         payload["regions"],
         payload["targets"],
         payload["geometry"],
-        Lesions(payload["lesions"]) if payload["lesions"] else None,
+        _known_lesions(payload["lesions"], payload["kind"]),
         parameters["fidelity"],
         parameters["pointing_tolerance"],
     )
@@ -224,8 +236,10 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
 def _search_thresholds(
     reader: FigureReader, models: Sequence[str], scan_ids: Sequence[str]
 ) -> dict[str, dict[str, ThresholdSearch]]:
-    """Model -> method -> the search over all validation scans."""
+    """Model -> method -> the search over all validation scans; no method where there are no organs."""
     found: dict[str, dict[str, ThresholdSearch]] = {model: {} for model in models}
+    if reader.regions is None:
+        return found
     for scan_id in scan_ids:
         for model in models:
             for labels, method, present, curve in reader.curves(model, scan_id):

@@ -20,6 +20,7 @@ from ..data.ct_rate import is_ct_rate_name
 from ..data.discover import paired_id, reports_of, scans_of, unique_report
 from ..data.formats.described import SUFFIX, facts, is_blank
 from ..data.found import Finds, FoundScan, hashed, id_of_path, passed_in_words
+from ..data.images import read_image
 from ..data.metadata import described, read_metadata
 from ..data.readers import read_volume, source_files, volume_suffix
 from ..data.records import ScanRecord, duplicates, in_split, records_frame
@@ -50,8 +51,9 @@ def run_ingest(run: Run) -> StageSummary:
     reports = reports_of(data)
     unpaired = _unpaired(found, reports, data) if data.tells_labels else []
     run.failures.extend([*refused, *unpaired])
-    units = [_unit(scan, data.max_voxels) for scan in found]
-    result = run.spread("ingest", VERSION, run.folder("scans"), inspect_scan, {}, units)
+    units = [_unit(scan, data) for scan in found]
+    look = inspect_image if run.workflow.of_images else inspect_scan
+    result = run.spread("ingest", VERSION, run.folder("scans"), look, {}, units)
     broken = {failure.id for failure in result.failed}
     if len(broken) == len(found):
         msg = f"not one scan of data.images is usable: {first_reasons([*refused, *result.failed])}"
@@ -85,6 +87,22 @@ def inspect_scan(context: WorkContext, payload: Mapping[str, Any], parameters: M
         "coverage": coverage_problem(volume.array.shape, volume.affine),
         "lowest": float(volume.array.min()),
         "highest": float(volume.array.max()),
+    }
+
+
+def inspect_image(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Read one 2D image whole; what `inspect_scan` tells of a volume, as far as an image has it."""
+    del context, parameters
+    path = Path(payload["image"])
+    image = read_image(path, payload["max_voxels"])
+    return {
+        "content": _content_hash([path]),
+        "shape": list(image.shape),
+        "spacing_mm": [round(step, 6) for step in image.spacing],
+        "colour": len(image.array) > 1,
+        "coverage": "",
+        "lowest": float(image.array.min()),
+        "highest": float(image.array.max()),
     }
 
 
@@ -134,9 +152,9 @@ def _check_present(image: Path) -> None:
         raise DataError(msg)
 
 
-def _unit(scan: FoundScan, max_voxels: int) -> Unit:
-    payload = {"image": str(scan.image), "max_voxels": max_voxels}
-    return Unit(scan.scan_id, {"file": _stamp(scan.image)}, payload)
+def _unit(scan: FoundScan, data: DataConfig) -> Unit:
+    payload = {"image": str(scan.image), "max_voxels": data.max_voxels}
+    return Unit(scan.scan_id, {"file": _stamp(scan.image, data.kind)}, payload)
 
 
 def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]], data: DataConfig) -> list[Failure]:
@@ -150,7 +168,8 @@ def _unpaired(found: Iterable[FoundScan], reports: Mapping[str, list[str]], data
         report_id = paired_id(scan, reports)
         used.add(report_id)
         if report_id not in reports:
-            reason = f"no {what} with id {report_id}: the scan is segmented and explained, not trained or scored on"
+            done = "explained" if data.kind == "images" else "segmented and explained"
+            reason = f"no {what} with id {report_id}: the scan is {done}, not trained or scored on"
             problems.append(Failure("ingest", scan.scan_id, reason, "unpaired"))
             continue
         try:
@@ -253,14 +272,14 @@ def _id_of(path: Path, data: DataConfig) -> str:
     return hashed(place.as_posix()) if data.ids == "hash" else id_of_path(place if place.parts else Path(path.name))
 
 
-def _stamp(path: Path) -> str:
+def _stamp(path: Path, kind: str) -> str:
     """Name, size and modification time of a scan's files: a touched file is looked at again, others are not read.
 
     Of a scan in one file also its last bytes, where packed formats keep their checksums: another scan that keeps size
     and time does not pass for the one that was there. Of the hundreds of files of a series they would cost seconds.
     """
     try:
-        files = source_files(path)
+        files = [path] if kind == "images" else source_files(path)  # a radiograph is no series of its folder
         stats = repr([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
         if len(files) == 1:
             stats += _last_bytes(files[0]).hex()

@@ -6,18 +6,20 @@ They are used by the last stages; a name that nothing has, or a mask that is not
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from ..catalogue import abnormalities, locations, region_labels
+from ..catalogue import abnormalities, locations
 from ..config import Workflow
+from ..data.boxes import read_known_places
 from ..data.discover import read_table
 from ..errors import OrganCamError, did_you_mean
 from .interventions import COLUMNS as INTERVENTION_COLUMNS
 from .lesions import COLUMNS as LESION_COLUMNS
 from .organ_truth import COLUMNS as ORGAN_COLUMNS
-from .targets import nearest_label, own_labels
+from .targets import legal_labels, nearest_label
 
 __all__ = ["table_problems"]
 
@@ -26,7 +28,7 @@ def table_problems(workflow: Workflow) -> Iterator[str]:
     """The first mistake of each table, with its line; a table that is not set is passed over."""
     data = workflow.data
     for key, path, look in (
-        ("data.lesions", data.lesions, _lesions),
+        ("data.lesions", data.lesions, partial(_places, workflow=workflow) if workflow.of_images else _lesions),
         ("data.organs", data.organs, _organs),
         ("data.interventions", data.interventions, lambda path: _interventions(path, workflow)),
     ):
@@ -59,6 +61,14 @@ def _lesions(path: Path) -> Iterator[str]:
         yield from _missing(path, line, row["mask"])
 
 
+def _places(path: Path, workflow: Workflow) -> Iterator[str]:
+    """A label of the boxes that no image can have; a box that is none is told as it is read."""
+    legal = legal_labels(workflow)
+    for label in read_known_places(path).labels:
+        if legal and label not in legal:
+            yield f"unknown label '{label}': {did_you_mean(label, legal)}"
+
+
 def _organs(path: Path) -> Iterator[str]:
     seen = set()
     for line, row in _rows(read_table(path, ORGAN_COLUMNS, "data.organs")):
@@ -69,7 +79,7 @@ def _organs(path: Path) -> Iterator[str]:
 
 
 def _interventions(path: Path, workflow: Workflow) -> Iterator[str]:
-    legal = [*own_labels(workflow), *(label.name for label in region_labels())]
+    legal = legal_labels(workflow)
     for line, row in _rows(read_table(path, INTERVENTION_COLUMNS, "data.interventions")):
         if row["label"] not in legal:
             yield f"line {line}: unknown label '{row['label']}': {nearest_label(row['label'], legal)}"

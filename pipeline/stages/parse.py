@@ -23,7 +23,7 @@ from organcam.nlp import (
 )
 
 from ..errors import ConfigError, DataError, OrganCamError
-from ..runner import Failure, StagePlan, StageSpec, Unit, WorkContext, fingerprint_file, read_sidecar
+from ..runner import Failure, StagePlan, StageSpec, Unit, WorkContext, fingerprint_file, fingerprint_path, read_sidecar
 from ..spreadsheet import as_text, from_text
 from .run import Run, StageSummary, summarise
 
@@ -45,7 +45,8 @@ def run_parse(run: Run) -> StageSummary:
     (made,) = result.done.values()
     details = made["details"]
     if data.reports is None:
-        told = f"labels of {details['rows']} scans are given, {details['columns']} cells each"
+        what = "images are given, {} labels" if run.workflow.of_images else "scans are given, {} cells"
+        told = f"labels of {details['rows']} {what.format(details['columns'])} each"
         return summarise("parse", result, notes=[told])
     failures = tuple(
         Failure("parse", from_text(str(row["report_id"])), str(row["reason"]), "data")
@@ -62,8 +63,9 @@ def plan_parse(run: Run) -> StagePlan:
     folder = run.root / "labels"
     if data.label_files:
         paths = [str(path.absolute()) for path in data.label_files]
-        inputs = {f"labels {number}": fingerprint_file(path) for number, path in enumerate(data.label_files)}
-        spec = StageSpec("parse", VERSION, folder, copy_labels)
+        inputs = {f"labels {number}": fingerprint_path(path) for number, path in enumerate(data.label_files)}
+        kind = {"kind": data.kind} if run.workflow.of_images else {}
+        spec = StageSpec("parse", VERSION, folder, copy_labels, kind)
         return StagePlan(spec, (Unit("labels", inputs, {"labels": paths}),), "label tables", in_process=True)
     if data.reports is None:
         return StagePlan(StageSpec("parse", VERSION, folder, parse_reports), (), "label tables")
@@ -111,12 +113,12 @@ def _checked_columns(run: Run) -> tuple[str, tuple[str, ...]]:
 
 
 def copy_labels(context: WorkContext, payload: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Given labels as one table of the run, ``labels_by_location.csv``."""
+    """Given labels as one table of the run: ``labels_by_location.csv``, of 2D images ``labels.csv``."""
     from ..data.label_files import read_label_files  # noqa: PLC0415 - pandas, which parsing does without
 
-    del parameters
-    matrix = read_label_files([Path(path) for path in payload["labels"]])
-    with context.output("labels_by_location.csv") as path:
+    kind = parameters.get("kind", "volumes")
+    matrix = read_label_files([Path(path) for path in payload["labels"]], kind)
+    with context.output("labels.csv" if kind == "images" else "labels_by_location.csv") as path:
         matrix.rename(index=as_text).to_csv(path, index_label="report_id")
     return {"rows": len(matrix), "columns": len(matrix.columns)}
 

@@ -12,13 +12,13 @@ import pandas as pd
 
 from organcam.nlp import parse_table, write_outputs
 
-from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
+from ..catalogue.targets import RegionTargets, select_labels
 from ..config import Workflow
 from ..data.discover import paired_id, report_columns
 from ..data.found import FoundScan
 from ..data.label_files import read_label_files, read_label_matrix
 from ..data.phantom import PhantomSettings, plan_dataset, planned_cells
-from .targets import own_labels
+from .targets import label_matrix_name, targets_of_table
 
 __all__ = ["Positives", "count_positives", "positives_of_phantom", "positives_of_scans"]
 
@@ -51,7 +51,7 @@ def positives_of_phantom(workflow: Workflow, phantom: PhantomSettings) -> Positi
 def positives_of_scans(workflow: Workflow, scans: Sequence[FoundScan], splits: Mapping[str, str]) -> Positives:
     """From the given labels, or from the reports, parsed as the parse stage does; seconds for a thousand of them."""
     files = workflow.data.label_files
-    matrix = read_label_files(files) if files else _parsed(workflow)
+    matrix = read_label_files(files, workflow.data.kind) if files else _parsed(workflow)
     known = set(matrix.index)
     ids = {scan.scan_id: paired_id(scan, known) for scan in scans}
     paired = [scan for scan in scans if ids[scan.scan_id] in known]
@@ -72,7 +72,7 @@ def _parsed(workflow: Workflow) -> pd.DataFrame:
             uncertain=rules.uncertain,
             historical=rules.historical,
         )
-        return read_label_matrix(Path(folder) / "labels_by_location.csv")
+        return read_label_matrix(Path(folder) / label_matrix_name(workflow))
 
 
 def count_positives(workflow: Workflow, cells: pd.DataFrame, splits: Mapping[str, str]) -> Positives:
@@ -80,13 +80,11 @@ def count_positives(workflow: Workflow, cells: pd.DataFrame, splits: Mapping[str
 
     Args:
         workflow: its labels and explain sections.
-        cells: 0/1, one row a scan, columns ``abnormality*location``.
+        cells: 0/1, one row a scan, columns as `targets_of_table` takes them.
         splits: scan -> split; scans in ``all`` count for every one.
     """
     settings = workflow.labels
-    targets = region_targets(cells, fidelity=settings.fidelity)
-    own = own_labels(workflow)
-    targets = targets.join(custom_targets(cells, own)) if own else targets
+    targets = targets_of_table(workflow, cells)
     if settings.names != "all":
         targets = targets.columns(settings.names)
     train, valid = (_of_split(targets, splits, split) for split in ("train", "valid"))

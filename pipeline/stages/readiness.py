@@ -84,7 +84,7 @@ def _reports(workflow: Workflow) -> Iterator[str]:
     if data.label_files:
         from ..data.label_files import label_ids  # noqa: PLC0415
 
-        yield from _told(lambda: label_ids(data.label_files))
+        yield from _told(lambda: label_ids(data.label_files, data.kind))
 
 
 def _report_columns(workflow: Workflow) -> Iterator[str]:
@@ -223,6 +223,6 @@ def _phantom(workflow: Workflow) -> Iterator[str]:
 def _thresholds(workflow: Workflow) -> Iterator[str]:
     """OrganIoU's thresholds are chosen on explained validation scans; scans of a small data set are in ``all``."""
     splits = workflow.explain.splits
-    if not {"valid", "all"} & set(splits):
+    if not workflow.of_images and not {"valid", "all"} & set(splits):
         legal = ", ".join(["valid", *splits])
         yield f"explain.splits: {', '.join(splits)}: evaluate needs valid (or all) for its thresholds, such as {legal}"

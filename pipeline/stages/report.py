@@ -17,13 +17,14 @@ from organcam.nlp import parse_table, read_rows
 from ..catalogue import abnormalities
 from ..catalogue.targets import RegionTargets, region_targets
 from ..data.discover import read_table, report_columns
+from ..data.images import as_one_slice
 from ..data.network_input import grid_key, grid_on_scan, input_affine
 from ..data.readers import read_volume
 from ..data.records import ScanRecord
 from ..data.region_store import has_regions, read_regions
 from ..data.volume import Volume
 from ..data.volume_store import read_stored
-from ..errors import OrganCamError
+from ..errors import DataError, OrganCamError
 from ..geometry import FeatureGrid
 from ..report import (
     SCAN_PAGE_MARK,
@@ -44,6 +45,7 @@ from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention
 from .evaluate import plan_evaluate
 from .explain import plan_explain
+from .image_places import ImagePlaces
 from .lesions import COLUMNS as LESION_COLUMNS
 from .lesions import joined, read_masks
 from .parse import plan_parse
@@ -122,6 +124,8 @@ class _Made:
 
     def scans(self, maker: PlanMaker, *arguments: Any) -> Mapping[str, Mapping[str, Any]]:
         """Scan to sidecar of what a stage made, as far as it is of now."""
+        if maker in (plan_segment, plan_regions) and self._run.workflow.of_images:
+            return {}
         if (maker, arguments) not in self._scans:
             try:
                 survey = self._run.survey(maker, *arguments)
@@ -211,6 +215,8 @@ def _view(
     name = record.scan_id
     geometry = made.scans(plan_store)[name]["details"]
     stored = Volume(read_stored(run.root / "volumes" / f"{name}.b2nd"), np.asarray(geometry["affine"]))
+    of_images = run.workflow.of_images
+    shown = as_one_slice(stored) if of_images else stored
     row = targets.ids.index(name) if targets is not None and name in targets.ids else None
     present, places = None, {}
     if targets is not None and row is not None:
@@ -225,14 +231,14 @@ def _view(
             found.labels,
             found.maps[method],
             found.scores,
-            _on_stored(found.grid, stored),
+            _on_shown(found.grid, stored, shown),
             _allowed(run, found, places, name) if name in made.scans(plan_regions) else None,
         )
     organs = run.root / "organs" / f"{name}_organs.nii.gz"
-    known, confounder = _known(run, lesions, name)
+    known, confounder = (_places(run, name, geometry), None) if of_images else _known(run, lesions, name)
     return ScanView(
         scan_id=name,
-        volume=stored,
+        volume=shown,
         models=models,
         organs=read_volume(organs).reoriented() if name in made.scans(plan_segment) else None,
         present=present,
@@ -240,14 +246,15 @@ def _view(
         lesions=known,
         confounder=confounder,
         method=METHOD_NAMES.get(method, method),
+        of_image=of_images,
     )
 
 
-def _on_stored(grid: FeatureGrid, stored: Volume) -> FeatureGrid:
-    """The cells in voxels of the stored volume, which the network saw padded or cropped."""
-    shape = stored.array.shape
-    affine = input_affine(stored.affine, shape, grid.input_shape)
-    return grid_on_scan(grid, affine, stored.affine, (shape[0], shape[1], shape[2]))
+def _on_shown(grid: FeatureGrid, stored: Volume, shown: Volume) -> FeatureGrid:
+    """The cells in voxels of what is shown: of the stored volume, which the network saw padded or cropped."""
+    shape = shown.array.shape
+    affine = input_affine(stored.affine, stored.array.shape, grid.input_shape)
+    return grid_on_scan(grid, affine, shown.affine, (shape[0], shape[1], shape[2]))
 
 
 def _allowed(
@@ -262,8 +269,21 @@ def _allowed(
     return expand_regions(torch.from_numpy(read_regions(path, key)), bits).numpy()
 
 
-def _lesion_table(run: Run) -> pd.DataFrame | None:
+def _places(run: Run, name: str, geometry: Mapping[str, Any]) -> dict[str, Volume]:
+    """Known places of a 2D image by label; none where they cannot be used, which the evaluation tells."""
     path = run.workflow.data.lesions
+    if path is None or not path.exists():
+        return {}
+    known: ImagePlaces = run.once("known places", lambda: ImagePlaces(path))
+    try:
+        return known.masks(name, geometry) if name in known else {}
+    except DataError:
+        return {}
+
+
+def _lesion_table(run: Run) -> pd.DataFrame | None:
+    """Known lesions of volumes."""
+    path = None if run.workflow.of_images else run.workflow.data.lesions
     return read_table(path, LESION_COLUMNS, "data.lesions") if path is not None and path.is_file() else None
 
 

@@ -22,6 +22,7 @@ from ..metrics.thresholds import THRESHOLDS
 from ..runner import DamagedFilesError, is_damaged
 from ..transforms import expand_regions
 from .attention_files import ScanAttention, read_attention
+from .image_places import ImagePlaces
 from .lesions import Lesions
 
 __all__ = ["FigureReader"]
@@ -34,7 +35,7 @@ class FigureReader:
     Attributes:
         root: the run directory.
         maps: model -> scan -> content hash of its attention file.
-        regions: scan -> content hash of its regions file.
+        regions: scan -> content hash of its regions file; None for 2D images, which have none.
         targets: which labels are present where.
         geometry: scan -> details of its stored volume.
         lesions: known ones, if there are any.
@@ -46,10 +47,10 @@ class FigureReader:
 
     root: Path
     maps: Mapping[str, Mapping[str, str]]
-    regions: Mapping[str, str]
+    regions: Mapping[str, str] | None
     targets: RegionTargets
     geometry: Mapping[str, Mapping[str, Any]]
-    lesions: Lesions | None
+    lesions: Lesions | ImagePlaces | None
     fidelity: Literal["default", "reference"]
     tolerance: int
     damaged: list[str] = field(default_factory=list)
@@ -67,7 +68,7 @@ class FigureReader:
     def curves(self, model: str, scan_id: str) -> Iterator[tuple[tuple[str, ...], str, NDArray, NDArray]]:
         """Labels, method, present labels and OrganIoU at every threshold ``[M, T]``, for each method of a scan."""
         read = self._read(model, scan_id)
-        if read is not None:
+        if read is not None and read[2] is not None:
             found, present, allowed = read
             for method, attention in _tensors(found):
                 curve = self._curve(attention, allowed)
@@ -91,8 +92,10 @@ class FigureReader:
         lesion = self._lesion(scan_id, found)
         overlap, pointing, energy = {}, {}, {}
         for method, attention in _tensors(found):
-            chosen = np.take_along_axis(self._curve(attention, allowed), steps[method][:, None], axis=1)[:, 0]
-            overlap[method] = np.where(present, chosen, np.nan)
+            overlap[method] = np.full(len(found.labels), np.nan)
+            if allowed is not None:
+                chosen = np.take_along_axis(self._curve(attention, allowed), steps[method][:, None], axis=1)[:, 0]
+                overlap[method] = np.where(present, chosen, np.nan)
             if lesion is not None:
                 hits = pointing_accuracy(attention, lesion, self.tolerance)[0].numpy()
                 share = energy_pointing(attention, lesion)[0].numpy()
@@ -104,18 +107,23 @@ class FigureReader:
         found = self._maps(model, scan_id)
         return float(found.scores[found.labels.index(label)]) if found and label in found.labels else None
 
-    def _read(self, model: str, scan_id: str) -> tuple[ScanAttention, NDArray[np.bool_], torch.Tensor] | None:
+    def _read(self, model: str, scan_id: str) -> tuple[ScanAttention, NDArray[np.bool_], torch.Tensor | None] | None:
         found = self._maps(model, scan_id)
         path = self.root / "regions" / f"{scan_id}.npz"
-        if found is None or scan_id not in self.regions:
+        if found is None:
+            return None
+        row, columns = self.targets.rows[scan_id], [self.targets.names.index(name) for name in found.labels]
+        present = self.targets.present[row, columns].astype(bool)
+        if self.regions is None:
+            return found, present, None
+        if scan_id not in self.regions:
             return None
         if is_damaged((str(path), self.regions[scan_id])):
             self.damaged.append(str(path))
             return None
-        row, columns = self.targets.rows[scan_id], [self.targets.names.index(name) for name in found.labels]
         bitmaps = torch.from_numpy(read_regions(path, grid_key(found.grid)))
         allowed = expand_regions(bitmaps, torch.from_numpy(self.targets.places[row, columns]))
-        return found, self.targets.present[row, columns].astype(bool), allowed
+        return found, present, allowed
 
     def _maps(self, model: str, scan_id: str) -> ScanAttention | None:
         content = self.maps[model].get(scan_id)

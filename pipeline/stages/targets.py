@@ -6,29 +6,39 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from organcam.nlp import load_vocabulary
 
 from ..catalogue import region_labels
 from ..catalogue.label_table import OwnLabel, read_label_table
-from ..catalogue.targets import RegionTargets, custom_targets, region_targets, select_labels
+from ..catalogue.targets import ORGANS, RegionTargets, custom_targets, region_targets, select_labels
 from ..catalogue.targets import possible_places as possible_of_label
 from ..config import Workflow
+from ..data.image_labels import image_label_names
 from ..data.label_files import read_label_matrix
 from ..data.records import ScanRecord, in_split
-from ..errors import ConfigError, OrganCamError
+from ..errors import ConfigError, OrganCamError, did_you_mean
 from ..runner import output_hash
 from .parse import plan_parse
 from .run import Run
 
 __all__ = [
     "check_labels",
+    "label_matrix_name",
+    "legal_labels",
     "load_targets",
     "nearest_label",
     "own_labels",
     "picture_places",
     "possible_places",
+    "targets_of_table",
     "training_labels",
 ]
+
+
+MOST_LISTED = 40
 
 
 def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
@@ -38,7 +48,6 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
         OrganCamError: if the parse stage has not run with the settings of now, or no scan has a report.
         ConfigError: if the label table does not fit.
     """
-    own = own_labels(run.workflow)
     table: pd.DataFrame = run.once("labels by location", lambda: _read_cells(run))
     known = set(table.index)
     if not records:
@@ -50,19 +59,56 @@ def load_targets(run: Run, records: Sequence[ScanRecord]) -> RegionTargets:
         raise OrganCamError(msg)
     cells = table.loc[[record.report_id for record in paired]]
     cells.index = pd.Index([record.scan_id for record in paired], name="scan_id")
-    targets = region_targets(cells, fidelity=run.workflow.labels.fidelity)
+    return targets_of_table(run.workflow, cells)
+
+
+def targets_of_table(workflow: Workflow, cells: pd.DataFrame) -> RegionTargets:
+    """Targets of the rows of a label matrix: the 80 labels and those of a label table; of 2D images its own columns.
+
+    Args:
+        workflow: its labels section, and the kind of its scans.
+        cells: 0/1, one row a scan, columns ``abnormality*location``; of 2D images the labels by name.
+
+    Raises:
+        ConfigError: if the label table does not fit.
+    """
+    if workflow.of_images:
+        shape = (len(cells), len(cells.columns))
+        nowhere = np.zeros((*shape, len(ORGANS)), np.uint8)
+        names = tuple(map(str, cells.columns))
+        return RegionTargets(tuple(map(str, cells.index)), names, cells.to_numpy(np.uint8), nowhere)
+    own = own_labels(workflow)
+    targets = region_targets(cells, fidelity=workflow.labels.fidelity)
     return targets.join(custom_targets(cells, own)) if own else targets
 
 
 def _read_cells(run: Run) -> pd.DataFrame:
-    """``labels_by_location.csv`` as the parse stage would write it now, one row a report."""
+    """The label matrix as the parse stage would write it now, one row a report."""
     if not run.workflow.data.tells_labels:
         msg = "data.reports is not set: without reports there are no labels to train or score on"
         raise OrganCamError(msg)
-    path = run.root / "labels" / "labels_by_location.csv"
+    path = run.root / "labels" / label_matrix_name(run.workflow)
     (made,) = run.current(plan_parse).values()
     run.verify({str(path): output_hash(made, path.name)})
     return read_label_matrix(path)
+
+
+def label_matrix_name(workflow: Workflow) -> str:
+    """The table of the parse stage that targets are made of: of 2D images no place is known."""
+    return "labels.csv" if workflow.of_images else "labels_by_location.csv"
+
+
+def legal_labels(workflow: Workflow) -> list[str]:
+    """Every name that a label may have in this workflow.
+
+    Raises:
+        ConfigError: if the tables of an image data set cannot be read.
+    """
+    if not workflow.of_images:
+        return [*own_labels(workflow), *(label.name for label in region_labels())]
+    if workflow.data.label_files:
+        return list(dict.fromkeys(name for path in workflow.data.label_files for name in image_label_names(path)))
+    return list(load_vocabulary(workflow.parse.vocabulary).labels) if workflow.data.reports is not None else []
 
 
 def own_labels(workflow: Workflow) -> dict[str, OwnLabel]:
@@ -77,8 +123,7 @@ def check_labels(workflow: Workflow) -> None:
     Raises:
         ConfigError: with the nearest legal name.
     """
-    own = own_labels(workflow)
-    legal = [*own, *(label.name for label in region_labels())]
+    legal = legal_labels(workflow)
     wanted = {
         "labels.names": workflow.labels.names,
         "regions.pictures": workflow.regions.pictures,
@@ -96,7 +141,9 @@ def check_labels(workflow: Workflow) -> None:
 
 
 def nearest_label(name: str, legal: Sequence[str]) -> str:
-    """A hint without all the 80 names."""
+    """A hint; all names only where they are not the catalogue's 80."""
+    if len(legal) <= MOST_LISTED:
+        return did_you_mean(name, legal)
     near = get_close_matches(name, legal, n=3)
     hint = f"did you mean {' or '.join(repr(word) for word in near)}? " if near else ""
     return f"{hint}All labels: organcam describe labels"

@@ -124,7 +124,7 @@ def choose_candidate(context: WorkContext, payload: Mapping[str, Any], parameter
 
 def _judged(candidate: Candidate, sidecar: Mapping[str, Any]) -> dict[str, Any]:
     details = sidecar["details"]
-    figures = {name: details[name] for name in ("auroc_median", "organ_iou")}
+    figures = {name: details[name] for name in ("auroc_median", "organ_iou") if name in details}
     return {"id": candidate.id, "weight": candidate.weight, **dict(candidate.tried), **figures}
 
 
@@ -136,7 +136,7 @@ class TrainingData:
         items: what training reads, one dictionary a scan.
         labels: names of the network's outputs.
         files: path to content hash of every stored volume and regions file.
-        contents: content hash of each item's volume, and of its regions on each grid.
+        contents: content hash of each item's volume, and of its regions on each grid; 2D images have none.
         patients: whose each scan is.
     """
 
@@ -156,23 +156,27 @@ def _training_data(run: Run) -> TrainingData:
     usable = [record for record in in_split(records, "train", "valid") if record.scan_id in targets.rows]
     _require_both_splits(usable)
     ids = tuple(record.scan_id for record in usable)
-    volumes, regions = run.current(plan_store, ids), run.current(plan_regions, ids)
+    volumes = run.current(plan_store, ids)
+    regions = {} if run.workflow.of_images else run.current(plan_regions, ids)
     data = TrainingData([], list(labels), {}, [], {record.scan_id: record.patient_id for record in usable})
     for record in usable:
         name, row = record.scan_id, targets.rows[record.scan_id]
-        image, bitmaps = run.root / "volumes" / f"{name}.b2nd", run.root / "regions" / f"{name}.npz"
+        image = run.root / "volumes" / f"{name}.b2nd"
         item = {
             "scan_id": name,
             "split": record.split,
             "label": chosen.present[row].tolist(),
             "places": chosen.places[row].tolist(),
             "image": str(image),
-            "regions": str(bitmaps),
         }
-        data.items.append(item)
         data.files[str(image)] = output_hash(volumes[name], image.name)
-        data.files[str(bitmaps)] = output_hash(regions[name], bitmaps.name)
-        data.contents.append((data.files[str(image)], regions[name]["details"]["grids"]))
+        grids: Mapping[str, str] = {}
+        if name in regions:
+            bitmaps = run.root / "regions" / f"{name}.npz"
+            item["regions"], grids = str(bitmaps), regions[name]["details"]["grids"]
+            data.files[str(bitmaps)] = output_hash(regions[name], bitmaps.name)
+        data.items.append(item)
+        data.contents.append((data.files[str(image)], grids))
     return data
 
 
@@ -196,7 +200,11 @@ def _unit(run: Run, candidate: Candidate, grid: FeatureGrid, data: TrainingData)
     if run.once(("reads regions", candidate.model), lambda: reads_regions(workflow, candidate.model)):
         settings["input_places"] = possible_places(workflow, data.labels)
     scans = [
-        [volume, grids[grid_key(grid)], *(item[name] for name in ("scan_id", "split", "label", "places"))]
+        [
+            volume,
+            grids[grid_key(grid)] if grids else "",
+            *(item[name] for name in ("scan_id", "split", "label", "places")),
+        ]
         for item, (volume, grids) in zip(data.items, data.contents, strict=True)
     ]
     inputs = {

@@ -10,6 +10,7 @@ from .augmentation import (
     RandFlipRotated,
     RandFlipRotateDict,
 )
+from .image_augmentation import RandRadiograph, RandRadiographD, RandRadiographd, RandRadiographDict
 from .intensity import HUWindow, HUWindowD, HUWindowd, HUWindowDict
 from .loading import (
     LoadRegions,
@@ -106,6 +107,10 @@ __all__ = [
     "RandFlipRotateD",
     "RandFlipRotateDict",
     "RandFlipRotated",
+    "RandRadiograph",
+    "RandRadiographD",
+    "RandRadiographDict",
+    "RandRadiographd",
     "SegmentOrgans",
     "SegmentOrgansD",
     "SegmentOrgansDict",
