@@ -58,9 +58,10 @@ def _change(before: Answer, after: Answer, label: int, scan: Volume, z: int) -> 
     """What lit up in one slice, as a share of the largest of the whole map."""
     if after.grid is None or after.affine is None or after.grid.axes != 3:
         return None
-    from ..attention.export import map_on_volume  # noqa: PLC0415 - pictures alone need it
+    from ..placement import SourceGrid, map_on_source  # noqa: PLC0415 - pictures alone need it
 
     change = np.clip(after.maps[label] - before.maps[label], 0, None)
     largest = float(change.max())
-    placed = map_on_volume(change.astype(np.float32), after.grid, after.affine, scan.array.shape, scan.affine)
+    source = SourceGrid(scan.array.shape, scan.affine)
+    placed = map_on_source(change.astype(np.float32), after.grid, after.affine, source, unseen=0.0)
     return placed.array[z] / largest if largest > 0 else np.zeros(scan.array.shape[1:])

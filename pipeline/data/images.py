@@ -64,7 +64,7 @@ class Picture:
     @property
     def shape(self) -> tuple[int, int, int]:
         """As a volume of one slice, (1, H, W)."""
-        return 1, *self.array.shape[1:]  # type: ignore[return-value]
+        return 1, *self.array.shape[1:]
 
     @property
     def affine(self) -> NDArray[np.float64]:

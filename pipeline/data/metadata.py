@@ -27,10 +27,11 @@ def read_metadata(paths: Sequence[Path]) -> dict[str, Mapping[str, str]]:
     Raises:
         ConfigError: if a table cannot be read or lacks a column.
     """
-    rows = {}
+    rows: dict[str, Mapping[str, str]] = {}
     for path in paths:
         table = read_table(path, COLUMNS, "data.metadata")
-        rows.update({without_ending(row["VolumeName"].strip()): row for row in table.to_dict("records")})
+        for row in table.astype(str).to_dict("records"):
+            rows[without_ending(row["VolumeName"].strip())] = {str(column): cell for column, cell in row.items()}
     return rows
 
 

@@ -157,7 +157,8 @@ def _facts(targets: RegionTargets) -> list[Any]:
 
 def _known_files(run: Run) -> list[Any]:
     """What the tables of known lesions, organs and interventions hold, and the stamps of the masks that they name."""
-    data, found = run.workflow.data, []
+    data = run.workflow.data
+    found: list[Any] = []
     for name, columns, column in (
         ("lesions", LESION_COLUMNS, "mask"),
         ("organs", ORGAN_COLUMNS, "organs"),

@@ -68,8 +68,10 @@ class FigureReader:
     def curves(self, model: str, scan_id: str) -> Iterator[tuple[tuple[str, ...], str, NDArray, NDArray]]:
         """Labels, method, present labels and OrganIoU at every threshold ``[M, T]``, for each method of a scan."""
         read = self._read(model, scan_id)
-        if read is not None and read[2] is not None:
-            found, present, allowed = read
+        if read is None:
+            return
+        found, present, allowed = read
+        if allowed is not None:
             for method, attention in _tensors(found):
                 curve = self._curve(attention, allowed)
                 yield found.labels, method, present, curve

@@ -54,7 +54,7 @@ class RandRadiograph(Randomizable, Transform):
         """Draw what the next image gets."""
         self.turn = self.R.uniform(-LARGEST_TURN, LARGEST_TURN) if self.R.random() < self.prob else 0.0
         side = math.sqrt(self.R.uniform(*AREA))
-        stretch = math.sqrt(math.exp(self.R.uniform(*map(math.log, ASPECT))))
+        stretch = math.sqrt(math.exp(self.R.uniform(math.log(ASPECT[0]), math.log(ASPECT[1]))))
         height, width = min(side / stretch, 1.0), min(side * stretch, 1.0)
         self.crop = (self.R.uniform(0, 1 - height), self.R.uniform(0, 1 - width), height, width)
         self.mirrored = bool(self.R.random() < self.prob)
