@@ -77,11 +77,7 @@ GROUPS = {
     ),
     "explanation": Group(
         ("attention/explanation.py", "attention/maps.py", "attention/on_input.py", "attention/listener.py"),
-        (
-            *("attention/test_explanation.py", "attention/test_find_head.py"),
-            *("attention/test_listener.py", "attention/test_seams.py"),
-        ),
-        "not (monai or reaches or big_network)",
+        ("attention/test_explanation.py", "attention/test_listener.py"),
     ),
     "result": Group(("attention/result.py", "attention/picture.py"), ("attention/test_result.py",)),
     "export": Group(
