@@ -146,4 +146,4 @@ def test_a_place_that_no_patient_has_is_refused(tmp_path, name, times, capsys):
         counts["read"] += 1
     with capsys.disabled():
         print(f"\n{name}: {times} places put wrong: {dict(counts)}")
-    assert min(counts["refused"], counts["read"]) > 0.1 * times
+    assert min(counts["refused"], counts["read"]) > 0.05 * times
