@@ -14,7 +14,7 @@ import numpy as np
 from .config import Workflow
 from .data.coverage import coverage_problem
 from .data.discover import paired_id, reports_of, scans_of
-from .data.found import FoundScan
+from .data.found import FoundScan, passed_in_words
 from .data.images import read_image_size
 from .data.phantom import plan_dataset
 from .data.readers import read_geometry
@@ -65,9 +65,10 @@ def check_workflow(workflow: Workflow) -> list[Finding]:
         Findings in the order of the stages.
     """
     findings = [Finding(True, "workflow", f"models: {', '.join(workflow.models)}")]
-    findings += _check_phantom(workflow) if workflow.phantom is not None else _check_data(workflow)
+    found, looked = ([], _check_phantom(workflow)) if workflow.phantom is not None else _check_data(workflow)
+    findings += looked
     findings += [_check_coverage(workflow), _check_label_names(workflow), _check_networks(workflow)]
-    findings += [_check_device(workflow), _check_disk(workflow)]
+    findings += [_check_device(workflow), _check_disk(workflow, found)]
     return [*findings, *_others(unready(workflow, workflow.stages()), findings)]
 
 
@@ -94,14 +95,14 @@ def _check_phantom(workflow: Workflow) -> list[Finding]:
     return findings
 
 
-def _check_data(workflow: Workflow) -> list[Finding]:
+def _check_data(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
     found, findings = _check_scans(workflow)
     findings += _check_reports(workflow, found)
     if found:
         findings += _check_volume_scans(workflow, [scan.scan_id for scan in found])
         findings += _check_splits(workflow, found)
         findings.append(_check_image_sizes(workflow, found) if workflow.of_images else _check_sizes(found))
-    return findings
+    return found, findings
 
 
 def _check_sizes(found: Sequence[FoundScan]) -> Finding:
@@ -204,12 +205,17 @@ def _check_scans(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
     if data.images is None:
         return [], [Finding(False, "data.images", "not set: --set data.images=FOLDER")]
     try:
-        found = _listed(workflow)
+        finds = scans_of(data)
+        found = listed_scans(finds.scans, given_splits(data), data) if data.only_listed else list(finds.scans)
     except OrganCamError as error:
         return [], [Finding(False, "data.images", str(error))]
     findings = [
         Finding(True, "data.images", f"{len(found)} scans, {some_of([scan.scan_id for scan in found], LISTED)}")
     ]
+    root = data.images.absolute() if isinstance(data.images, Path) else Path.cwd()
+    for what, passed in (("ignored", finds.ignored), ("refused", finds.refused)):
+        if passed:
+            findings.append(Finding(what == "ignored", what, "\n".join(passed_in_words(passed, root))))
     missing = [scan.scan_id for scan in found if not _is_there(scan.image)]
     unsafe = [scan.scan_id for scan in found if not _is_safe(scan.scan_id)]
     twice = duplicates(scan.scan_id for scan in found)
@@ -272,11 +278,10 @@ def _check_device(workflow: Workflow) -> Finding:
     return Finding(True, "train.device", str(device))
 
 
-def _check_disk(workflow: Workflow) -> Finding:
+def _check_disk(workflow: Workflow, found: Sequence[FoundScan]) -> Finding:
     """What a run will write, by the sizes of what it holds; `organcam plan` measures it."""
     try:
-        _, counts = scan_counts(workflow)
-        needed = dict(_expected_bytes(workflow, counts))
+        needed = dict(_expected_bytes(workflow, scan_counts(workflow, found)))
     except OrganCamError as error:  # told by the finding that it belongs to
         return Finding(True, "disk", f"not known: {str(error).splitlines()[0]}")
     total, free = sum(needed.values()), shutil.disk_usage(Path.cwd()).free
@@ -296,12 +301,6 @@ def _expected_bytes(workflow: Workflow, counts: Mapping[str, int]) -> Iterator[t
     sizes = [model_bytes(workflow, model, labels, counts["explained"]) for model in workflow.models]
     yield "models", sum(files for files, _ in sizes)
     yield "attention", sum(maps for _, maps in sizes)
-
-
-def _listed(workflow: Workflow) -> list[FoundScan]:
-    data = workflow.data
-    found = scans_of(data).scans
-    return listed_scans(found, given_splits(data), data) if data.only_listed else list(found)
 
 
 def _is_there(path: Path) -> bool:

@@ -87,7 +87,10 @@ def estimate_run(
     Raises:
         OrganCamError: if the data cannot be found, or not one of the scans goes through a stage.
     """
-    found, counts = scan_counts(workflow, scans)
+    found: list[FoundScan] = []
+    if workflow.phantom is None:
+        found = listed_scans(scans_of(workflow.data).scans, given_splits(workflow.data), workflow.data)
+    counts = scan_counts(workflow, found, scans)
     chosen = found[:: max(1, len(found) // sample)][:sample]
     with tempfile.TemporaryDirectory(prefix="organcam-plan-", ignore_cleanup_errors=True) as folder:
         root = Path(folder)
@@ -102,22 +105,21 @@ def estimate_run(
         return [*costs, *_training(workflow, root, counts)]
 
 
-def scan_counts(workflow: Workflow, scans: int | None = None) -> tuple[list[FoundScan], Counter[str]]:
-    """The scans of a workflow (none of a phantom), and how many there are: all, in train, valid, and to be explained.
+def scan_counts(workflow: Workflow, found: Sequence[FoundScan], scans: int | None = None) -> Counter[str]:
+    """How many scans there are: ``all``, in ``train``, in ``valid``, and ``explained``.
 
     Args:
         workflow: checked settings.
+        found: its scans; those of a phantom are told from its plan.
         scans: counts are scaled to so many.
 
     Raises:
-        OrganCamError: if they cannot be found.
+        OrganCamError: if a table of splits cannot be read.
     """
     if workflow.phantom is not None:
-        found, splits = [], [spec.split for spec in plan_dataset(workflow.phantom)]
+        splits = [spec.split for spec in plan_dataset(workflow.phantom)]
     else:
-        given = given_splits(workflow.data)
-        found = listed_scans(scans_of(workflow.data).scans, given, workflow.data)
-        splits = list(split_scans(found, given, workflow.data, workflow.seed)[0].values())
+        splits = list(split_scans(found, given_splits(workflow.data), workflow.data, workflow.seed)[0].values())
     inside = Counter(splits)
     scale = 1.0 if scans is None else scans / max(len(splits), 1)
     wanted = {"train": ("train",), "valid": ("valid",), "explained": tuple(workflow.explain.splits)}
@@ -125,7 +127,7 @@ def scan_counts(workflow: Workflow, scans: int | None = None) -> tuple[list[Foun
     for name, own in wanted.items():
         everyone = inside["all"] if {"train", "valid", "test"} & set(own) else 0
         counts[name] = round(scale * (sum(inside[split] for split in own) + everyone))
-    return found, counts
+    return counts
 
 
 def outputs_at_most(workflow: Workflow) -> int:

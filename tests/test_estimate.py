@@ -69,7 +69,7 @@ def test_times_and_memory_are_measured_and_divided_by_workers_where_there_is_som
 
 
 def test_counts_scale_to_the_data_set_that_is_meant():
-    _, counts = scan_counts(load_workflow("phantom", SETTINGS), 36_000)
+    counts = scan_counts(load_workflow("phantom", SETTINGS), [], 36_000)
     assert dict(counts) == {"all": 36_000, "train": 18_000, "valid": 9_000, "explained": 18_000}
 
 

@@ -225,3 +225,11 @@ def test_check_tells_which_split_is_empty(data):
     found = finding_of(workflow_of(data), "splits")
     assert not found.ok
     assert "test is empty" in found.found
+
+
+def test_check_names_what_lies_beside_the_scans_and_is_passed_over(data):
+    (data / "notes.txt").touch()
+    workflow = parse_workflow({"data": {"images": str(data)}, "network": SMALL, "input": INPUT})
+    found = finding_of(workflow, "ignored")
+    assert found.ok
+    assert "files that are no scans (.txt): notes.txt" in found.found
