@@ -231,8 +231,11 @@ def _difference(
         if closed.shape != logits.shape:
             return f"it gives {list(closed.shape)} logits, the network {list(logits.shape)}"
         ours = torch.autograd.grad((closed * mix).sum(), z)[0]
-        theirs = torch.autograd.grad((logits * mix).sum(), own)
-    gradient = merge_calls(theirs, batch.image.shape, order, layer)
+        theirs = torch.autograd.grad((logits * mix).sum(), own, allow_unused=True)
+    reached = [one for one in theirs if one is not None]
+    if len(reached) < len(own):
+        return f"the logits do not depend on {layer!r}"
+    gradient = merge_calls(reached, batch.image.shape, order, layer)
     summed = LinearHead(head.features.abs(), head.weight.abs(), head.bias.abs()).logits()  # of what cancels in a logit
     triples = [("logits", closed, logits, summed), ("gradients", ours, gradient, gradient)]
     if features is not None:

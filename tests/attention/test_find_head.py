@@ -235,3 +235,156 @@ def test_slabs_of_an_undeclared_network_that_are_averaged():
     found = attention_maps(network, x)
     assert found.closed_form
     torch.testing.assert_close(found.values, attention_maps(network, x, layer="conv").values, rtol=0, atol=1e-14)
+
+
+class Told(nn.Module):
+    """Two features of 2 x 2 cells, one linear layer on their means; what it declares may be changed."""
+
+    input_layout, input_shape, attention_layer, call_order = "volume", (4, 4), "conv", "items"
+
+    def __init__(self, head):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc, self.aside = nn.Conv2d(1, 2, 2, stride=2), nn.Linear(2, 3), nn.Conv2d(1, 2, 2, stride=2)
+        self.head, self.asked = head, 0
+
+    def forward(self, x):
+        self.aside(x)
+        return self.fc(self.conv(x).mean((2, 3)))
+
+    def feature_grid(self, input_shape):
+        return grid_of_layers(input_shape, ([Layer(2, 2)],) * 2)
+
+    def linear_head(self, x):
+        self.asked += 1
+        return self.head(self, x)
+
+
+def honest(network, x):
+    return LinearHead(network.conv(x), network.fc.weight, network.fc.bias)
+
+
+def with_other_slopes(network, x):
+    """The same logits for the item that is checked, from other weights and a bias that makes up for them."""
+    z = network.conv(x)
+    return LinearHead(z, network.fc.weight + 0.1, network.fc.bias - 0.1 * z[:1].mean((2, 3)).sum())
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (
+            lambda network, x: LinearHead(2 * network.conv(x), network.fc.weight / 2, network.fc.bias),
+            r"the features of closed form and network differ by [0-9.e-]+ of [0-9.e-]+$",
+        ),
+        (with_other_slopes, "the gradients of closed form and network differ by "),
+        (
+            lambda network, x: LinearHead(network.conv(x), network.fc.weight, network.fc.bias + 0.01),
+            "the logits of closed form and network differ by 0.01 of ",
+        ),
+        (
+            lambda network, x: LinearHead(network.conv(x), network.fc.weight[:2], network.fc.bias[:2]),
+            r"it gives \[1, 2\] logits, the network \[1, 3\]$",
+        ),
+        (
+            lambda network, x: LinearHead(network.conv(x)[..., :1], network.fc.weight, network.fc.bias),
+            "the features of closed form and network differ by inf of 1$",
+        ),
+    ],
+    ids=["features", "gradients", "logits", "count", "shape"],
+)
+def test_what_a_declaration_gets_wrong_is_said(head, words):
+    network, x = Told(head).double(), torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    words = "^the linear_head that Told declares on 'conv' is not what makes its logits: " + words
+    for _ in range(2):  # also where it has been checked before
+        with pytest.raises(ValueError, match=words):
+            attention_maps(network, x)
+
+
+def test_a_declared_layer_that_nothing_comes_of_is_said():
+    network = Told(honest).double()
+    network.attention_layer = "aside"
+    with pytest.raises(ValueError, match="is not what makes its logits: the logits do not depend on 'aside'$"):
+        attention_maps(network, torch.rand(1, 1, 4, 4, dtype=torch.float64))
+
+
+def test_a_declaration_is_checked_once_for_a_shape_and_without_a_head_gradients_do():
+    network, x = Told(honest).double(), torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    attention_maps(network, x)
+    runs = []
+    network.fc.register_forward_hook(lambda *_: runs.append(1))
+    for _ in range(3):
+        assert attention_maps(network, x).closed_form
+    assert (len(runs), network.asked) == (0, 4)
+    attention_maps(network, torch.rand(1, 1, 6, 4, dtype=torch.float64))
+    assert runs
+    silent = Told(lambda network, x: None).double()
+    maps = attention_maps(silent, x)
+    assert not maps.closed_form
+    torch.testing.assert_close(maps.values, attention_maps(Told(honest).double(), x).values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rounding_is_no_difference_and_more_is(dtype):
+    x = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(2)).to(dtype)
+    by = {torch.float64: 1e-8, torch.float32: 1e-3, torch.bfloat16: 0.05}[dtype]
+
+    def scaled(by):
+        return lambda network, x: LinearHead(network.conv(x), network.fc.weight * (1 + by), network.fc.bias)
+
+    assert attention_maps(Told(scaled(by / 100)).to(dtype), x).closed_form
+    with pytest.raises(ValueError, match="is not what makes its logits"):
+        attention_maps(Told(scaled(by)).to(dtype), x)
+
+
+class Ending(nn.Module):
+    """A convolution to 4 x 3 x 3 and some ending."""
+
+    def __init__(self, ending):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.end = nn.Conv2d(1, 4, 3, stride=2, padding=1), ending
+
+    def forward(self, x):
+        return self.end(self.conv(x))
+
+
+def mean():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        (nn.Sequential(nn.Conv2d(4, 5, 3, padding=1), mean()), "its last linear layer 'end.0' does not follow"),
+        (nn.Sequential(nn.Conv2d(4, 5, 1, stride=2), mean()), "its last linear layer 'end.0' does not follow"),
+        (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), mean()), "its last linear layer 'end.0' does not follow"),
+        (nn.Sequential(nn.ConvTranspose2d(4, 5, 1), mean()), "its last linear layer 'conv' does not follow"),
+        (nn.Conv2d(4, 5, 1), r"its output \[1, 5, 3, 3\] is no row of logits for each item"),
+        (nn.Sequential(mean(), nn.Linear(4, 5), nn.Tanh()), "its logits are not what its last linear layer 'end.1'"),
+    ],
+)  # fmt: skip
+def test_endings_that_are_no_linear_head(ending, words):
+    with pytest.raises(ValueError, match=f"and {words}.*; give layer; its last spatial layers: "):
+        attention_maps(Ending(ending).double().eval(), batch())
+
+
+def test_without_any_linear_layer_it_is_said():
+    with pytest.raises(ValueError, match="and it has no linear layer; give layer; it has no convolutions$"):
+        attention_maps(nn.Sequential(nn.Tanh(), nn.Flatten()).double(), batch())
+
+
+@pytest.mark.parametrize("between", [0, 7])
+def test_modules_that_change_nothing_may_lie_between(between):
+    ending = nn.Sequential(*(nn.Dropout() for _ in range(between)), mean(), nn.Linear(4, 5))
+    found = attention_maps(Ending(ending).double().eval(), batch())
+    assert found.closed_form
+    assert found.layer == (f"end.{between - 1}" if between else "conv")  # the last that gives these values
+
+
+def test_one_cell_is_no_map():
+    network = nn.Sequential(nn.Conv2d(1, 4, 6), nn.Flatten(), nn.Linear(4, 2)).double()
+    with pytest.raises(
+        ValueError, match="its last feature maps have a single cell for inputs of .* says nothing of places"
+    ):
+        attention_maps(network, batch())
