@@ -166,6 +166,8 @@ class StandIns:
 
         Without a heading the places must be alike ("left effusion larger; right trace, stable").
         """
+        if ";" not in words and ")" not in words:
+            return []
         joints = [
             at for at, word in enumerate(words) if word == ";" or (word in self._joints and words[at - 1] == ")" and at)
         ]
