@@ -19,7 +19,8 @@ from .locations import LocationRules
 from .measurements import SIGNS_OF_TIMES, SizeFinder
 from .mention import Mention
 from .mentions import Anatomy, MentionMaker
-from .phrases import Phrase, PhraseFinder, complete_phrases, parted
+from .neighbours import complete_phrases, parted
+from .phrases import Phrase, PhraseFinder
 from .stand_ins import STAND_IN, StandIns
 from .status import PLAIN
 from .topics import Topics
