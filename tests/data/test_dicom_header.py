@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from organcam.data.formats.dicom_header import DicomFacts, anonymous, read_facts
 
@@ -116,3 +122,25 @@ def test_orientation_tells_axial_series(orientation, axial):
 def test_a_hidden_name_is_the_same_for_the_same_name_alone():
     assert anonymous("DOE^JOHN") == anonymous(" DOE^JOHN ") != anonymous("DOE^JANE")
     assert "DOE" not in anonymous("DOE^JOHN")
+
+
+@given(st.lists(st.tuples(st.integers(132, 900), st.integers(0, 255)), max_size=12), st.integers(140, 900))
+def test_a_damaged_header_tells_something_or_nothing_and_never_fails(changes, length):
+    content = bytearray(WHOLE[:length])
+    for place, value in changes:
+        if place < len(content):
+            content[place] = value
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "slice"
+        path.write_bytes(content)
+        facts = read_facts(path)
+    assert facts is None or isinstance(facts.is_axial and facts.is_multiframe, bool)
+
+
+def _whole() -> bytes:
+    stream = BytesIO()
+    pydicom.dcmwrite(stream, dataset("1.2.840.10008.1.2.1", junk=40), enforce_file_format=True)
+    return stream.getvalue()
+
+
+WHOLE = _whole()
