@@ -38,6 +38,9 @@ JOIN_SECONDS = 300.0
 """How long the first worker may take to join: clusters start machines for it."""
 LOST_SECONDS = 60.0
 """How long a scheduler may be out of reach before it counts as gone."""
+OTHERS_SECONDS = 10.0
+"""How long to wait for the others before going on without them; they take part when they come."""
+COUNT_SECONDS = 2.0
 POLL = 0.2
 GIGABYTE = 10**9
 
@@ -92,15 +95,17 @@ class DaskExecutor:
         Raises:
             OrganCamError: if the scheduler cannot be reached, no worker joins it, or it is lost on the way.
         """
-        with held_back():
-            client = self._connected()
+        client = self._connected()
         waiting, ended = iter(items), SimpleQueue[Any]()
         busy: dict[Any, tuple[Future, Item]] = {}
-        seen = time.monotonic()
+        seen = counted = time.monotonic()
+        threads = _threads(client)
         try:
             while True:
                 with held_back():
-                    room = AHEAD * max(1, _threads(client)) - len(busy)
+                    if time.monotonic() - counted > COUNT_SECONDS:  # workers come and go
+                        threads, counted = _threads(client) or threads, time.monotonic()
+                    room = AHEAD * max(1, threads) - len(busy)
                     for item in islice(waiting, max(room, 0)):
                         future = client.submit(_run_item, function, item, timeout, self._memory_gb, pure=False)
                         busy[future.key] = (future, item)
@@ -133,10 +138,18 @@ class DaskExecutor:
         self._client = self._cluster = None
 
     def _connected(self) -> Client:
-        from distributed import Client, LocalCluster  # noqa: PLC0415
-
         if self._client is not None:
             return self._client
+        with held_back():
+            client = self._connect()
+        self._wait_for_workers(client)
+        with held_back():
+            self._require_same_version(client)
+        return client
+
+    def _connect(self) -> Client:
+        from distributed import Client, LocalCluster  # noqa: PLC0415
+
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what becomes of workers is told here
         address = self.scheduler
         try:
@@ -155,17 +168,27 @@ class DaskExecutor:
             msg = f"the Dask scheduler {self.scheduler} cannot be reached: {str(error).splitlines()[0][:200]}"
             raise OrganCamError(msg) from None
         self._client = client
-        try:
-            client.wait_for_workers(1, timeout=self._join_seconds)
-        except TimeoutError:
-            msg = f"no worker joined the Dask scheduler {self.scheduler} within {self._join_seconds:g} s"
-            raise OrganCamError(msg) from None
-        self._require_same_version(client)
-        threads = _threads(client)
+        return client
+
+    def _wait_for_workers(self, client: Client) -> None:
+        """Return as soon as all that were asked for have joined; the first one may take longer than the others.
+
+        Raises:
+            OrganCamError: if none joins.
+        """
+        started = time.monotonic()
+        while True:
+            with held_back():
+                threads, waited = _threads(client), time.monotonic() - started
+            if threads >= self.workers or (threads and waited > min(OTHERS_SECONDS, self._join_seconds)):
+                break
+            if waited > self._join_seconds:
+                msg = f"no worker joined the Dask scheduler {self.scheduler} within {self._join_seconds:g} s"
+                raise OrganCamError(msg)
+            time.sleep(POLL)
         if threads < self.workers:
             told = "%d of %d workers asked for have joined the Dask scheduler %s; going on with them"
             logger.warning(told, threads, self.workers, self.scheduler)
-        return client
 
     def _require_same_version(self, client: Client) -> None:
         """Refuse workers that would write other files than this process."""
@@ -212,7 +235,11 @@ def _next(ended: SimpleQueue[Any]) -> Any:
 
 
 def _threads(client: Client) -> int:
-    return sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    """Threads of all workers; 0 while the scheduler cannot be asked."""
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, RuntimeError, TimeoutError, ValueError):
+        return 0
 
 
 def _about() -> str:

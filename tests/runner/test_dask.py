@@ -17,7 +17,7 @@ from runner_work import number_units, square_stage, wait_for
 from test_stage import misbehaving, misbehaving_stage
 
 from organcam.errors import ConfigError, OrganCamError
-from organcam.runner import Executor, make_executor, read_failures, run_stage
+from organcam.runner import Executor, dask_cluster, make_executor, read_failures, run_stage
 from organcam.stages.workflow import run_workflow
 from organcam.workflow_file import parse_workflow
 
@@ -87,12 +87,13 @@ def test_a_unit_that_hangs_is_ended_and_the_rest_goes_on(tmp_path, cluster):
 
 
 def test_fewer_workers_than_asked_for_are_told_and_enough(tmp_path, address, caplog):
-    with make_executor("dask", 5, scheduler=address) as executor:
+    with make_executor("dask", 5, scheduler=address, join_seconds=1) as executor:
         assert run_stage(square_stage(tmp_path), number_units(tmp_path, 3), executor).counts["done"] == 3
     assert "2 of 5 workers asked for have joined" in caplog.text
 
 
-def test_a_killed_worker_costs_no_unit_and_a_killed_scheduler_ends_the_run_with_a_word(tmp_path):
+def test_a_killed_worker_costs_no_unit_and_a_killed_scheduler_ends_the_run_with_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "LOST_SECONDS", 1.0)
     place, running = start_cluster(tmp_path, 2)
     scheduler, first, _ = running
     try:
@@ -121,7 +122,8 @@ def test_a_cluster_of_this_machine_needs_no_address(tmp_path):
         assert run_stage(square_stage(tmp_path), number_units(tmp_path, 4), executor).counts["done"] == 4
 
 
-def test_what_is_no_scheduler_is_told(tmp_path):
+def test_what_is_no_scheduler_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)
     with pytest.raises(ConfigError, match="'nowhere' is no address; legal are local"):
         make_executor("dask", 1, scheduler="nowhere")
     with (
