@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from organcam.check import check_workflow
+from organcam.console import print_costs
 from organcam.errors import OrganCamError
 from organcam.estimate import Cost, estimate_run, scan_counts
 from organcam.stages.workflow import run_workflow
@@ -82,3 +83,14 @@ def test_scans_of_which_none_can_be_read_are_told(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"no scan")
     with pytest.raises(OrganCamError, match=r"a\.nii\.gz"):
         estimate_run(parse_workflow({"data": {"images": str(tmp_path)}}), sample=1)
+
+
+def test_the_table_has_a_line_a_stage_and_one_for_all_of_them(capsys):
+    print_costs(
+        [Cost("store", 7200, 2.0, 1.5, 12.0), Cost("train a", 3600, 1.0, 2.0, 0.5, shared=False)], 4, as_json=False
+    )
+    shown = capsys.readouterr().out
+    assert "hours, 4 workers" in shown
+    assert [word for word in ("7,200", "12.5", "GB are free") if word not in shown] == []
+    (together,) = [line for line in shown.splitlines() if "together" in line]
+    assert " 2 " in together  # one hour of storing on four workers, one of training
