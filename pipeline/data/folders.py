@@ -43,10 +43,10 @@ def scans_of_folder(folder: Path, ids: IdRule = "path", choice: Choice = "best")
     series: list[Series] = []
     ignored: list[Passed] = []
     for place, names in _walk(folder, ignored):
-        own = [name for name in names if volume_suffix(name) in VOLUME_SUFFIXES]
+        own = dict.fromkeys(name for name in names if volume_suffix(name) in VOLUME_SUFFIXES)
         volumes += [place / name for name in own]
         stems = {PurePath(name).stem for name in own}
-        rest = [name for name in names if name not in set(own) and not _is_part(name, stems)]
+        rest = [name for name in names if name not in own and not _is_part(name, stems)]
         found, others = series_of_folder(place, rest) if rest else ([], [])
         series += found
         ignored += [Passed(file, f"files that are no scans ({file.suffix.lower() or 'no ending'})") for file in others]
