@@ -467,7 +467,9 @@ def describe(
 @app.command()
 def audit(
     model: Annotated[Path, typer.Argument(help="Run directory, its models/NAME, or a trusted bundle.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the audit; default MODEL/audit.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the audit; default audit/ of the run or bundle.")
+    ] = None,
     scans: Annotated[
         list[Path] | None, typer.Option(help="Volumes, one folder, or a CSV; default the run's test scans. Repeatable.")
     ] = None,

@@ -284,7 +284,9 @@ def print_audit(
     from .data.discover import find_scans  # noqa: PLC0415
 
     wishes = [parse_wish(text) for text in options["inserted"] or KINDS]
+    from .bundles.export import choose_model  # noqa: PLC0415
     from .bundles.models import open_model  # noqa: PLC0415
+    from .runner import fingerprint_file  # noqa: PLC0415
     from .stages.audit import audit_scans, labels_of_run, labels_of_table, scans_of_run  # noqa: PLC0415
 
     root = model.parent.parent if model.parent.name == "models" else model
@@ -298,15 +300,18 @@ def print_audit(
         known = labels_of_table(options["labels"])
     organs = options["organs"] or (root / "organs" if is_run and not scans else None)
     usable = open_model(model, weights, layer)
-    folder = out or model / "audit"
+    name = choose_model(root, None) if is_run and model == root else model.name
+    folder = out or (root / "audit" / name if is_run else model / "audit")
+    weights_file = root / "models" / name / "model.pt" if is_run else weights or model / "models" / "model.pt"
     tables, failures = audit_scans(
         usable,
         found[: options["most"]],
         folder,
         wishes,
-        name=model.name,
+        name=name,
         organs=organs,
         labels=known,
+        content=fingerprint_file(weights_file) if weights_file.is_file() else "",
         tell=(lambda _: None) if quiet else lambda text: err_console.print(text, markup=False, highlight=False),
     )
     table = Table("label", "verdict", "full", "only", "without", "in organs", title="Audit", title_justify="left")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter1d, uniform_filter1d
+from scipy.ndimage import gaussian_filter, maximum_filter1d, minimum_filter1d, uniform_filter1d
 
 from ..errors import DataError
 from .kinds import Wish
@@ -18,7 +18,7 @@ from .texture import Noise
 __all__ = ["PUT", "Put"]
 
 AIR_HU = -1000.0
-SKIN_HU = -300.0
+SKIN_HU = -150.0
 BRONCHI = 0.92
 """Share of a consolidation that is airless; the rest keeps what was there, bronchi with air in them among it."""
 
@@ -31,14 +31,14 @@ def _nodule(scene: Scene, wish: Wish, place: str) -> Put:
     axes = size / 2 * scene.rng.uniform(0.85, 1.0, 3)
     axes[int(scene.rng.integers(3))] = size / 2
     reach = (size, size, size)
-    scene.paint(centre, reach, ellipsoid((axes[0], axes[1], axes[2])), hu, (scene.organs == 1) | (scene.organs == 2))
+    scene.paint(centre, reach, ellipsoid((axes[0], axes[1], axes[2])), hu, scene.lung(1, 2))
     return centre, name
 
 
 def _ragged(scene: Scene, wish: Wish, place: str) -> Put:
     size, hu = _size(wish)
     centre, name = in_lung(scene.hu, scene.organs, scene.spacing, size / 4, place, scene.rng)
-    lung = scene.organs == (1 if name.startswith("right") else 2)
+    lung = scene.lung(1 if name.startswith("right") else 2)
     share = BRONCHI if wish.kind.name == "consolidation" else 1.0
     scene.paint(centre, (size * 0.8,) * 3, ragged(size / 2, scene.rng), hu, lung, share)
     return centre, name
@@ -51,7 +51,7 @@ def _effusion(scene: Scene, wish: Wish, place: str) -> Put:
     if side not in ("right", "left"):
         msg = f"unknown place '{place}' of an effusion. Legal: right, left"
         raise DataError(msg)
-    lung = scene.organs == (1 if side == "right" else 2)
+    lung = scene.lung(1 if side == "right" else 2)
     rows = np.flatnonzero(lung.any(axis=(0, 2)))
     if not rows.size:
         msg = f"no {side} lung to put an effusion into"
@@ -137,7 +137,8 @@ def _fat(scene: Scene, wish: Wish, _: str) -> Put:
     rows = np.flatnonzero(body.any(axis=(0, 2)))
     flank = np.zeros((1, body.shape[1], 1), bool)
     flank[:, int(rows[0] + len(rows) / 4) : int(rows[-1] - len(rows) / 4)] = True
-    layer = wide & ~body & flank & (scene.hu < SKIN_HU)
+    inner = minimum_filter1d(body.astype(np.uint8), 5, axis=2) > 0  # the skin's own voxels hold air in part
+    layer = wide & ~inner & flank & (scene.hu < SKIN_HU)
     scene.blend((slice(None),) * 3, layer.astype(np.float32), hu)
     return None, "flanks"
 

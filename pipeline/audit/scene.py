@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from organcam.segmentation.anatomy.body import body_mask
 
@@ -13,6 +14,9 @@ from .shapes import Box, Inside, box_around, coverage_of
 from .texture import Noise
 
 __all__ = ["Scene"]
+
+PART_HU = -20.0
+"""Below it a voxel beside the lung holds some of it."""
 
 
 @dataclass
@@ -50,6 +54,12 @@ class Scene:
         if within is not None:
             coverage = coverage * within[box]
         self.blend(box, coverage, hu)
+
+    def lung(self, *values: int) -> NDArray[np.bool_]:
+        """Lungs with the voxels beside them in a slice that hold lung in part, or a gap would stay at the pleura."""
+        own = np.isin(self.organs, values)
+        near = binary_dilation(own, np.ones((1, 3, 3), bool))
+        return own | (near & (self.organs == 0) & (self.hu < PART_HU))
 
     def body(self) -> NDArray[np.bool_]:
         """The patient, without the table; looked for on every other pixel where these are fine."""

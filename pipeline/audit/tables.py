@@ -15,7 +15,7 @@ from ..metrics import auroc, bootstrap_auroc, draw_weights, interval
 from .parts import OUTSIDE, PARTS
 from .scan import ScanFacts, allowed_parts
 from .traits import TRAITS
-from .verdict import judge, separation_of
+from .verdict import judge, separation_of, without_it
 
 __all__ = ["AuditTables", "audit_tables"]
 
@@ -24,6 +24,7 @@ LEAST_SCANS = 8
 LEAST_OF_A_CLASS = 5
 """Scans with, and without, a label from which its AUROC is told."""
 SHOWN = 3
+VOLUMES = {1: "right_lung_ml", 2: "left_lung_ml", 3: "heart_mediastinum_ml"}
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,16 @@ def audit_tables(
         areas = {way: _area(values, there, weights) for way, values in ways.items()}
         own = inserted[inserted["label"] == label].copy()
         own["present"] = [False if there is None else bool(there[rows_of[name]]) for name in own["scan_id"]]
-        separation, source = separation_of(full[:, column], there, own.loc[own["wanted"], "change"].to_numpy())
-        verdict = judge(label, separation, own, areas)
+        separation, source = separation_of(
+            full[:, column], there, without_it(own[own["wanted"].astype(bool)])["change"].to_numpy(dtype=float)
+        )
+        outline = _outline(facts, allowed, there)
+        verdict = judge(label, separation, own, areas, outline)
         row: dict[str, Any] = {"label": label, "verdict": verdict.verdict, "scans": len(facts)}
         row["positives"] = np.nan if there is None else int(there.sum())
         for way, (area, low, high) in areas.items():
             row |= {f"auroc_{way}": area, f"auroc_{way}_low": low, f"auroc_{way}_high": high}
+        row["auroc_organ_volume"] = outline
         row |= _evidence(facts, column, allowed) | {"separation": separation, "separation_from": source}
         row |= {f"moved_by_{name}": share for name, share in verdict.shares.items()}
         row["correlates_with"] = _strongest(correlations, label)
@@ -94,6 +99,15 @@ def _area(
         return (np.nan, np.nan, np.nan)
     low, high = interval(bootstrap_auroc(scores[:, None], present[:, None], weights))
     return float(auroc(scores, present)[0]), float(low[0]), float(high[0])
+
+
+def _outline(facts: Sequence[ScanFacts], allowed: Sequence[int], present: NDArray[np.bool_] | None) -> float:
+    """How well the volume of a label's organs alone tells it, whichever way; NaN where that is not known."""
+    volumes = np.array([sum(one.traits[VOLUMES[value]] for value in allowed) for one in facts])
+    if present is None or min(present.sum(), (~present).sum()) < LEAST_OF_A_CLASS or np.isnan(volumes).any():
+        return float("nan")
+    area = float(auroc(volumes, present)[0])
+    return max(area, 1 - area)
 
 
 def _evidence(facts: Sequence[ScanFacts], column: int, allowed: Sequence[int]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The verdict on a label, from interventions alone: uses the organ, mixed, or a shortcut by name.
 
+"Uses the organ" needs proof: its organs alone tell the label, or a lesion that is put into them raises the score.
+
 Maps are no part of it: a network can keep its map inside the organ and read a shortcut through its receptive field, and
 a map outside can be an artefact (Adebayo et al., "Post hoc explanations may be ineffective for detecting unknown
 spurious correlation", 2022). What decides is what the score does when something is put in or taken away.
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-__all__ = ["SHORTCUT", "TRACE", "Verdict", "judge", "separation_of"]
+__all__ = ["SHORTCUT", "TRACE", "Verdict", "judge", "separation_of", "without_it"]
 
 SHORTCUT = 0.35
 """Share of the distance between scans with and without a label by which a confounder alone moves its score."""
@@ -25,6 +27,10 @@ TOLD_WITHOUT = 0.70
 """AUROC without the organ, lower limit, from which the label is told from elsewhere."""
 LEARNED = 0.70
 """AUROC on full scans below which a label is not told well enough to ask by what."""
+CHANCE, LOST = 0.5, 0.1
+"""AUROC without the organ (lower limit) above which, or loss of AUROC on it alone from which, a shortcut is at work."""
+OUTLINE = 0.70
+"""AUROC of the organs' volume from which their outline tells the label: an enlarged heart, fluid around it."""
 LEAST_SCANS = 3
 
 
@@ -34,7 +40,8 @@ class Verdict:
 
     Attributes:
         label: which one.
-        verdict: ``uses the organ``, ``mixed``, ``shortcut: ...``, ``not learned`` or ``cannot be told``.
+        verdict: ``uses the organ``, ``mixed``, ``shortcut: ...``, ``no shortcut found`` (and no proof either),
+            ``not learned`` or ``cannot be told``.
         words: one sentence with the numbers behind it.
         shares: what was put in -> mean change of the score, in shares of the separation.
     """
@@ -63,23 +70,36 @@ def separation_of(full: np.ndarray, present: np.ndarray | None, lesions: np.ndar
     return (spread if spread > 0 else float("nan")), "twice the spread of the scores"
 
 
+def without_it(inserted: pd.DataFrame) -> pd.DataFrame:
+    """What was put into scans without the label, or into all where there are none.
+
+    A second effusion need not raise a score that says effusion already, and a softer kernel takes findings away.
+    """
+    absent = inserted[~inserted["present"].astype(bool)]
+    return inserted if absent.empty else absent
+
+
 def judge(
-    label: str, separation: float, inserted: pd.DataFrame, areas: Mapping[str, tuple[float, float, float]]
+    label: str,
+    separation: float,
+    inserted: pd.DataFrame,
+    areas: Mapping[str, tuple[float, float, float]],
+    outline: float = float("nan"),
 ) -> Verdict:
     """Weigh what interventions did to one label.
 
     Args:
         label: which one.
         separation: of ``separation_of``.
-        inserted: rows of this label: ``inserted, group, wanted, present, change``. What is no lesion is weighed on
-            scans without the label where there are any.
+        inserted: rows of this label: ``inserted, group, wanted, present, change``; weighed by ``without_it``.
         areas: ``full``, ``only`` and ``without`` -> AUROC with its interval; NaN where it is not known.
+        outline: how well the volume of its organs alone tells the label. Organs that are painted over keep their
+            outline, so that from `OUTLINE` on what is told without them is no proof against the model.
     """
     shares, sure = {}, {}
     groups = dict(zip(inserted["inserted"], inserted["group"], strict=True))
     for name, rows in inserted.groupby("inserted", sort=False):
-        absent = rows[~rows["present"]]
-        change = (rows if groups[name] == "lesion" or absent.empty else absent)["change"].to_numpy() / separation
+        change = without_it(rows)["change"].to_numpy() / separation
         shares[str(name)] = float(change.mean())
         error = change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
         sure[str(name)] = len(change) >= LEAST_SCANS and abs(change.mean()) > CERTAIN * error
@@ -88,23 +108,27 @@ def judge(
     counted = {name: share for name, share in others.items() if groups[name] == "confounder" or share > 0}
     strong = {name: share for name, share in counted.items() if sure[name] and abs(share) >= SHORTCUT}
     traces = {name: share for name, share in counted.items() if sure[name] and abs(share) >= TRACE}
-    lesions = inserted.loc[inserted["wanted"], "change"].to_numpy() / separation if len(inserted) else np.empty(0)
+    lesions = without_it(inserted[inserted["wanted"].astype(bool)])["change"].to_numpy(dtype=float) / separation
     without = areas.get("without", (np.nan,) * 3)
-    told = [_areas(areas), _lesions(lesions), _moves(strong or traces)]
+    told = [_areas(areas), _of_outline(outline), _lesions(lesions), _moves(strong or traces)]
     words = f"{label}: {' '.join(part for part in told if part)}"
     if not np.isfinite(separation):
         return Verdict(label, "cannot be told", f"{label}: its scores do not differ from scan to scan.", shares)
     if not others and not np.isfinite(without[0]):
         missing = "nothing was put in beside lesions, and no AUROC without the organ is known"
         return Verdict(label, "cannot be told", f"{label}: {missing}.", shares)
-    elsewhere = without[1] >= TOLD_WITHOUT
+    elsewhere = without[1] >= TOLD_WITHOUT and not outline >= OUTLINE
+    proof = areas["only"][0] >= LEARNED or (lesions.size > 0 and lesions.mean() >= TRACE)
+    # What moves a score is a shortcut if it is at work in these scans: they are told without the organ, or worse by it.
+    used = not np.isfinite(without[0]) or without[1] > CHANCE or areas["full"][0] - areas["only"][0] >= LOST
     named = ", ".join(sorted(strong, key=lambda name: -abs(strong[name])))
     rules = (
         (areas["full"][0] < LEARNED, "not learned"),
-        (bool(strong), f"shortcut: {named}"),
+        (bool(strong) and used, f"shortcut: {named}"),
         (elsewhere and without[0] >= areas["only"][0], "shortcut: what lies outside its organs"),
         (bool(traces) or elsewhere or (lesions.size > 0 and lesions.mean() <= 0), "mixed"),
-        (True, "uses the organ"),
+        (proof, "uses the organ"),
+        (True, "no shortcut found"),
     )
     return Verdict(label, next(verdict for holds, verdict in rules if holds), words, shares)
 
@@ -116,6 +140,12 @@ def _areas(areas: Mapping[str, tuple[float, float, float]]) -> str:
     (full, *_), (only, *_), (without, low, high) = known["full"], known["only"], known["without"]
     limits = f" ({low:.2f} to {high:.2f})" if np.isfinite(low) else ""
     return f"AUROC {full:.2f} on the full scan, {only:.2f} on its organs alone, {without:.2f}{limits} without them."
+
+
+def _of_outline(outline: float) -> str:
+    if not outline >= OUTLINE:
+        return ""
+    return f"The volume of its organs alone tells it too ({outline:.2f}), and their outline stays when they are taken."
 
 
 def _lesions(shares: np.ndarray) -> str:

@@ -59,6 +59,7 @@ def index_context(workflow: Workflow, results: Results, pages: Sequence[Mapping[
         "selection": _selection(results),
         "organs": _organs(results.quality),
         "pages": list(pages),
+        "audits": list(results.audits),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..spreadsheet import from_text
+from .audits import read_audits
 
 __all__ = ["Results", "read_results"]
 
@@ -33,6 +34,7 @@ class Results:
         selection: model -> ``selection.csv``, one row a candidate weight of the mask loss.
         failures: dictionaries with ``stage, scan_id, kind, reason``.
         notes: sentences that stages left in ``run.json``.
+        audits: of `read_audits`.
     """
 
     manifest: pd.DataFrame
@@ -48,6 +50,7 @@ class Results:
     selection: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     failures: Sequence[Mapping[str, str]] = ()
     notes: Sequence[str] = ()
+    audits: Sequence[Mapping[str, Any]] = ()
 
 
 def read_results(
@@ -82,6 +85,7 @@ def read_results(
         metrics=_per_model(root, models, "metrics.csv"),
         selection=_per_model(root, models, "selection.csv"),
         failures=failures,
+        audits=read_audits(root, models),
         notes=tuple(dict.fromkeys((*notes, *_notes(_json(root / "run.json"))))),
     )
 

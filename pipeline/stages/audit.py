@@ -132,6 +132,7 @@ def audit_scans(
     organs: Path | None = None,
     labels: KnownLabels | None = None,
     seed: int = 0,
+    content: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[AuditTables, list[Failure]]:
     """Audit a model on some scans and write ``audit.csv``, ``audit.json`` and what is behind them.
@@ -145,6 +146,7 @@ def audit_scans(
         organs: folder of ``<id>_organs.nii.gz``; None to segment, into ``out/organs``.
         labels: true ones, if they are known.
         seed: of what is put in.
+        content: hash of the model's file, so that an audit of other weights is known as such.
         tell: is told of each scan that is done.
 
     Returns:
@@ -182,7 +184,7 @@ def audit_scans(
     present = None if present is None or np.isnan(present).all() else present
     patients = None if labels is None else [labels.patients.get(scan_id, scan_id) for scan_id in ids]
     tables = audit_tables(facts, model.labels, present, patients)
-    _write(out, name, tables, facts, pictures, wishes)
+    _write(out, name, content, tables, facts, pictures, wishes)
     write_failures(out, "audit", failures)
     return tables, failures
 
@@ -232,6 +234,7 @@ def _picture(
 def _write(
     out: Path,
     name: str,
+    content: str,
     tables: AuditTables,
     facts: Sequence[ScanFacts],
     pictures: Sequence[dict[str, Any]],
@@ -245,6 +248,7 @@ def _write(
     write_csv_atomic(out / "traits.csv", traits)
     document = {
         "model": name,
+        "content": content,
         "scans": len(facts),
         "inserted": [str(wish) for wish in wishes],
         "labels": _records(tables.labels),

@@ -209,6 +209,7 @@ def rows(label, **changes):
     return pd.DataFrame(found, columns=["label", "inserted", "group", "wanted", "present", "change"])
 
 
+LEAKS = {"full": (0.9, 0.8, 1.0), "only": (0.7, 0.6, 0.8), "without": (0.75, 0.6, 0.85)}
 AREAS = {"full": (0.9, 0.8, 1.0), "only": (0.88, 0.8, 0.95), "without": (0.52, 0.4, 0.65)}
 
 
@@ -217,8 +218,9 @@ AREAS = {"full": (0.9, 0.8, 1.0), "only": (0.88, 0.8, 0.95), "without": (0.52, 0
     [
         ({"nodule": [1.0, 1.1, 0.9], "token": [0.01, -0.01, 0.0]}, AREAS, "uses the organ"),
         ({"nodule": [1.0, 1.1, 0.9], "token": [0.2, 0.21, 0.19]}, AREAS, "mixed"),
-        ({"nodule": [1.0, 1.1, 0.9], "token": [0.5, 0.51, 0.49]}, AREAS, "shortcut: token"),
-        ({"nodule": [1.0, 1.1, 0.9], "token": [-0.5, -0.51, -0.49]}, AREAS, "shortcut: token"),
+        ({"nodule": [1.0, 1.1, 0.9], "token": [0.5, 0.51, 0.49]}, LEAKS, "shortcut: token"),
+        ({"nodule": [1.0, 1.1, 0.9], "token": [-0.5, -0.51, -0.49]}, LEAKS, "shortcut: token"),
+        ({"nodule": [1.0, 1.1, 0.9], "token": [0.5, 0.51, 0.49]}, AREAS, "mixed"),  # not at work in these scans
         ({"nodule": [1.0, 1.1, 0.9], "token": [2.0, -1.0, 0.5]}, AREAS, "uses the organ"),  # no certain change
         ({"nodule": [1.0, 1.1, 0.9], "token": [0.9]}, AREAS, "uses the organ"),  # one scan is no proof
         ({"nodule": [-0.1, -0.2, -0.1], "token": [0.0, 0.0, 0.01]}, AREAS, "mixed"),
@@ -226,6 +228,8 @@ AREAS = {"full": (0.9, 0.8, 1.0), "only": (0.88, 0.8, 0.95), "without": (0.52, 0
         ({"token": [0.0] * 3}, {**AREAS, "without": (0.8, 0.75, 0.9)}, "mixed"),
         ({"token": [0.5, 0.51, 0.49]}, {**AREAS, "full": (0.6, 0.4, 0.7)}, "not learned"),
         ({}, dict.fromkeys(AREAS, NONE), "cannot be told"),
+        ({"token": [0.0, 0.01, 0.0]}, dict.fromkeys(AREAS, NONE), "no shortcut found"),
+        ({"nodule": [0.9, 1.0], "token": [0.0, 0.01, 0.0]}, dict.fromkeys(AREAS, NONE), "uses the organ"),
         ({"token": [0.0] * 3, "noise": [0.6, 0.61, 0.62]}, dict.fromkeys(AREAS, NONE), "shortcut: noise"),
     ],
 )
@@ -235,16 +239,29 @@ def test_verdicts_by_hand(changes, areas, verdict):
     assert found.words.startswith("lung_nodule: ")
 
 
+def test_the_outline_that_stays_is_no_proof_against_a_model():
+    """An enlarged heart is told from its outline when the heart is painted over; metal on the skin is not."""
+    areas = {**AREAS, "without": (0.95, 0.9, 1.0)}
+    changes = rows("lung_nodule", token=[0.0] * 3)
+    found = judge("lung_nodule", 1.0, changes, areas, outline=0.9)
+    assert found.verdict == "uses the organ"
+    assert "volume of its organs alone tells it too (0.90)" in found.words
+    assert judge("lung_nodule", 1.0, changes, areas, outline=0.6).verdict.startswith("shortcut")
+    assert (
+        judge("lung_nodule", 1.0, rows("lung_nodule", token=[0.5, 0.51, 0.5]), areas, 0.9).verdict == "shortcut: token"
+    )
+
+
 def test_what_is_there_already_is_no_measure_of_a_confounder():
     """Blur changes the nodules that are there; scans without one do not change."""
     table = rows("lung_nodule", blur=[-0.8, -0.9, -0.8, 0.0, 0.01, -0.01])
     table["change"] *= -1  # or makes them appear
     table["present"] = [True] * 3 + [False] * 3
-    assert judge("lung_nodule", 1.0, table, AREAS).verdict == "uses the organ"
+    assert judge("lung_nodule", 1.0, table, LEAKS).verdict == "uses the organ"
     table["present"] = False
-    assert judge("lung_nodule", 1.0, table[:3], AREAS).verdict == "shortcut: blur"
+    assert judge("lung_nodule", 1.0, table[:3], LEAKS).verdict == "shortcut: blur"
     table["change"] *= -1
-    assert judge("lung_nodule", 1.0, table[:3], AREAS).verdict == "uses the organ"
+    assert judge("lung_nodule", 1.0, table[:3], LEAKS).verdict == "uses the organ"
 
 
 def test_separation_by_labels_by_lesions_or_by_spread():
