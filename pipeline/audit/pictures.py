@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..attention.on_source import SourceGrid, map_on_source
 from ..data.volume import Volume
 from .insertion import Insertion
 from .model import Answer
@@ -58,10 +59,10 @@ def _change(before: Answer, after: Answer, label: int, scan: Volume, z: int) -> 
     """What lit up in one slice, as a share of the largest of the whole map."""
     if after.grid is None or after.affine is None or after.grid.axes != 3:
         return None
-    from ..placement import SourceGrid, map_on_source  # noqa: PLC0415 - pictures alone need it
-
     change = np.clip(after.maps[label] - before.maps[label], 0, None)
     largest = float(change.max())
+    if not largest > 0:
+        return np.zeros(scan.array.shape[1:])
     source = SourceGrid(scan.array.shape, scan.affine)
-    placed = map_on_source(change.astype(np.float32), after.grid, after.affine, source, unseen=0.0)
-    return placed.array[z] / largest if largest > 0 else np.zeros(scan.array.shape[1:])
+    placed = map_on_source(change.astype(np.float32), after.grid, after.affine, source)
+    return np.nan_to_num(placed.array[z]) / largest  # NaN where the network did not look
