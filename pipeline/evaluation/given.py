@@ -20,7 +20,8 @@ from .given_files import GivenLabels, GivenMaps, MapFolder, MaskFolder
 
 __all__ = ["Contestant", "GivenFigures", "measure_files"]
 
-MEASURES = ("pointing", "energy", "hit_iou_or_ior", "hit_dice", "recall_1", "recall_5")
+LESION_CELLS = "lesion_cells"
+MEASURES = ("pointing", "energy", "hit_iou_or_ior", "hit_dice", "recall_1", "recall_5", LESION_CELLS)
 
 
 @dataclass(frozen=True, order=True)
@@ -169,7 +170,8 @@ def _localized(
         overlap, recall = mask_overlap(attention, mask), lesion_recall(attention, numbers, (1, 5))[0]
         energy = energy_pointing(attention, mask)[0].masked_fill(hits.isnan(), torch.nan)
         by_dice = localization_hits(overlap, 0.1, "dice")[0]
-        parts = (hits, energy, localization_hits(overlap)[0], by_dice, recall[:, 0], recall[:, 1])
+        cells = mask[0].flatten(1).sum(-1).double()
+        parts = (hits, energy, localization_hits(overlap)[0], by_dice, recall[:, 0], recall[:, 1], cells)
         own = {measure: np.full(len(names), np.nan) for measure in MEASURES}
         for measure, part in zip(MEASURES, parts, strict=True):
             own[measure][there] = part.numpy()

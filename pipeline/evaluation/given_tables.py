@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, did_you_mean, some_of
 from ..metrics import (
-    auroc,
-    average_precision,
-    bootstrap_auroc,
     bootstrap_means,
     concept_groups,
     draw_weights,
     fill_thresholds,
     interval,
+    pooled_draws,
     summarise_scores,
 )
-from ..metrics.classification import median_of_defined
 from ..metrics.thresholds import THRESHOLDS
 from .given import Contestant, GivenFigures
+from .given_scores import classification_of, localization_of
 from .scores import ThresholdSearch
 
 __all__ = ["GivenEvaluation", "Thresholds", "evaluate_given"]
@@ -104,12 +102,15 @@ def evaluate_given(
     scores = {model: values[scored] for model, values in figures.scores.items()}
     present = labels.present[scored]
     if scores:
-        parts = [_classification(model, values, present, labels.names, weights) for model, values in scores.items()]
+        parts = [classification_of(model, values, present, labels.names, weights) for model, values in scores.items()]
         tables["classification"] = pd.concat(parts, ignore_index=True)
     if judged:
         tables["table1"] = _table1(judged, tables.get("classification"))
     if figures.local:
-        parts = [_localization(c, own, labels.names, scored, weights) for c, own in sorted(figures.local.items())]
+        parts = [
+            localization_of(c, own, labels.names, scored, weights, figures.scores.get(c.model))
+            for c, own in sorted(figures.local.items())
+        ]
         tables["localization"] = pd.concat(parts, ignore_index=True)
     return GivenEvaluation(tables, used, tuple(notes))
 
@@ -155,11 +156,8 @@ def _thresholds(
 
 
 def _judge(values: NDArray[np.float64], groups: Mapping[str, Sequence[int]], weights: NDArray[np.float64]) -> _Judged:
-    sums = np.stack([np.nansum(values[:, list(columns)], axis=1) for columns in groups.values()], axis=1)
-    counts = np.stack([(~np.isnan(values[:, list(columns)])).sum(axis=1) for columns in groups.values()], axis=1)
-    with np.errstate(invalid="ignore"):
-        means = (weights @ sums) / (weights @ counts)
-    return _Judged(values, {name: means[:, place] for place, name in enumerate(groups)})
+    draws = {name: pooled_draws(values[:, list(columns)], weights) for name, columns in groups.items()}
+    return _Judged(values, draws)
 
 
 def _organ_iou(
@@ -283,57 +281,6 @@ def _pairs(figures: GivenFigures, judged: Mapping[Contestant, _Judged], scored: 
         )
         parts.append(_named(part, contestant))
     return pd.concat(parts, ignore_index=True)
-
-
-def _classification(
-    model: str, scores: NDArray, present: NDArray[np.bool_], names: Sequence[str], weights: NDArray[np.float64]
-) -> pd.DataFrame:
-    there = ~np.isnan(scores).any(axis=1)
-    drawn = bootstrap_auroc(scores[there], present[there], weights[:, there])
-    low, high = interval(drawn)
-    areas = auroc(scores[there], present[there])
-    table = pd.DataFrame(
-        {
-            "label": list(names),
-            "positives": present[there].sum(0),
-            "scans": int(there.sum()),
-            "auroc": areas,
-            "low": low,
-            "high": high,
-            "average_precision": average_precision(scores[there], present[there]),
-        }
-    )
-    ends = interval(np.array([[median_of_defined(areas_of_draw)] for areas_of_draw in drawn]))
-    precision = median_of_defined(table["average_precision"].to_numpy())
-    median = ["median", int(table["positives"].sum()), int(there.sum()), median_of_defined(areas)]
-    table.loc[len(table)] = [*median, ends[0][0], ends[1][0], precision]
-    table.insert(0, "model", model)
-    return table
-
-
-def _localization(
-    contestant: Contestant,
-    own: Mapping[str, NDArray[np.float64]],
-    names: Sequence[str],
-    scored: NDArray[np.intp],
-    weights: NDArray[np.float64],
-) -> pd.DataFrame:
-    rows = []
-    for measure, values in own.items():
-        here = values[scored]
-        counts = (~np.isnan(here)).sum(axis=0)
-        low, high = interval(bootstrap_means(here, weights))
-        for column in np.flatnonzero(counts).tolist():
-            mean = float(np.nanmean(here[:, column]))
-            rows.append((measure, "label", names[column], mean, low[column], high[column], int(counts[column])))
-        if counts.any():
-            drawn = _judge(here, {"overall": tuple(range(len(names)))}, weights).draws["overall"][:, None]
-            ends = interval(drawn)
-            macro = float(np.mean([np.nanmean(here[:, column]) for column in np.flatnonzero(counts)]))
-            rows.append((measure, "overall", "overall", _mean(here), ends[0][0], ends[1][0], int(counts.sum())))
-            rows.append((measure, "macro", "macro", macro, np.nan, np.nan, int((counts > 0).sum())))
-    table = pd.DataFrame(rows, columns=["measure", "by", "name", "mean", "low", "high", "count"])
-    return _named(table, contestant).drop(columns="masks")
 
 
 def _mean(values: NDArray[np.float64]) -> float:

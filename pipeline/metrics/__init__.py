@@ -1,6 +1,6 @@
 """Metrics of attention maps and of classification, as pure functions and MONAI metric classes."""
 
-from .bootstrap import bootstrap_auroc, bootstrap_means, draw_weights, interval
+from .bootstrap import bootstrap_auroc, bootstrap_means, draw_weights, interval, pooled_draws
 from .calibration import expected_calibration_error, reliability_table
 from .classification import accuracy, auroc, average_precision, classification_table, top_k
 from .functional import (
@@ -92,6 +92,7 @@ __all__ = [
     "peaks_of",
     "point_localization",
     "pointing_accuracy",
+    "pooled_draws",
     "randomisation_cascade",
     "rank_correlation",
     "rates_at",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_auroc", "bootstrap_means", "draw_weights", "interval"]
+__all__ = ["bootstrap_auroc", "bootstrap_means", "draw_weights", "interval", "pooled_draws"]
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -51,6 +51,22 @@ def bootstrap_means(values: NDArray, weights: NDArray[np.float64]) -> NDArray[np
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return (weights @ np.where(known, values, 0.0)) / (weights @ known)
+
+
+def pooled_draws(values: NDArray, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over all that is defined in each draw, pooled over the columns, ``[draws]``.
+
+    Args:
+        values: ``[N, K]``, NaN for what is not defined.
+        weights: of ``draw_weights``.
+
+    Example:
+        >>> pooled_draws(np.array([[1.0, 0.0], [np.nan, 0.5]]), np.array([[1.0, 1.0], [2.0, 0.0]])).tolist()
+        [0.5, 0.5]
+    """
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = (weights @ np.nansum(values, axis=1)) / (weights @ (~np.isnan(values)).sum(axis=1))
+    return found
 
 
 def bootstrap_auroc(scores: NDArray, present: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -69,6 +69,8 @@ def test_figures_by_hand(files):
     assert scores["bad", "lung_nodule"] == 0.0
     assert scores["good", "heart_stent"] == 0.5
     assert scores["good", "median"] == 0.75
+    said = found.tables["classification"].set_index(["model", "label"])["calibration_error"]
+    assert said["good", "heart_stent"] == pytest.approx(0.5 - 1 / 8)  # one in two said, one in eight there
     table1 = found.tables["table1"].set_index("model")
     assert table1.loc["good", ["median_auroc", "organ_iou_gradcam", "organ_iou_hirescam"]].tolist() == [
         75.0,
@@ -182,6 +184,9 @@ def test_lesions_give_pointing_hits_and_recall(files):
     assert means["good", "recall_1"] == 0.5
     assert means["bad", "pointing"] == 0.0
     assert table["count"].unique().tolist() == [4]
+    strata = found.tables["localization"].query("method == 'hirescam' and model == 'good' and measure == 'pointing'")
+    assert strata.query("by == 'lesion_cells'")[["name", "mean", "count"]].values.tolist() == [["2 to 2", 1.0, 4]]
+    assert strata.query("by == 'score'")["count"].sum() == 4
 
 
 def test_two_sources_of_masks_give_an_interval(files):
