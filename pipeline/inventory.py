@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from .data.coverage import coverage_problem
 from .data.discover import look_for_scans
 from .data.found import Finds, FoundScan, passed_in_words
+from .data.images import read_image_size
 from .data.readers import read_geometry, source_files, volume_suffix
 from .data.records import duplicates
 from .data.volume import Volume
-from .errors import DataError, some_of
+from .errors import ConfigError, DataError, some_of
 from .runner import safe_id
 from .runner.disk import readable_size
 
@@ -23,6 +24,9 @@ __all__ = ["describe_data"]
 LOOKED_AT = 200
 """Scans whose headers are read, spread over all of them; the rest of a hospital's archive would take hours."""
 NAMED = 3
+
+Headers = Callable[[Sequence[FoundScan]], Iterator[tuple[str, str, str]]]
+"""What the headers of some scans tell."""
 
 
 def describe_data(images: Path) -> list[dict[str, str]]:
@@ -34,21 +38,41 @@ def describe_data(images: Path) -> list[dict[str, str]]:
     Raises:
         ConfigError: if there is no scan, or a table cannot be read.
     """
-    finds = look_for_scans(images.absolute())
+    finds, of_images = _look(images.absolute())
+    headers = _image_headers if of_images else _headers
     return [
         {"kind": kind, "what": what, "detail": detail}
         for kind, what, detail in [
-            *_found(finds.scans),
+            *_found(finds.scans, of_images),
             *_missing(finds.scans),
-            *_odd(finds.scans),
+            *_odd(finds.scans, headers),
             *_passed(finds, images),
         ]
     ]
 
 
-def _found(scans: Sequence[FoundScan]) -> Iterator[tuple[str, str, str]]:
-    yield "found", "scans", f"{len(scans)}: {some_of([scan.scan_id for scan in scans], NAMED)}" if scans else "none"
-    kinds = Counter("DICOM series" if _is_dicom(scan.image) else volume_suffix(scan.image) for scan in scans)
+def _look(images: Path) -> tuple[Finds, bool]:
+    """What is there, and whether it is 2D images: those of a folder in which there is no volume."""
+    try:
+        finds = look_for_scans(images)
+    except ConfigError:
+        if not images.is_dir():
+            raise
+        finds = Finds(())
+    if finds.scans or not images.is_dir():
+        return finds, False
+    try:
+        return look_for_scans(images, kind="images"), True
+    except ConfigError:
+        return (finds, False) if finds.refused else (look_for_scans(images), False)
+
+
+def _found(scans: Sequence[FoundScan], of_images: bool) -> Iterator[tuple[str, str, str]]:
+    what = "2D images (data.kind: images)" if of_images else "scans"
+    yield "found", what, f"{len(scans)}: {some_of([scan.scan_id for scan in scans], NAMED)}" if scans else "none"
+    kinds = Counter(
+        "DICOM series" if not of_images and _is_dicom(scan.image) else volume_suffix(scan.image) for scan in scans
+    )
     yield "found", "formats", ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
     patients = Counter(scan.patient_id for scan in scans)
     several = sum(count > 1 for count in patients.values())
@@ -63,12 +87,12 @@ def _missing(scans: Sequence[FoundScan]) -> Iterator[tuple[str, str, str]]:
         yield "missing", "files", f"{len(gone)}: {some_of(gone, NAMED)}"
 
 
-def _odd(scans: Sequence[FoundScan]) -> Iterator[tuple[str, str, str]]:
+def _odd(scans: Sequence[FoundScan], headers: Headers) -> Iterator[tuple[str, str, str]]:
     if twice := duplicates(scan.scan_id for scan in scans):
         yield "odd", "ids that occur twice", f"{len(twice)}: {some_of(twice, NAMED)}"
     if unsafe := [scan.scan_id for scan in scans if not _is_safe(scan.scan_id)]:
         yield "odd", "ids that cannot be file names", f"{len(unsafe)}: {some_of(unsafe, NAMED)}"
-    yield from _headers([scan for scan in scans[:: max(1, len(scans) // LOOKED_AT)] if _is_there(scan.image)])
+    yield from headers([scan for scan in scans[:: max(1, len(scans) // LOOKED_AT)] if _is_there(scan.image)])
 
 
 def _headers(scans: Sequence[FoundScan]) -> Iterator[tuple[str, str, str]]:
@@ -94,6 +118,22 @@ def _headers(scans: Sequence[FoundScan]) -> Iterator[tuple[str, str, str]]:
         yield "found", "file size", f"{readable_size(float(np.mean(sizes)))} on average ({looked})"
     yield from _told("headers that cannot be read", unreadable)
     yield from _told("scans that can hold no whole chest", small)
+
+
+def _image_headers(scans: Sequence[FoundScan]) -> Iterator[tuple[str, str, str]]:
+    sizes, pixels = [], []
+    unreadable: dict[str, str] = {}
+    for scan in scans:
+        try:
+            pixels.append(read_image_size(scan.image))
+            sizes.append(scan.image.stat().st_size)
+        except (DataError, OSError) as error:
+            unreadable[scan.scan_id] = str(error)
+    if pixels:
+        looked = f"of {len(pixels)} headers read"
+        yield "found", "rows, columns", f"{_range(pixels, '.0f')} ({looked})"
+        yield "found", "file size", f"{readable_size(float(np.mean(sizes)))} on average ({looked})"
+    yield from _told("headers that cannot be read", unreadable)
 
 
 def _told(what: str, problems: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -61,7 +61,8 @@ class EvaluateConfig(Section):
     """How maps and scores are judged.
 
     Attributes:
-        fidelity: ``reference`` scores a perfectly confined map 0, as the published code does.
+        fidelity: ``reference`` scores a perfectly confined map 0, as the published code does; of 2D images it asks
+            whether the highest pixel of the enlarged map lies in a box, as PYLON's does, instead of the highest cell.
         pointing_tolerance: cells by which the peak may miss a lesion.
     """
 

@@ -98,8 +98,9 @@ def localization_of(
             for column in known
         ]
         for by, of in ((LESION_CELLS, sizes), ("score", None if scores is None else scores[scored])):
-            for part in by_strata(here, of).itertuples() if of is not None else ():
-                rows.append((measure, by, f"{part.low:.3g} to {part.high:.3g}", part.mean, np.nan, np.nan, part.count))
+            for part in [] if of is None else by_strata(here, of).to_dict("records"):
+                name = f"{part['low']:.3g} to {part['high']:.3g}"
+                rows.append((measure, by, name, part["mean"], np.nan, np.nan, part["count"]))
     table = pd.DataFrame(rows, columns=["measure", "by", "name", "mean", "low", "high", "count"])
     table.insert(0, "method", contestant.method)
     table.insert(0, "model", contestant.model)

@@ -99,10 +99,19 @@ class FigureReader:
                 chosen = np.take_along_axis(self._curve(attention, allowed), steps[method][:, None], axis=1)[:, 0]
                 overlap[method] = np.where(present, chosen, np.nan)
             if lesion is not None:
-                hits = pointing_accuracy(attention, lesion, self.tolerance)[0].numpy()
+                hits = self._hits(scan_id, found, method, lesion)
                 share = energy_pointing(attention, lesion)[0].numpy()
                 pointing[method], energy[method] = hits, np.where(np.isnan(hits), np.nan, share)
         return found.labels, ScanFigures(scan_id, split, present, found.scores, overlap, pointing, energy)
+
+    def _hits(self, scan_id: str, found: ScanAttention, method: str, lesion: torch.Tensor) -> NDArray:
+        """Which maps peak on their label's lesion ``[M]``; NaN where there is none."""
+        if isinstance(self.lesions, ImagePlaces) and self.fidelity == "reference":
+            told = scan_id, found.labels, found.maps[method], found.grid, self.geometry[scan_id]
+            return self.lesions.peaks_inside(*told)
+        attention = torch.from_numpy(found.maps[method])[None]
+        hits: NDArray = pointing_accuracy(attention, lesion, self.tolerance)[0].numpy()
+        return hits
 
     def logit(self, model: str, scan_id: str, label: str) -> float | None:
         """The score of a label; None for a scan or label that the model lacks."""

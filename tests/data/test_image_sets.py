@@ -15,6 +15,7 @@ from organcam.data.label_files import read_label_files
 from organcam.data.split_tables import read_split_tables
 from organcam.data.voc import read_mask, read_objects
 from organcam.errors import ConfigError, DataError
+from organcam.inventory import describe_data
 
 
 @pytest.fixture(scope="module")
@@ -228,3 +229,17 @@ def test_matlab_files_of_sbd_are_refused_with_the_remedy(tmp_path: Path):
     (tmp_path / "2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     with pytest.raises(ConfigError, match="MATLAB files of SBD.*as PNG"):
         read_known_places(tmp_path)
+
+
+def test_a_folder_of_images_is_described(nih: Path, vindr: Path, tmp_path: Path):
+    rows = {row["what"]: row["detail"] for row in describe_data(nih)}
+    assert rows["2D images (data.kind: images)"].startswith("32: 00000002_000")
+    assert rows["formats"] == ".png 32"
+    assert rows["patients"] == "16, 16 of them with several scans"
+    assert rows["rows, columns"] == "64 x 64 (of 32 headers read)"
+    assert rows["2 files that are no images (.csv)"].startswith("BBox_List_2017.csv")
+    radiographs = {row["what"]: row["detail"] for row in describe_data(vindr / "train")}
+    assert radiographs["formats"] == ".dicom 12"
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(ConfigError, match="holds no volume"):
+        describe_data(tmp_path)
