@@ -71,7 +71,8 @@ def audit_tables(
             full[:, column], there, without_it(own[own["wanted"].astype(bool)])["change"].to_numpy(dtype=float)
         )
         outline = _outline(facts, allowed, there)
-        verdict = judge(label, separation, own, areas, outline)
+        few = there is not None and np.isnan(areas["full"][0])
+        verdict = judge(label, separation, own, areas, outline, few)
         row: dict[str, Any] = {"label": label, "verdict": verdict.verdict, "scans": len(facts)}
         row["positives"] = np.nan if there is None else int(there.sum())
         for way, (area, low, high) in areas.items():

@@ -64,9 +64,10 @@ def separation_of(full: np.ndarray, present: np.ndarray | None, lesions: np.ndar
         apart = float(full[present].mean() - full[~present].mean())
         if apart > 0:
             return apart, "scans with and without it"
-    if lesions.size and lesions.mean() > 0:
-        return float(lesions.mean()), "what a lesion put in does"
-    spread = float(2 * full.std()) if full.size > 1 else float("nan")
+    spread = float(2 * full.std()) if full.size > 1 else 0.0
+    lesion = float(lesions.mean()) if lesions.size else 0.0
+    if lesion > spread:
+        return lesion, "what a lesion put in does"
     return (spread if spread > 0 else float("nan")), "twice the spread of the scores"
 
 
@@ -85,6 +86,7 @@ def judge(
     inserted: pd.DataFrame,
     areas: Mapping[str, tuple[float, float, float]],
     outline: float = float("nan"),
+    few: bool = False,
 ) -> Verdict:
     """Weigh what interventions did to one label.
 
@@ -95,6 +97,7 @@ def judge(
         areas: ``full``, ``only`` and ``without`` -> AUROC with its interval; NaN where it is not known.
         outline: how well the volume of its organs alone tells the label. Organs that are painted over keep their
             outline, so that from `OUTLINE` on what is told without them is no proof against the model.
+        few: whether labels are known, and one of the classes has too few scans.
     """
     shares, sure = {}, {}
     groups = dict(zip(inserted["inserted"], inserted["group"], strict=True))
@@ -114,19 +117,22 @@ def judge(
     words = f"{label}: {' '.join(part for part in told if part)}"
     if not np.isfinite(separation):
         return Verdict(label, "cannot be told", f"{label}: its scores do not differ from scan to scan.", shares)
+    if few:
+        return Verdict(label, "cannot be told", f"{label}: too few scans with it, or without it.", shares)
     if not others and not np.isfinite(without[0]):
         missing = "nothing was put in beside lesions, and no AUROC without the organ is known"
         return Verdict(label, "cannot be told", f"{label}: {missing}.", shares)
     elsewhere = without[1] >= TOLD_WITHOUT and not outline >= OUTLINE
     proof = areas["only"][0] >= LEARNED or (lesions.size > 0 and lesions.mean() >= TRACE)
     # What moves a score is a shortcut if it is at work in these scans: they are told without the organ, or worse by it.
-    used = not np.isfinite(without[0]) or without[1] > CHANCE or areas["full"][0] - areas["only"][0] >= LOST
+    leaks = without[1] > CHANCE and not outline >= OUTLINE
+    used = not np.isfinite(without[0]) or leaks or areas["full"][0] - areas["only"][0] >= LOST
     named = ", ".join(sorted(strong, key=lambda name: -abs(strong[name])))
     rules = (
         (areas["full"][0] < LEARNED, "not learned"),
         (bool(strong) and used, f"shortcut: {named}"),
         (elsewhere and without[0] >= areas["only"][0], "shortcut: what lies outside its organs"),
-        (bool(traces) or elsewhere or (lesions.size > 0 and lesions.mean() <= 0), "mixed"),
+        (bool(strong) or (bool(traces) and used) or elsewhere or (lesions.size > 0 and lesions.mean() <= 0), "mixed"),
         (proof, "uses the organ"),
         (True, "no shortcut found"),
     )

@@ -125,7 +125,7 @@ def test_a_model_that_looks_into_the_lung_uses_the_organ(people, lung_user):
 def test_a_model_that_looks_at_the_token_is_accused_of_it(people, metal_user):
     row = of_mass(metal_user, people[1])
     assert row["verdict"].startswith("shortcut: ")
-    assert set(row["verdict"].removeprefix("shortcut: ").split(", ")) == {"token", "marker"}
+    assert set(row["verdict"].removeprefix("shortcut: ").split(", ")) == {"token"}
     assert (row["auroc_full"], row["auroc_without"], row["auroc_only"]) == (1.0, 1.0, 0.5)
     assert row["evidence_outside"] > 0.5
     assert row["moved_by_token"] > 0.7
@@ -134,7 +134,7 @@ def test_a_model_that_looks_at_the_token_is_accused_of_it(people, metal_user):
 
 def test_without_labels_the_lesion_is_the_measure(metal_user):
     row = of_mass(metal_user, None)
-    assert row["verdict"] == "shortcut: marker, token"
+    assert row["verdict"] == "shortcut: token"
     assert "AUROC is not known" in row["words"]
     assert row["separation_from"] == "twice the spread of the scores"
 
@@ -217,7 +217,8 @@ AREAS = {"full": (0.9, 0.8, 1.0), "only": (0.88, 0.8, 0.95), "without": (0.52, 0
     ("changes", "areas", "verdict"),
     [
         ({"nodule": [1.0, 1.1, 0.9], "token": [0.01, -0.01, 0.0]}, AREAS, "uses the organ"),
-        ({"nodule": [1.0, 1.1, 0.9], "token": [0.2, 0.21, 0.19]}, AREAS, "mixed"),
+        ({"nodule": [1.0, 1.1, 0.9], "token": [0.2, 0.21, 0.19]}, LEAKS, "mixed"),
+        ({"nodule": [1.0, 1.1, 0.9], "token": [0.2, 0.21, 0.19]}, AREAS, "uses the organ"),  # not at work here
         ({"nodule": [1.0, 1.1, 0.9], "token": [0.5, 0.51, 0.49]}, LEAKS, "shortcut: token"),
         ({"nodule": [1.0, 1.1, 0.9], "token": [-0.5, -0.51, -0.49]}, LEAKS, "shortcut: token"),
         ({"nodule": [1.0, 1.1, 0.9], "token": [0.5, 0.51, 0.49]}, AREAS, "mixed"),  # not at work in these scans
@@ -247,9 +248,14 @@ def test_the_outline_that_stays_is_no_proof_against_a_model():
     assert found.verdict == "uses the organ"
     assert "volume of its organs alone tells it too (0.90)" in found.words
     assert judge("lung_nodule", 1.0, changes, areas, outline=0.6).verdict.startswith("shortcut")
-    assert (
-        judge("lung_nodule", 1.0, rows("lung_nodule", token=[0.5, 0.51, 0.5]), areas, 0.9).verdict == "shortcut: token"
-    )
+    moved = rows("lung_nodule", token=[0.5, 0.51, 0.5])
+    assert judge("lung_nodule", 1.0, moved, areas, outline=0.9).verdict == "mixed"
+    assert judge("lung_nodule", 1.0, moved, {**areas, "only": (0.7, 0.6, 0.8)}, 0.9).verdict == "shortcut: token"
+
+
+def test_too_few_scans_of_a_class_are_said():
+    found = judge("lung_nodule", 1.0, rows("lung_nodule", token=[0.9] * 3), dict.fromkeys(AREAS, NONE), few=True)
+    assert (found.verdict, found.words) == ("cannot be told", "lung_nodule: too few scans with it, or without it.")
 
 
 def test_what_is_there_already_is_no_measure_of_a_confounder():
@@ -268,6 +274,11 @@ def test_separation_by_labels_by_lesions_or_by_spread():
     full, present = np.array([2.0, 3.0, 0.0, 1.0]), np.array([True, True, False, False])
     assert separation_of(full, present, np.array([9.0])) == (2.0, "scans with and without it")
     assert separation_of(full, None, np.array([3.0, 5.0])) == (4.0, "what a lesion put in does")
+    # a lesion that does less than scans differ by anyway is no measure: shares of it would be huge
+    assert separation_of(full, None, np.array([0.1])) == (
+        pytest.approx(2 * full.std()),
+        "twice the spread of the scores",
+    )
     assert separation_of(full, None, np.array([-1.0]))[0] == pytest.approx(2 * full.std())
     assert np.isnan(separation_of(np.zeros(3), None, np.empty(0))[0])
 
