@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .errors import OrganCamError
 
-__all__ = ["interventions_table", "read_summary", "results_table"]
+__all__ = ["interventions_table", "ladder_sentences", "read_summary", "results_table"]
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def read_summary(run: Path) -> dict[str, Any]:
 
 def _is_summary(value: Any) -> bool:
     models = value.get("models") if isinstance(value, dict) else None
+    ladders = value.get("ladder", []) if isinstance(value, dict) else None
+    if not isinstance(ladders, list) or not all(
+        isinstance(ladder, dict) and isinstance(ladder.get("sentence"), str) for ladder in ladders
+    ):
+        return False
     return isinstance(models, dict) and all(
         isinstance(found, dict)
         and isinstance(found.get("split"), str)
@@ -95,6 +100,12 @@ def interventions_table(runs: Sequence[Path]) -> Table | None:
                 values = (moved.get("lesion"), moved.get("confounder"), *areas)
                 table.add_row(*map(escape, (run.name, model, label)), *map(_shown, values))
     return table if table.row_count else None
+
+
+def ladder_sentences(runs: Sequence[Path]) -> list[str]:
+    """What the gain of each mask loss comes from, where a run has controls beside it (`organcam.evaluation.ladder`)."""
+    told = [(run.name, ladder) for run in runs for ladder in read_summary(run).get("ladder", ())]
+    return [f"{run}: {ladder['sentence']}" for run, ladder in told if ladder["sentence"]]
 
 
 def _table(title: str, *columns: str) -> Table:

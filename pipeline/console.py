@@ -146,12 +146,14 @@ def show_outcome(out: Path, outcome: Outcome, stages: Sequence[str]) -> None:
 
 def print_results(runs: Sequence[Path]) -> None:
     """The result tables of evaluated runs."""
-    from .compare import interventions_table, results_table  # noqa: PLC0415
+    from .compare import interventions_table, ladder_sentences, results_table  # noqa: PLC0415
 
     out_console.print(results_table(runs))
     moved = interventions_table(runs)
     if moved is not None:
         out_console.print(moved)
+    for sentence in ladder_sentences(runs):
+        out_console.print(sentence, markup=False, highlight=False)
 
 
 def print_findings(text: str, vocabulary: str, html: Path | None) -> int:

@@ -1,5 +1,6 @@
 """What a person at the keyboard sees: exit codes, one-line errors, no traceback."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from organcam.compare import results_table
+from organcam.compare import ladder_sentences, results_table
 from organcam.errors import OrganCamError
 
 
@@ -118,7 +119,20 @@ def test_brackets_in_names_are_no_markup(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": {"m": {}}}', b"\xff", b"[" * 99999])
+def test_compare_tells_what_a_gain_comes_from(tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    model = {"split": "test", "organ_iou": {}, "splits": {}}
+    summary = {"models": {"own": model}, "ladder": [{"sentence": "own gains [0.1]."}, {"sentence": ""}]}
+    (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(summary))
+    assert ladder_sentences([tmp_path]) == [f"{tmp_path.name}: own gains [0.1]."]
+    done = organcam("compare", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "own gains [0.1]." in done.stdout
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"models": {}, "ladder": [1]}', b"", b"{", b"[]", b'{"models": {"m": {}}}', b"\xff", b"[" * 99999]
+)
 def test_a_damaged_summary_is_told(tmp_path, content):
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "summary.json").write_bytes(content)

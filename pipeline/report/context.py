@@ -39,18 +39,17 @@ def index_context(workflow: Workflow, results: Results, pages: Sequence[Mapping[
         pages: the scan pages: ``scan_id, file, split, findings``.
     """
     models = list(workflow.models)
-    ladders = ladder_sections(results)
     return {
         "name": workflow.name,
         "seed": workflow.seed,
         "of_images": workflow.of_images,
         "cautions": _cautions(results),
-        "notes": [note for note in results.notes if note not in {ladder["sentence"] for ladder in ladders}],
+        "notes": list(results.notes),
         "scans": _scans(results),
         "failures": _failures(results),
         "flagged": _flagged(results.quality),
         "models": _models(workflow, results),
-        "ladders": ladders,
+        "ladders": ladder_sections(results),
         "interventions": _interventions(results, models),
         "charts": _charts(results, models),
         "labels": {**_labels(results, models), "has_overlap": results.organ_iou is not None},

@@ -100,8 +100,10 @@ def describe_mask_loss(settings: Mapping[str, object] | None, chosen: float | No
     weight = settings["weight"]
     several = isinstance(weight, Sequence) and len(weight) > 1
     shown = chosen if chosen is not None else weight
+    control = settings.get("control", "own")
+    masks = "" if control == "own" else f", {control} masks"
     text = f"{shown:.3g}" if isinstance(shown, (int, float)) else str(shown)
-    return f"mask loss: {settings['form']}, {settings['reduction']}, weight {text}" + (
+    return f"mask loss: {settings['form']}, {settings['reduction']}{masks}, weight {text}" + (
         " (chosen on validation)" if several and chosen is not None else ""
     )
 

@@ -229,8 +229,7 @@ def evaluate_all(context: WorkContext, payload: Mapping[str, Any], parameters: M
     without = [
         f"models.{model}: no maps of validation scans, so it is not judged" for model in set(models) - set(scores)
     ]
-    traced = [ladder["sentence"] for ladder in summary.get("ladder", ()) if ladder["sentence"]]
-    notes = [*sorted(without), *_lacking(scores, splits), *traced]
+    notes = [*sorted(without), *_lacking(scores, splits)]
     return {"problems": sorted(reader.problems.items()), "notes": notes, "models": list(scores)}
 
 

@@ -76,4 +76,6 @@ def test_mask_loss_in_words() -> None:
     settings = {"form": "absolute", "reduction": "balanced", "weight": [5.0, 10.0]}
     assert describe_mask_loss(None, None) == "class loss only"
     assert describe_mask_loss(settings, 10.0) == "mask loss: absolute, balanced, weight 10 (chosen on validation)"
+    controlled = describe_mask_loss({**settings, "weight": 1, "control": "shuffled"}, None)
+    assert controlled == "mask loss: absolute, balanced, shuffled masks, weight 1"
     assert describe_mask_loss({**settings, "weight": 1 / 3}, None) == "mask loss: absolute, balanced, weight 0.333"
