@@ -53,6 +53,7 @@ FORMS: dict[str, dict[str, Any]] = {
 GENTLE = ("energy", "l1")
 """Losses in [0, 1], which take a thirtieth of the weights."""
 
+RUNGS = ("baseline", "own", "permuted", "atlas", "shuffled", "swapped", "masked_pooling")
 FIGURES = ("organ_iou", "pointing", "auroc_median", "auroc_shifted", "confounder", "lesion")
 HEADINGS = ("OrganIoU", "pointing", "AUROC", "AUROC shifted", "confounder moves", "lesion moves")
 
@@ -104,7 +105,7 @@ def make(part: str, phantom: str, seed: int, chosen: argparse.Namespace) -> None
     result = chosen.out / "results" / f"{part}-{phantom}-{seed}.json"
     if result.is_file():
         return
-    models = ladder_models(phantom, chosen.weights)
+    models = {name: model for name, model in ladder_models(phantom, chosen.weights).items() if name in chosen.models}
     if part == "forms":
         models |= {name: form_models(chosen.weights)[name] for name in chosen.only}
     settings = [*settings_of(chosen, phantom, seed), f"models={json.dumps(models)}"]
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=60)
     parser.add_argument("--test", type=int, default=100, help="and as many with the confounders shifted")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--models", nargs="+", choices=RUNGS, default=list(RUNGS), help="rungs to train")
     parser.add_argument("--only", nargs="+", choices=FORMS, default=list(FORMS), help="forms to train")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings over the workflow's")
     parser.add_argument("--workers", type=int, default=2)
