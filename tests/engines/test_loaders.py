@@ -222,3 +222,16 @@ def test_what_transforms_draw_from_anywhere_is_the_same_in_any_process(items):
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
     assert len(found[0].unique()) == found[0].numel() == 48
+
+
+def test_other_regions_are_for_the_loss_alone():
+    """A control's bitmaps make the allowed cells; what a network with masked pooling looks at stays the scan's own."""
+    own, other = torch.zeros(1, 7, 1, 1, 4, dtype=torch.bool), torch.zeros(1, 7, 1, 1, 4, dtype=torch.bool)
+    own[:, 0, ..., 0], other[:, 0, ..., 3] = True, True
+    places = torch.tensor([[[1, 0, 0]]], dtype=torch.uint8)
+    batch = {"image": torch.zeros(1, 1), "label": torch.ones(1, 1), "regions": own, "places": places}
+    _, plain = prepare_batch({**batch, "possible": places}, torch.device("cpu"))
+    _, controlled = prepare_batch({**batch, "possible": places, "allowed_regions": other}, torch.device("cpu"))
+    assert plain["allowed"].flatten().int().tolist() == plain["possible"].flatten().int().tolist() == [1, 0, 0, 0]
+    assert controlled["allowed"].flatten().int().tolist() == [0, 0, 0, 1]
+    assert controlled["possible"].flatten().int().tolist() == [1, 0, 0, 0]
