@@ -170,7 +170,8 @@ def print_part(title: str, runs: Mapping[str, Mapping[str, Any]]) -> None:
         weights = sorted({run["weights"][model] for run in runs.values()} - {None})
         numbers = [spread([row[name] for row in rows]) for name in FIGURES]
         gain = gains.get(model)
-        above = f"{gain['gain']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain and gain["change"] else ""
+        known = gain is not None and not pd.isna(gain["gain"])
+        above = f"{gain['gain']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if known else ""
         print(f"| `{model}` | {', '.join(f'{w:g}' for w in weights)} | {' | '.join(numbers)} | {above} |")
     for name, run in runs.items():
         print(f"\n{name}: {run['sentence']}")
