@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .config import Workflow
-from .data.coverage import coverage_problem
+from .data.coverage import coverage_problem, first_slice_at
 from .data.discover import paired_id, reports_of, scans_of
 from .data.found import FoundScan, passed_in_words
 from .data.images import read_image_size
@@ -101,26 +101,31 @@ def _check_data(workflow: Workflow) -> tuple[list[FoundScan], list[Finding]]:
     if found:
         findings += _check_volume_scans(workflow, [scan.scan_id for scan in found])
         findings += _check_splits(workflow, found)
-        findings.append(_check_image_sizes(workflow, found) if workflow.of_images else _check_sizes(found))
+        findings += [_check_image_sizes(workflow, found)] if workflow.of_images else _check_headers(found)
     return found, findings
 
 
-def _check_sizes(found: Sequence[FoundScan]) -> Finding:
-    """Whether the scans can hold a chest, by the headers of some spread over all of them."""
+def _check_headers(found: Sequence[FoundScan]) -> list[Finding]:
+    """Whether the scans can hold a chest, and which way up they lie, by the headers of some spread over all of them."""
     step = max(1, len(found) // MOST_HEADERS)
     small: dict[str, str] = {}
+    ends: dict[str, list[str]] = {"feet": [], "head": []}
     looked = [scan for scan in found[::step] if _is_there(scan.image)]
     for scan in looked:
         try:
-            problem = coverage_problem(*read_geometry(scan.image))
+            shape, affine = read_geometry(scan.image)
+            problem = coverage_problem(shape, affine)
+            ends[first_slice_at(affine)].append(scan.scan_id)
         except DataError as error:
             problem = str(error)
         if problem:
             small[scan.scan_id] = problem
+    order = [f"the {end} in {len(names)} ({some_of(names, LISTED)})" for end, names in ends.items() if names]
+    findings = [Finding(True, "slices", f"by its header the first lies at {', at '.join(order)}")] if order else []
     if not small:
-        return Finding(True, "sizes", f"{len(looked)} headers read: each scan can hold a chest")
+        return [Finding(True, "sizes", f"{len(looked)} headers read: each scan can hold a chest"), *findings]
     told = "; ".join(f"{name}: {problem}" for name, problem in list(small.items())[:LISTED])
-    return Finding(False, "sizes", f"{len(small)} of {len(looked)} scans looked at can hold none: {told}")
+    return [Finding(False, "sizes", f"{len(small)} of {len(looked)} scans looked at can hold none: {told}"), *findings]
 
 
 def _check_image_sizes(workflow: Workflow, found: Sequence[FoundScan]) -> Finding:

@@ -1,4 +1,4 @@
-"""Whether a scan's grid can hold a chest at all: told from its header, before anything is computed."""
+"""Whether a grid can hold a chest at all, and which way up it lies: told by its header, before anything is computed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,26 @@ from numpy.typing import NDArray
 
 from .volume import NETWORK_AXES, Volume
 
-__all__ = ["coverage_problem"]
+__all__ = ["coverage_problem", "first_slice_at"]
 
 LEAST_MM = (120.0, 120.0, 150.0)
 """Least length along (superior-inferior, anterior-posterior, right-left). Lungs of adults are 20 to 30 cm high; scans
 of small children may fall below and are told, not refused."""
 LARGEST_STEP_MM = 15.0
 """Largest distance between slices: lobes are some 10 cm high, and fewer than seven slices of one show little of it."""
+
+
+def first_slice_at(affine: NDArray[np.float64]) -> str:
+    """Where a header puts the first of a scan's axial slices: at the ``head`` or at the ``feet``.
+
+    Args:
+        affine: voxel index to RAS+ millimetres.
+
+    Example:
+        >>> first_slice_at(np.diag([-0.7, -0.7, 3.0, 1.0]))
+        'feet'
+    """
+    return "head" if "I" in Volume(np.zeros((1, 1, 1)), affine).axes else "feet"
 
 
 def coverage_problem(shape: Sequence[int], affine: NDArray[np.float64]) -> str:

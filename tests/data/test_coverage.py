@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from organcam.data.coverage import coverage_problem
+from organcam.data.coverage import coverage_problem, first_slice_at
 from organcam.data.readers import read_geometry
 
 
@@ -30,3 +30,14 @@ def test_the_axes_of_the_file_do_not_matter():
 def test_real_scans_cover_a_chest(shared_data):
     for name in ("lung_pet_ct_dx/A0001.nii.gz", "lung_pet_ct_dx/A0002_dicom", "cip64/ct-64.nrrd"):
         assert coverage_problem(*read_geometry(shared_data / name)) == ""
+
+
+@pytest.mark.parametrize(
+    ("directions", "end"),
+    [((-1, -1, 1), "feet"), ((1, 1, 1), "feet"), ((1, 1, -1), "head"), ((-1, 1, -1), "head")],
+)
+def test_a_header_tells_the_end_at_which_slices_begin(directions, end):
+    affine = np.diag([*directions, 1.0])
+    assert first_slice_at(affine) == end
+    # Sagittal slices run from side to side: what counts is the axis along the body.
+    assert first_slice_at(affine[:, [2, 0, 1, 3]]) == end

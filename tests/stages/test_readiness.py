@@ -207,6 +207,14 @@ def test_check_tells_that_the_scans_themselves_hold_no_chest(data):
     assert finding_of(workflow_of(data), "sizes").ok
 
 
+def test_check_tells_which_way_up_the_scans_lie(data):
+    for name, step in (("a", 5), ("b", -5), ("c", 5)):
+        nib.save(nib.Nifti1Image(np.zeros((8, 8, 60), np.int16), np.diag([50, 50, step, 1])), data / f"{name}.nii.gz")
+    found = finding_of(workflow_of(data), "slices")
+    assert found.ok
+    assert found.found == "by its header the first lies at the feet in 2 (a, c), at the head in 1 (b)"
+
+
 def test_check_names_scans_for_volumes_that_are_not_there(data):
     sections = {"explain": {"volumes": ["present"], "volume_scans": ["a", "d"]}}
     found = finding_of(workflow_of(data, **sections), "explain.volume_scans")
