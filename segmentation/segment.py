@@ -189,11 +189,11 @@ def _organs(
     models, floors = hemithoraces(volume, closed, thorax)
     zone = central_zone(thorax, closed.shape, wet=LEFT_LUNG in floors and not floors[LEFT_LUNG].dry)
     zone = with_bulges(zone, (volume > DENSE_HU) & body & (closed == 0), closed, thorax)
-    labels = pleural_lungs(volume, closed, body, thorax, zone, airway, models, floors)
+    labels, organs = pleural_lungs(volume, closed, body, thorax, zone, airway, models, floors)
     guess = fill_missing_side(volume, closed, body, thorax, zone, airway)
     labels = np.where(labels == 0, guess, labels)
     labels[find_mediastinum(volume, labels, closed, body | airway, thorax, zone)] = HEART_MEDIASTINUM
-    labels = add_leftovers(volume, labels, body, thorax, models, floors, airway)
+    labels = add_leftovers(volume, labels, body, thorax, models, floors, airway | organs)
     for lung in (RIGHT_LUNG, LEFT_LUNG):
         labels[fill_small_holes(labels == lung, thorax.spacing) & (labels == 0) & ~airway] = lung
     return labels, floors

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["organs_in_words", "plan_segment", "run_segment"]
 
-VERSION = 4
+VERSION = 5
 
 MAIN_MEASURES = ("right_lung_ml", "left_lung_ml", "heart_mediastinum_ml", "ratio", "height_mm")
 """The columns of ``quality.csv`` that come first; a scan without lungs has no ratio and no height."""

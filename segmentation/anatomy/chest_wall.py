@@ -9,14 +9,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage as ndi
 
+from ..morphology import dilate, open_mask
 from ..types import RIGHT_LUNG, BoolArray, FloatArray
 from .thorax import Thorax
 
-__all__ = ["RIB_HU", "PleuralModel", "rib_sector", "rib_surface"]
+__all__ = ["RIB_HU", "PleuralModel", "rib_sector", "rib_surface", "thick_bone"]
 
 RIB_HU = 150.0
 RAYS = 96
 REACH_MM = 190.0
+
+ORGAN_HU, THICKER_THAN_RIB_MM = 100.0, 8.0
+"""Half the thickness from which something that may be as dense as bone is no rib: spleen and kidney with contrast."""
+
+BETWEEN_MM, BETWEEN_RAYS = 12.0, 2.0
+"""How far the chest wall is believed to go on smoothly where no rib is seen, as in voxels of 4 mm."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,21 @@ class PleuralModel:
         return self.within(limit)
 
 
-def rib_surface(volume: FloatArray, lung: BoolArray, thorax: Thorax, label: int) -> PleuralModel:
-    """Rays from the middle of one hemithorax to its ribs."""
+def thick_bone(volume: FloatArray, thorax: Thorax) -> BoolArray:
+    """What is as dense as bone and too thick for a rib: kidney, spleen or stomach with contrast, vertebrae."""
+    return dilate(open_mask(volume > ORGAN_HU, THICKER_THAN_RIB_MM, thorax.spacing), 4.0, thorax.spacing)
+
+
+def rib_surface(volume: FloatArray, lung: BoolArray, thick: BoolArray, thorax: Thorax, label: int) -> PleuralModel:
+    """Rays from the middle of one hemithorax to its ribs.
+
+    Args:
+        volume: HU on the working grid, [D, H, W] in the frame (I, P, L).
+        lung: bool, same shape, the side's air-filled lung.
+        thick: ``thick_bone`` of the same grid, which is no rib where ribs are looked for.
+        thorax: landmarks of the same grid.
+        label: the side.
+    """
     _, height, width = volume.shape
     spacing = thorax.spacing
     centre = _ray_origin(lung, thorax, label)
@@ -105,10 +125,12 @@ def rib_surface(volume: FloatArray, lung: BoolArray, thorax: Thorax, label: int)
     outermost = np.where(own.any(axis=2), radii[radii.size - 1 - own[:, :, ::-1].argmax(axis=2)], np.nan)
     beyond = radii[None, None] > np.where(np.isnan(outermost), 0.0, outermost)[:, :, None]
     bone = (volume[:, i, j] > RIB_HU) & inside & beyond
+    ribs = rib_sector(angles)
+    bone[:, ribs] &= ~thick[:, i[ribs], j[ribs]]
     wall = np.where(bone.any(axis=2), radii[bone.argmax(axis=2)], np.nan)
-    wall = _smooth_wall(wall, thorax)
+    wall = _between_known(_smooth_wall(wall, thorax), thorax)
     gap = wall - outermost
-    usual = gap[(np.abs(gap) < 12.0) & rib_sector(angles)[None]]
+    usual = gap[(np.abs(gap) < 12.0) & ribs[None]]
     person = float(np.clip(np.median(usual), 0.0, 8.0)) if usual.size > 20 else 3.0
     dy = (np.arange(height)[:, None] - centre[0]) * spacing[1]
     dx = (np.arange(width)[None] - centre[1]) * spacing[2] * outward
@@ -141,3 +163,14 @@ def _smooth_wall(wall: npt.NDArray[np.float64], thorax: Thorax) -> npt.NDArray[n
     wrapped = np.concatenate([far[:, -2:], far, far[:, :2]], axis=1)
     low = ndi.percentile_filter(wrapped, 33, size=(2 * reach + 1, 5), mode="nearest")[:, 2:-2]
     return np.where(low > 1e5, np.nan, low)
+
+
+def _between_known(wall: npt.NDArray[np.float64], thorax: Thorax) -> npt.NDArray[np.float64]:
+    """The wall where thin ribs were averaged away, as the mean of what is known around it on the rays of ribs."""
+    known = ~np.isnan(wall)
+    sigma = (BETWEEN_MM / thorax.spacing[0], BETWEEN_RAYS)
+    weight = ndi.gaussian_filter(known.astype(np.float64), sigma, mode=("nearest", "wrap"), truncate=2.0)
+    level = ndi.gaussian_filter(np.where(known, wall, 0.0), sigma, mode=("nearest", "wrap"), truncate=2.0)
+    angles = np.linspace(-np.pi, np.pi, RAYS, endpoint=False)
+    fill = ~known & (weight > 0.05) & rib_sector(angles)
+    return np.where(fill, level / np.maximum(weight, 1e-6), wall)

@@ -18,9 +18,9 @@ from scipy import ndimage as ndi
 
 from ..morphology import bounding_box, close, component_sizes, components, dilate, lowest_slices, open_mask
 from ..types import LEFT_LUNG, RIGHT_LUNG, BoolArray, FloatArray, LabelArray
-from .chest_wall import RIB_HU, PleuralModel, rib_sector, rib_surface
+from .chest_wall import RIB_HU, PleuralModel, rib_sector, rib_surface, thick_bone
 from .diaphragm import Floor, diaphragm_floors
-from .fluid import fluid_at_floor, organ_density, under_lung
+from .fluid import behind_front, blood_density, fluid_at_floor, fluid_beside, organ_density, under_lung
 from .thorax import Thorax
 
 __all__ = ["add_leftovers", "fill_missing_side", "hemithoraces", "pleural_lungs"]
@@ -49,11 +49,11 @@ def hemithoraces(
         lungs: closed aerated lungs, 1 right and 2 left.
         thorax: landmarks of the same grid.
     """
-    models = {}
+    models, thick = {}, thick_bone(volume, thorax)
     for label in (RIGHT_LUNG, LEFT_LUNG):
         own = lungs == label
         if own.any():
-            models[label] = rib_surface(volume, own, thorax, label)
+            models[label] = rib_surface(volume, own, thick, thorax, label)
     # An apex without air hides on its side where the rays begin to see ribs, not on the other.
     first = min((model.top for model in models.values()), default=0)
     models = {label: replace(model, top=first) for label, model in models.items()}
@@ -69,8 +69,8 @@ def pleural_lungs(
     keep_out: BoolArray,
     models: dict[int, PleuralModel],
     floors: dict[int, Floor],
-) -> LabelArray:
-    """Lungs with their dense disease and pleural fluid.
+) -> tuple[LabelArray, BoolArray]:
+    """Lungs with their dense disease and pleural fluid, and the organs that reach up beside fluid.
 
     Args:
         volume: HU on the working grid, [D, H, W] in the frame (I, P, L).
@@ -86,7 +86,7 @@ def pleural_lungs(
     free = dense & ~zone & (volume > PURE_FAT_HU)
     # Half a thick slice of air over half a slice of disease is as little dense as this.
     partial = (volume > PARTIAL_HU) & body & (lungs == 0) & ~keep_out & ~zone
-    out = lungs.copy()
+    out, organ_beside = lungs.copy(), np.zeros(lungs.shape, dtype=bool)
     sides, organs = {}, []
     for label, model in models.items():
         own = lungs == label
@@ -94,8 +94,9 @@ def pleural_lungs(
         above = _above_diaphragm(own, floors[label].level, model, thorax, label)
         add |= above & free
         add = _keep_large(open_mask(add, 3.0, thorax.spacing), own, thorax.spacing)
-        inside = free & _beyond_midline(thorax, label, own.shape[2]) & model.inside_wall & model.known
-        seen = under_lung(volume, own, add, floors[label], inside, thorax)
+        inside = _beyond_midline(thorax, label, own.shape[2]) & model.inside_wall & model.known
+        seen = under_lung(volume, own, add, floors[label], inside & free, inside & dense & zone, thorax)
+        inside &= free
         sides[label] = own, add, above, inside, seen
         organs += [seen.organ] if seen is not None else []
     everywhere = organ_density(np.concatenate(organs), thorax) if organs else np.nan
@@ -108,15 +109,19 @@ def pleural_lungs(
             if not np.isnan(density):
                 fluid, organ = fluid_at_floor(seen, density, own, found, floors[label], inside, thorax)
                 add = (found & ~organ) | fluid
+                organ_beside |= organ
         if not add.any():
             continue
         add |= dilate(add, 1.0, (1.0, 1.0, 1.0)) & above & partial
-        add |= _up_to_bone(volume, add, thorax) & free
+        add |= _up_to_bone(volume, add, thorax) & free & ~organ_beside
         joined = close(own | add, 5.0, thorax.spacing)
-        grown = joined & (out == 0) & ~zone & ~keep_out & models[label].inside_wall
+        grown = joined & (out == 0) & ~zone & ~keep_out & models[label].inside_wall & ~organ_beside
         out[grown | add] = label
         out[_beside_mediastinum(out, own, dense & zone, thorax, label)] = label
-    return out
+        central = dense & zone & ~organ_beside & (out == 0) & _beyond_midline(thorax, label, own.shape[2], 0.0)
+        blood_hu = blood_density(volume, dense & zone, thorax)
+        out[fluid_beside(volume, (out == label) & ~own, central, blood_hu, thorax)] = label
+    return out, organ_beside
 
 
 def fill_missing_side(
@@ -218,9 +223,9 @@ def _above_diaphragm(
     return out
 
 
-def _beyond_midline(thorax: Thorax, label: int, width: int) -> BoolArray:
-    """Columns of one side that are no spine, [D, 1, W]."""
-    return thorax.from_midline(width) * (-1.0 if label == RIGHT_LUNG else 1.0) > 18.0 * thorax.scale
+def _beyond_midline(thorax: Thorax, label: int, width: int, least_mm: float = 18.0) -> BoolArray:
+    """Columns of one side so far (adult) from the midline, by default those that are no spine, [D, 1, W]."""
+    return thorax.from_midline(width) * (-1.0 if label == RIGHT_LUNG else 1.0) > least_mm * thorax.scale
 
 
 def _beside_mediastinum(
@@ -249,7 +254,7 @@ def _beside_mediastinum(
         level = _from_known(border, known & ~wanted, thorax)
     inner = np.where(wanted, level, far)[:, :, None]
     outer = np.where(wanted, np.minimum(border, medial), -far)[:, :, None]
-    add: BoolArray = candidate & (across > inner) & (across < outer)
+    add: BoolArray = candidate & (across > inner) & (across < outer) & behind_front(disease)
     # The diaphragm: under the lowest air-filled lung of a row lies none of it beside the mediastinum.
     depth = air.shape[0]
     bottom = depth - 1 - np.asarray(air.any(axis=2))[::-1].argmax(axis=0)
