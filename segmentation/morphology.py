@@ -84,8 +84,12 @@ def components(mask: BoolArray, connectivity: int = 6) -> tuple[npt.NDArray[np.i
     return labels, int(count)
 
 
-def component_sizes(labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.int64]:
-    """Voxels of each component; index 0 (background) is set to 0."""
+def component_sizes(
+    labels: npt.NDArray[np.integer], count: int, where: BoolArray | None = None
+) -> npt.NDArray[np.int64]:
+    """Voxels of each component, or of its part in ``where`` (broadcast); index 0 (background) is set to 0."""
+    if where is not None:
+        labels = np.where(where, labels, labels.dtype.type(0))
     # What bincount is given it copies as int64: only what is no background, and a few slices at a time.
     sizes = np.zeros(count + 1, dtype=np.int64)
     planes = labels.reshape(-1, labels.shape[-1] * (labels.shape[-2] if labels.ndim > 1 else 1))
@@ -97,22 +101,25 @@ def component_sizes(labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[
 
 def largest_component(mask: BoolArray, connectivity: int = 6) -> BoolArray:
     """The largest connected component, or an empty mask."""
-    labels, count = components(mask, connectivity)
-    if count == 0:
-        return np.zeros_like(mask)
-    return labels == int(component_sizes(labels, count).argmax())
+    out, box = np.zeros_like(mask), bounding_box(mask)
+    labels, count = components(mask[box], connectivity)
+    if count:
+        out[box] = labels == int(component_sizes(labels, count).argmax())
+    return out
 
 
 def fill_holes(mask: BoolArray) -> BoolArray:
     """Fill background components that do not touch any face of the array."""
-    labels, count = components(~mask)
-    if count <= 1:
-        return mask.copy()
+    out, box = mask.copy(), bounding_box(mask)  # what reaches its faces goes on outside it
+    labels, count = components(~mask[box])
+    if count == 0:
+        return out
     outside = np.zeros(count + 1, dtype=bool)
     for axis in range(mask.ndim):
         outside[np.unique(labels.take((0, -1), axis=axis))] = True
     outside[0] = False
-    return ~outside[labels]
+    out[box] = ~outside[labels]
+    return out
 
 
 def bounding_box(mask: BoolArray, margin: Sequence[int] | int = 0) -> tuple[slice, ...]:

@@ -76,8 +76,8 @@ def measure(seen: Evidence) -> dict[str, float]:
     spacing = seen.thorax.spacing
     voxel = float(np.prod(spacing)) / 1000.0
     pixel = spacing[1] * spacing[2] / 100.0
-    count = np.bincount(seen.labels.ravel(), minlength=4) * voxel
-    aerated = np.bincount(seen.closed.ravel(), minlength=3) * voxel
+    count = component_sizes(seen.labels, HEART_MEDIASTINUM) * voxel
+    aerated = component_sizes(seen.closed, LEFT_LUNG) * voxel
     lung = (seen.labels == RIGHT_LUNG) | (seen.labels == LEFT_LUNG)
     area = lung.sum(axis=(1, 2)) * pixel
     cut = float((seen.cut & lung).sum()) * voxel

@@ -64,9 +64,9 @@ def outer_air(volume: FloatArray, body: BoolArray) -> tuple[BoolArray, BoolArray
         for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[_beside(padding)]):
             edge[line] = True
         edge[0] = False
-        air = labels != 0
-        sizes = np.maximum(np.bincount(labels[air], minlength=count + 1), 1)
-        mean = np.bincount(labels[air], weights=volume[k][air], minlength=count + 1) / sizes
+        flat = labels.ravel()
+        sizes = np.maximum(np.bincount(flat, minlength=count + 1), 1)
+        mean = np.bincount(flat, weights=volume[k].ravel(), minlength=count + 1) / sizes
         outside[k] |= edge[labels]
         lung_like[k] = (edge & (mean > -925.0) & (mean < -500.0))[labels]
     return outside, lung_like

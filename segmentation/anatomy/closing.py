@@ -42,12 +42,11 @@ def close_lungs(lungs: LabelArray, keep_out: BoolArray, spacing: Sequence[float]
 
 def fill_small_holes(mask: BoolArray, spacing: Sequence[float]) -> BoolArray:
     """Fill holes under 500 mm2 in every axial slice."""
-    out = mask.copy()
+    out, box = mask.copy(), bounding_box(mask)
+    part = out[box]  # a view; a hole that reaches its border goes on outside it
     limit = HOLE_MM2 / (spacing[1] * spacing[2])
-    for k in range(mask.shape[0]):
-        if not mask[k].any():
-            continue
-        labels, count = components(~mask[k], connectivity=4)
+    for k in range(len(part)):
+        labels, count = components(~part[k], connectivity=4)
         if count < 2:
             continue
         sizes = component_sizes(labels, count)
@@ -56,5 +55,5 @@ def fill_small_holes(mask: BoolArray, spacing: Sequence[float]) -> BoolArray:
             edge[line] = True
         fill = (sizes < limit) & ~edge
         fill[0] = False
-        out[k] |= fill[labels]
+        part[k] |= fill[labels]
     return out

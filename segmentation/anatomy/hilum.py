@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..morphology import components, dilate, open_mask
+from ..morphology import component_sizes, components, dilate, open_mask
 from ..types import BoolArray, FloatArray, LabelArray
 from .body import AIR_HU
 from .pleura import DENSE_HU
@@ -39,9 +39,7 @@ def without_hilum(
     thick = open_mask((volume > DENSE_HU) & body & (aerated == 0), VESSEL_MM, thorax.spacing)
     # A nodule near the root has lung all around it; a vessel comes out of the mediastinum.
     pieces, count = components(thick)
-    rooted = np.zeros(count + 1, dtype=bool)
-    rooted[pieces[closed == 0]] = True
-    rooted[0] = False
+    rooted = component_sizes(pieces, count, closed == 0) > 0
     thick = rooted[pieces]
     rim = dilate(thick, 2.5, thorax.spacing) & (volume > AIR_HU)
     return np.where(added & (thick | rim), 0, closed).astype(np.uint8)

@@ -60,7 +60,7 @@ def _opposite_parts(core: BoolArray, on_right: BoolArray) -> LabelArray | None:
     if count < 2:
         return None
     sizes = component_sizes(labels, count)
-    right = np.bincount(labels[np.broadcast_to(on_right, core.shape)], minlength=count + 1)[: count + 1]
+    right = component_sizes(labels, count, on_right)
     share = right / np.maximum(sizes, 1)
     large = sizes > 0.12 * sizes.sum()
     if (

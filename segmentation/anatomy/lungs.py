@@ -37,8 +37,8 @@ def find_lungs(
         return out
     voxel = float(np.prod(spacing)) / 1000.0
     sizes = component_sizes(labels, count) * voxel
-    on_right = np.broadcast_to(right_of(midline, volume.shape), volume.shape)
-    right = np.bincount(labels[on_right], minlength=count + 1)[: count + 1] * voxel
+    on_right = right_of(midline, volume.shape)
+    right = component_sizes(labels, count, on_right) * voxel
     side = np.zeros(count + 1, dtype=np.uint8)
     joined = []
     for label in np.flatnonzero(sizes > MIN_LUNG_ML).tolist():

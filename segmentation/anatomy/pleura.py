@@ -141,7 +141,7 @@ def fill_missing_side(
         keep_out: bool, voxels that are never lung (airways).
     """
     out = lungs.copy()
-    count = np.bincount(lungs.ravel(), minlength=3)
+    count = component_sizes(lungs, LEFT_LUNG)
     missing, other = (RIGHT_LUNG, LEFT_LUNG) if count[RIGHT_LUNG] < count[LEFT_LUNG] else (LEFT_LUNG, RIGHT_LUNG)
     large = count[other] * float(np.prod(thorax.spacing)) > 400_000
     if not large or count[missing] > 0.3 * count[other]:
