@@ -24,8 +24,11 @@ LUNG_HU, MEDIASTINUM_HU = (-1000.0, 300.0), (-160.0, 240.0)
 TILE_MM, BAR_MM = 380.0, 50.0
 INK = (235, 235, 235)
 
-LINE_PIXELS, LETTER_PIXELS = 18, 8
-"""Of a line of words under a montage."""
+LINE_PIXELS, LETTER_PIXELS, LETTER_SIZE = 18, 8, 14
+"""Height of a line of words under a montage, usual width of a letter, and size of the font."""
+
+HEAD_PIXELS, PATCH_PIXELS = 46, 28
+"""Height of the title's line, and width of a colour's patch in it."""
 
 SIDES = {0: ("R", "L"), 1: ("R", "L"), 2: ("A", "P")}
 """What the left and the right edge of a tile show, by the axis that it is cut across."""
@@ -99,29 +102,32 @@ def save_montage(
     Args:
         path: of the PNG.
         picture: uint8 [rows, columns, 3].
-        title: above it.
+        title: above it, in ASCII, as scan ids are.
         more: further names with their RGB.
         words: lines below it, such as volumes and flags (`Quality.in_words`).
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, needed for pictures only
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  needed for pictures only
 
     height, width = picture.shape[:2]
     lines = [part for line in words for part in wrap(line, max(20, width // LETTER_PIXELS))]
     below = len(lines) * LINE_PIXELS + (12 if lines else 0)
-    whole = height + 46 + below
-    figure = Figure(figsize=(width / 100, whole / 100), dpi=100)
-    axes = figure.add_axes((0, below / whole, 1, height / whole))
-    axes.imshow(picture)
-    axes.axis("off")
+    page = Image.new("RGB", (width, HEAD_PIXELS + height + below), "white")
+    page.paste(Image.fromarray(picture), (0, HEAD_PIXELS))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(LETTER_SIZE)
+    middle, edge = HEAD_PIXELS // 2, round(0.01 * width)
     organs = [name.replace("heart_", "heart_and_").replace("_", " ") for name in ORGANS]
     named = {name: COLOURS[value] for value, name in enumerate(organs, start=1)} | dict(more or {})
-    handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in named.items()]
-    figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False)
-    figure.text(0.01, 1 - 26 / whole, title)
-    for row, line in enumerate(lines, start=1):
-        figure.text(0.01, (below - row * LINE_PIXELS) / whole, line, fontsize=10)
-    figure.savefig(path)
+    right = float(width - edge)
+    for name, colour in reversed(named.items()):
+        right -= draw.textlength(name, font=font)
+        draw.text((right, middle), name, fill="black", font=font, anchor="lm")
+        draw.rectangle((right - PATCH_PIXELS - 8, middle - 5, right - 8, middle + 5), fill=tuple(colour))
+        right -= PATCH_PIXELS + 32
+    draw.text((edge, middle), title, fill="black", font=font, anchor="lm")
+    for row, line in enumerate(lines):
+        draw.text((edge, HEAD_PIXELS + height + 6 + row * LINE_PIXELS), line, fill="black", font=font)
+    # The next better compression takes twice the time for two percent.
+    page.save(path, compress_level=3)
 
 
 def spread(extent: slice, count: int) -> list[int]:
