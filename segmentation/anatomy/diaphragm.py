@@ -42,8 +42,8 @@ at such a place's edge, and how large the whole place must be."""
 DRY_SHARE, DRY_MM, DRY_DEPTH_MM = 0.48, 6.0, 20.0
 """A recess counts as dry, so that its dome is where it is seen, if in this share of its slices and posterior rays the
 air-filled lung comes this near to the chest wall, down to this depth below the dome. Five real scans have .81 and more,
-one that ends above its bases .60; with painted effusion or consolidation 0 to .25: leaving out each in turn puts the
-middle at .43 to .53. A value too low leaves fluid out of the lung, one too high takes liver for it, which is worse;
+one that ends above its bases .58; with painted effusion or consolidation 0 to .25: leaving out each in turn puts the
+middle at .41 to .53. A value too low leaves fluid out of the lung, one too high takes liver for it, which is worse;
 real effusions seen elsewhere reach .59, so a share up to .6 raises a note."""
 
 

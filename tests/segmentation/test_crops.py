@@ -62,11 +62,28 @@ def test_any_box_out_of_a_phantom(phantom, phantom_mm, data):
     segmented(phantom.hu[tuple(box)], phantom_mm)
 
 
-@pytest.mark.parametrize("name", ["cip64/ct-64.nrrd", "ct_dev/elastix_half_chest_small.mha"])
+LARGE = (
+    "lung_pet_ct_dx/A0001.nii.gz",
+    "lung_pet_ct_dx/A0002.nii.gz",
+    "ct_dev/lidc_idri_0001.nii.gz",
+    "ct_dev/cmb_crc.nii.gz",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cip64/ct-64.nrrd",
+        "ct_dev/elastix_half_chest_small.mha",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE),
+    ],
+)
 def test_every_part_of_a_real_scan(shared_data, name):
     if not (shared_data / name).is_file():
         pytest.skip(f"needs {name}")
     volume, spacing = read_frame(shared_data / name)
+    every = max(1, round(2.0 / spacing[1]))  # the steps work on about 2 mm
+    volume, spacing = volume[:, ::every, ::every], (spacing[0], spacing[1] * every, spacing[2] * every)
     segmented(volume, spacing)
     for part in parts_of(volume.shape):
         result = segmented(volume[part], spacing)
