@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -20,11 +21,14 @@ UNREADABLE = (
 )
 
 
-def read_label_csv(path: Path, **options: object) -> pd.DataFrame:
+def read_label_csv(
+    path: Path, narrow: Callable[[pd.DataFrame], pd.DataFrame] | None = None, **options: object
+) -> pd.DataFrame:
     """A CSV with comma, semicolon or tab; no value is taken for "missing".
 
     Args:
         path: the file, UTF-8 with or without a byte order mark.
+        narrow: of a table that is read piece by piece (``chunksize``): what each piece becomes before they are joined.
         options: of ``pandas.read_csv``.
 
     Raises:
@@ -35,9 +39,10 @@ def read_label_csv(path: Path, **options: object) -> pd.DataFrame:
             separator = max(",;\t", key=stream.readline().count)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-            table: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
+            found = pd.read_csv(  # type: ignore[call-overload]
                 path, encoding="utf-8-sig", sep=separator, na_filter=False, index_col=False, **options
             )
+            table: pd.DataFrame = found if narrow is None else pd.concat([narrow(rows) for rows in found])
     except FileNotFoundError:
         msg = f"data.labels: no such file: {path}"
         raise ConfigError(msg) from None

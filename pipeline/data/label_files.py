@@ -17,6 +17,9 @@ from .readers import without_ending
 
 __all__ = ["label_ids", "read_label_files", "read_label_matrix"]
 
+ROWS = 2000
+"""Rows that are checked at a time: 70 MB of RAD-ChestCT's 4,368 columns."""
+
 
 def read_label_files(paths: Sequence[Path], kind: str = "volumes") -> pd.DataFrame:
     """The rows of all files as one matrix.
@@ -77,8 +80,9 @@ def _read(path: Path) -> pd.DataFrame:
         msg = f"data.labels: {path} has no column beside its ids, '{header[0]}'"
         raise ConfigError(msg)
     try:
-        table = read_label_csv(path, dtype={header[0]: str, **dict.fromkeys(header[1:], np.uint8)})
-    except ValueError:  # some value is no small whole number: find it
+        kinds = {header[0]: str, **dict.fromkeys(header[1:], np.int64)}
+        table = read_label_csv(path, narrow=_as_bytes, dtype=kinds, chunksize=ROWS)
+    except (ValueError, OverflowError):  # some value is neither 0 nor 1: find it
         table = read_label_csv(path, dtype=str)
     table = table.set_axis(_ids(table)).drop(columns=header[0]).set_axis(cells, axis=1)
     wrong = ~table.isin((0, 1, "0", "1"))
@@ -100,3 +104,11 @@ def _cell(path: Path, name: str) -> str:
 
 def _ids(table: pd.DataFrame) -> list[str]:
     return [without_ending(name.strip()) for name in table.iloc[:, 0]]
+
+
+def _as_bytes(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same with a byte a label; read as bytes at once, some versions of pandas take 257 for 1."""
+    if not rows.iloc[:, 1:].isin((0, 1)).to_numpy().all():
+        msg = "labels must be 0 or 1"
+        raise ValueError(msg)
+    return rows.astype(dict.fromkeys(rows.columns[1:], np.uint8))

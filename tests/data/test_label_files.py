@@ -57,6 +57,9 @@ def test_what_was_read_is_read_again_as_it_was(tmp_path):
         (["id,mass*lung", "a,yes"], DataError, r"found 'yes' for id 'a'"),
         (["id,mass*lung", "a,"], DataError, r"found '' for id 'a'"),
         (["id,mass*lung", "a,300"], DataError, r"found '300' for id 'a'"),
+        (["id,mass*lung", "b,0", "a,257"], DataError, r"found '257' for id 'a'"),  # 1, if a byte of it is taken
+        (["id,mass*lung", "a,99999999999999999999"], DataError, r"found '9{20}' for id 'a'"),
+        (["id,mass*lung", "a,-255"], DataError, r"found '-255' for id 'a'"),
         (["id,mass*lung", "a,0.5"], DataError, r"found '0.5' for id 'a'"),
         (["id,mass*lung", "a,1", "a,0"], DataError, r"id 'a' occurs more than once"),
         (["id", "a"], ConfigError, r"no column beside its ids, 'id'"),
