@@ -152,3 +152,17 @@ def test_maps_of_different_shapes_are_refused(function):
         function(torch.ones(1, 2, 3), torch.ones(1, 2, 4))
     with pytest.raises(ValueError, match=r"completeness needs attention"):
         completeness_gap(torch.ones(1, 2, 3), torch.ones(1, 3), torch.ones(2))
+
+
+def test_every_map_is_measured_by_itself():
+    """Two items of two labels each; the maps of one are a thousand times as large."""
+    attention = torch.tensor([[[2.0, 4.0], [0.0, 1.0]], [[3000.0, 0.0], [0.0, 0.0]]])
+    used = torch.tensor([[[1.0, 0.5], [0.0, 7.0]], [[1.0, 0.0], [5.0, 0.0]]])
+    expected = [[0.5**0.5, 0.0], [0.0, 1.0]]  # (0.5, 1) to (1, 0.5); alike; alike; nothing to all
+    torch.testing.assert_close(distance_to_used(attention, used), torch.tensor(expected))
+    assert completeness_gap(attention, torch.zeros(2, 2), torch.tensor([1.0, 2.0])).tolist() == [[7, 3], [3001, 2]]
+
+
+def test_no_place_gives_no_gap():
+    network, x = make(), slabs(1)
+    assert deletion_gaps(network, x, attention_maps(network, x), []).shape == (0, 1, 4)

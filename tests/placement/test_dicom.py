@@ -156,3 +156,16 @@ def test_a_real_series(shared_data, tmp_path):
         for a, n in enumerate(weights.shape)
     ]
     np.testing.assert_allclose((again.affine @ [*middle, 1])[:3] * [-1, -1, 1], point, atol=0.5)
+
+
+def test_regions_are_what_exceeds_a_share_of_the_maximum_and_what_was_not_seen():
+    volume = Volume(np.array([[[4.0, 2.0, 2.1, -9.0, np.nan]]], np.float32), np.eye(4))
+    found = {name: mask.array.ravel().tolist() for name, mask in attention_regions(volume).items()}
+    assert found == {
+        "High attention": [True, False, True, False, False],
+        "Not seen by the network": [False, False, False, False, True],
+    }
+    few = attention_regions(volume, share=0.9)["High attention"].array.ravel().tolist()
+    assert few == [True, False, False, False, False]
+    against = Volume(-np.abs(volume.array), np.eye(4))
+    assert not attention_regions(against)["High attention"].array.any()

@@ -21,7 +21,7 @@ from monai.transforms import (
     Spacingd,
 )
 
-from organcam.attention import to_input_grid
+from organcam.attention import on_source, to_input_grid
 from organcam.errors import DataError
 from organcam.geometry import FeatureGrid
 from organcam.placement import SourceGrid, map_on_source, source_grid_of
@@ -153,3 +153,14 @@ def test_an_image_without_metadata_is_refused_in_words():
     flat = FeatureGrid((2, 2), (1, 1), (0, 0), (1, 1), (2, 2))
     with pytest.raises(ValueError, match="three axes"):
         map_on_source(np.zeros((2, 2), np.float32), flat, np.eye(4), SourceGrid(SHAPE, np.eye(4)))
+
+
+def test_a_turned_scan_is_looked_up_slab_by_slab(monkeypatch):
+    grid = FeatureGrid((2, 3, 4), (4, 4, 4), (1.5, 1.5, 1.5), (4, 4, 4), (8, 12, 16))
+    cells = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
+    source = SourceGrid((9, 5, 7), affine_of(turn(20, 0), (1.5, 1.5, 1.5), (0.0, 1.0, 2.0)))
+    whole = map_on_source(cells, grid, np.eye(4), source).array
+    assert np.isfinite(whole).any()
+    for voxels in (1, 2 * 5 * 7, 4 * 5 * 7):  # one row, two rows and four rows of 9 at a time
+        monkeypatch.setattr(on_source, "SLAB", voxels)
+        np.testing.assert_array_equal(map_on_source(cells, grid, np.eye(4), source).array, whole)
