@@ -50,7 +50,8 @@ def read_label_files(paths: Sequence[Path], kind: str = "volumes") -> pd.DataFra
     matrix = pd.concat(tables)
     twice = matrix.index[matrix.index.duplicated()]
     if len(twice):
-        msg = f"data.labels: id '{twice[0]}' occurs more than once"
+        where = " and ".join(str(path) for path, table in zip(paths, tables, strict=True) if twice[0] in table.index)
+        msg = f"data.labels: id '{twice[0]}' occurs more than once in {where}"
         raise DataError(msg)
     return matrix
 

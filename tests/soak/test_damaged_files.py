@@ -138,8 +138,8 @@ def write_report_table(path: Path) -> None:
 
 
 def check_report_table(path: Path) -> None:
-    for report in read_reports(path, None, None):
-        assert report
+    for name, texts in read_reports(path, None, None).items():
+        assert all(isinstance(text, str) for text in [name, *texts])
 
 
 def write_split_table(path: Path) -> None:
