@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from organcam.data.formats.dicom_header import is_whole
 from organcam.data.grey import WHITE
 from organcam.data.images import Picture, as_one_slice, grey_limits, read_image, read_image_size, to_stored_image
 from organcam.errors import DataError
@@ -207,3 +208,43 @@ def test_channels_lie_within_the_images_one_slice():
     flat = as_one_slice(stored)
     np.testing.assert_allclose(flat.affine, source.affine, atol=1e-9)
     assert flat.array.shape == (1, 24, 20)
+
+
+@pytest.mark.parametrize("tag", [b"\x08\x00\x60\x00CS", b"\x28\x00\x10\x00US", b"\xe0\x7f\x10\x00OW"])
+def test_a_length_beyond_the_file_is_refused_before_memory_is_taken_for_it(tmp_path, image_sets, tag):
+    image_sets.write_dicom(tmp_path / "a.dcm", np.zeros((24, 20)))
+    content = bytearray((tmp_path / "a.dcm").read_bytes())
+    place = content.index(tag) + len(tag)
+    length = b"\x00\x00\xf0\xff\xff\x7f" if tag.endswith(b"OW") else b"\xf0\xff"
+    content[place : place + len(length)] = length
+    (tmp_path / "b.dcm").write_bytes(content)
+    assert is_whole(tmp_path / "a.dcm")
+    assert not is_whole(tmp_path / "b.dcm")
+    with pytest.raises(DataError, match="cut short"):
+        read_image(tmp_path / "b.dcm")
+    (tmp_path / "c.dcm").write_bytes((tmp_path / "a.dcm").read_bytes() + b"\x11\x22\x33\x44OB\0\0\xff\xff\xff\x7f")
+    assert not is_whole(tmp_path / "c.dcm")
+    (tmp_path / "d.dcm").write_bytes((tmp_path / "a.dcm").read_bytes() + bytes(64))
+    assert read_image(tmp_path / "d.dcm").shape == (1, 24, 20)
+
+
+def test_a_compressed_radiograph_is_whole_and_read(tmp_path, image_sets):
+    import pydicom
+    from pydicom.uid import RLELossless
+
+    pixels = np.random.default_rng(0).integers(0, 4096, (24, 20))
+    image_sets.write_dicom(tmp_path / "a.dcm", pixels)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "b.dcm")
+    assert is_whole(tmp_path / "b.dcm")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.dcm").array[0], pixels)
+    (tmp_path / "c.dcm").write_bytes((tmp_path / "b.dcm").read_bytes()[:-40])
+    with pytest.raises(DataError, match="cut short"):
+        read_image(tmp_path / "c.dcm")
+
+
+def test_slices_of_a_scanner_are_whole(shared_data: Path):
+    files = [path for path in shared_data.rglob("*") if path.is_file() and path.suffix.lower() in {".dcm", ".ima"}]
+    assert files
+    assert [path.name for path in files if not is_whole(path)] == []

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["DicomFacts", "anonymous", "has_preamble", "read_facts"]
+__all__ = ["DicomFacts", "anonymous", "has_preamble", "is_whole", "read_facts"]
 
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 WANTED = {
@@ -31,9 +31,13 @@ WANTED = {
     0x00200037: "orientation",
     0x00280008: "frames",
 }
-META_END, LAST = 0x00030000, 0x00280011
+META_END, LAST, PIXELS = 0x00030000, 0x00280011, 0x7FE00010
 FIRST_READ, MOST_READ = 1 << 13, 1 << 20
 LONG_TYPES = (b"OB", b"OD", b"OF", b"OL", b"OW", b"OV", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+TYPES = frozenset(LONG_TYPES) | {
+    *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO"),
+    *(b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+}
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DEEPEST = 16
@@ -110,6 +114,36 @@ def read_facts(file: Path) -> DicomFacts | None:
         if not complete and len(start) == FIRST_READ:  # long private elements before the ones looked for
             found, _ = _scan(start + stream.read(MOST_READ - FIRST_READ))
     return DicomFacts(**found)
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file has pixels, and the lengths of all its elements lie within it.
+
+    GDCM takes the memory that a length asks for before it looks whether the file has so much, and does not give it back
+    where reading fails: gigabytes for a damaged file of a few kilobytes.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    data = file.read_bytes()
+    if data[128:132] != b"DICM":
+        return False
+    found: dict[str, str] = {}
+    try:
+        position = _collect(data, 132, True, False, META_END, found)
+        syntax = found.get("syntax", "")
+        if syntax == DEFLATED:
+            return True
+        explicit, big, seen = syntax != IMPLICIT, syntax == BIG_ENDIAN, False
+        while True:
+            tag, length, value = _element(data, position, explicit, big)
+            if explicit and data[position + 4 : position + 6] not in TYPES:  # it would be taken for another length
+                return False
+            position, seen = _after(data, value, length, explicit, big, 0), seen or tag == PIXELS
+            if position >= len(data) or (seen and not any(data[position : position + 8])):  # zeros fill up some files
+                return seen and position <= len(data)
+    except _CutError:
+        return False
 
 
 class _CutError(Exception):

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from .dicom_header import is_whole
 
 __all__ = ["RadiographHeader", "read_header", "read_radiograph"]
 
 PHOTOMETRIC, FRAMES, BITS, SIGNED = "0028|0004", "0028|0008", "0028|0101", "0028|0103"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
+ALLOCATED, SYNTAX = "0028|0100", "0002|0010"
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes without compression
 MOST_BITS = 16
 
 
@@ -32,6 +35,9 @@ def read_header(path: Path) -> RadiographHeader:
     Raises:
         DataError: if the file is no DICOM image, has several frames or colours, or is cut short.
     """
+    if not is_whole(path):
+        msg = f"{path}: is no readable DICOM image, or is cut short"
+        raise DataError(msg)
     reader = _reader(path)
     tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
     size = reader.GetSize()
@@ -47,6 +53,10 @@ def read_header(path: Path) -> RadiographHeader:
     bits = int(_number(tags, BITS, MOST_BITS))
     if not 1 <= bits <= MOST_BITS:
         msg = f"{path}: states {bits} bits a pixel; 1 to {MOST_BITS} are possible"
+        raise DataError(msg)
+    wanted = size[0] * size[1] * int(_number(tags, ALLOCATED, MOST_BITS)) // 8
+    if tags.get(SYNTAX, NATIVE[0]) in NATIVE and path.stat().st_size < wanted:
+        msg = f"{path}: is cut short: its pixels alone take {wanted:,} bytes"
         raise DataError(msg)
     first = -(2 ** (bits - 1)) if _number(tags, SIGNED, 0) else 0
     slope, intercept = _number(tags, SLOPE, 1.0), _number(tags, INTERCEPT, 0.0)
