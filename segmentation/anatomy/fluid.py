@@ -187,9 +187,8 @@ def fluid_beside(
     """
     out = np.zeros_like(disease)
     least = MIN_FLUID_ML * 1000.0 / float(np.prod(thorax.spacing))
-    box = bounding_box(
-        central & disease.any(axis=(1, 2))[:, None, None], tuple(int(12.0 / mm) for mm in thorax.spacing)
-    )
+    held: BoolArray = np.asarray(disease.any(axis=(1, 2)))
+    box = bounding_box(central & held[:, None, None], tuple(int(12.0 / mm) for mm in thorax.spacing))
     if disease.sum() < least or box[0].stop == box[0].start:
         return out
     smooth, fat = _weighed(volume[box], thorax)
