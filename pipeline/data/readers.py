@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import warnings
 from collections.abc import Callable
@@ -199,7 +200,12 @@ def _is_dicom_file(path: Path) -> bool:
 
 
 def guarded(path: Path, read: Callable[[], Found]) -> Found:
-    """What a reader returns, with everything that libraries raise for a damaged file turned into one message."""
+    """What a reader returns, with everything that libraries raise for a damaged file turned into one message.
+
+    The locale stays the process's: reading DICOM, ITK sets it to "C", and Python then takes every text file that is
+    opened without a stated encoding for ASCII.
+    """
+    own_locale = locale.setlocale(locale.LC_ALL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -211,6 +217,9 @@ def guarded(path: Path, read: Callable[[], Found]) -> Found:
             raise MemoryError from error
         msg = f"{path}: unreadable or truncated ({type(error).__name__}: {_one_line(error)})"
         raise DataError(msg) from None
+    finally:
+        if locale.setlocale(locale.LC_ALL) != own_locale:
+            locale.setlocale(locale.LC_ALL, own_locale)
 
 
 def _checked(array: NDArray, affine: NDArray, path: Path) -> Volume:

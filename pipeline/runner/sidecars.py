@@ -26,9 +26,14 @@ __all__ = [
 DEFAULT_PATTERN = "{id}.json"
 
 
+UNSEALED = ("seal", "seconds")
+"""The hash itself, and what differs between two runs that do the same."""
+
+
 def sealed(sidecar: Mapping[str, Any]) -> dict[str, Any]:
-    """With ``seal``, a hash of all the rest: later stages take places and scores from it, and disks change digits."""
-    return {**sidecar, "seal": fingerprint_value({name: value for name, value in sidecar.items() if name != "seal"})}
+    """With ``seal``, a hash of what counts: later stages take places and scores from it, and disks change digits."""
+    content = {name: value for name, value in sidecar.items() if name not in UNSEALED}
+    return {**sidecar, "seal": fingerprint_value(content)}
 
 
 def read_sidecar(folder: str | Path, id: str, pattern: str = DEFAULT_PATTERN) -> dict[str, Any] | None:

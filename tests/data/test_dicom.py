@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ def cut(files: list[Path], share: float = 0.5) -> None:
 
 def test_whole_series_loads_and_its_headers_alone_tell_its_place(tmp_path):
     write_series(tmp_path)
+    before = locale.setlocale(locale.LC_ALL)
     volume = read_volume(tmp_path)
     assert volume.array.shape == (10, 8, 12)
     assert volume.array[0, 0].tolist() == [10 * index - 1000 for index in range(12)]
@@ -66,6 +68,7 @@ def test_whole_series_loads_and_its_headers_alone_tell_its_place(tmp_path):
     shape, affine = read_geometry(tmp_path)
     assert shape == volume.array.shape
     np.testing.assert_allclose(affine, volume.affine, atol=1e-5)
+    assert locale.setlocale(locale.LC_ALL) == before  # ITK sets it to "C", and text files become ASCII
 
 
 @pytest.mark.parametrize(

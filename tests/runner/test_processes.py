@@ -126,7 +126,7 @@ def test_executor_of_an_installed_package_joins_by_entry_point(tmp_path, monkeyp
     executor = make_executor("cluster", 5, scheduler="tcp://host:1")
     assert isinstance(executor, SerialExecutor)
     assert (executor.workers, executor.scheduler) == (5, "tcp://host:1")
-    assert executor_names() == ("cluster", "processes", "serial")
+    assert executor_names() == ("cluster", "dask", "processes", "serial")
 
 
 def test_no_workers_are_refused():
