@@ -84,6 +84,39 @@ def test_captums_methods_of_the_input(dims, channels):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("theirs", "method"),
+    [
+        ("GradCAM", "gradcam"),
+        ("HiResCAM", "hirescam"),
+        ("GradCAMPlusPlus", "gradcam_plus_plus"),
+        ("XGradCAM", "xgradcam"),
+        ("LayerCAM", "layercam"),
+    ],
+)
+def test_pytorch_grad_cams_methods_before_it_normalises(dims, theirs, method, monkeypatch):
+    library = pytest.importorskip("pytorch_grad_cam", reason="pytorch-grad-cam, which needs torchvision")
+    targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+    network, x = make(dims, pooled=theirs == "GradCAMPlusPlus"), batch(dims)
+    if network.pooled:  # steep and without tanh: 1e-6 that it adds to squared gradients are nothing then
+        network.fc.weight.data *= 1000
+    of_theirs, raw = getattr(library, theirs), []
+    compute = of_theirs.get_cam_image
+
+    def keep(*arguments, **options):
+        raw.append(compute(*arguments, **options))
+        return raw[0]
+
+    monkeypatch.setattr(of_theirs, "get_cam_image", keep)
+    with of_theirs(network, [network.relu2]) as cam:
+        cam(x, [targets.ClassifierOutputTarget(label) for label in OWN.tolist()])
+    near(
+        attention_maps(network, x, method=method, layer="relu2", targets=OWN[:, None]).values[:, 0],
+        torch.from_numpy(raw[0]),
+    )
+
+
+@pytest.mark.parametrize("dims", [2, 3])
 def test_captums_guided_gradcam_where_nothing_is_upsampled(dims):
     network, x = make(dims), batch(dims)
     theirs = captum.GuidedGradCam(network, network.relu1).attribute(x, target=OWN)
