@@ -18,7 +18,7 @@ from organcam.attention import attention_maps, gradcam, positive_part
 from organcam.attention.methods import occlusion
 
 captum = pytest.importorskip(
-    "captum.attr", reason="captum, an independent implementation (pip install organcam[bench])"
+    "captum.attr", reason="captum, an independent implementation (pip install organcam[dev])"
 )
 
 CLASSES = 3
