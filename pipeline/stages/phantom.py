@@ -32,8 +32,9 @@ def render_dataset(run: Run, settings: PhantomSettings, folder: Path) -> StageSu
     plan = plan_dataset(settings)
     for spec in plan:  # a scan with a file that is gone or has changed is rendered again
         made = read_sidecar(sidecars, spec.scan_id)
-        if made is not None and not _is_whole(folder, made):
-            (sidecars / f"{spec.scan_id}.json").unlink()
+        written = sidecars / f"{spec.scan_id}.json"
+        if made is not None and not _is_whole(folder, made, written.stat().st_mtime_ns):
+            written.unlink()
     units = [Unit(spec.scan_id, {"spec": repr(spec)}, {"spec": spec, "folder": str(folder)}) for spec in plan]
     result = run.spread("phantom", VERSION, sidecars, render_one, asdict(settings), units)
     if result.failed:
@@ -52,7 +53,7 @@ def render_one(context: WorkContext, payload: Mapping[str, Any], parameters: Map
     spec: ScanSpec = payload["spec"]
     folder = Path(payload["folder"])
     rows = write_scan(spec, PhantomSettings.from_mapping(parameters), folder)
-    files = {name: [(folder / name).stat().st_mtime_ns, fingerprint_file(folder / name)] for name in _files(spec)}
+    files = {name: [(folder / name).stat().st_size, fingerprint_file(folder / name)] for name in _files(spec)}
     return {"rows": rows, "files": files}
 
 
@@ -61,15 +62,20 @@ def _files(spec: ScanSpec) -> tuple[str, ...]:
     return f"images/{name}.nii.gz", f"truth/{name}_organs.nii.gz", f"truth/{name}_lesions.nii.gz"
 
 
-def _is_whole(folder: Path, made: Mapping[str, Any]) -> bool:
-    """Whether the files of a scan are what was written; those whose time has not changed are not read."""
+def _is_whole(folder: Path, made: Mapping[str, Any], written: int) -> bool:
+    """Whether the files of a scan are what was written; those of the same size and no newer than that are not read."""
     try:
         return bool(made["details"]["files"]) and all(
-            (folder / name).stat().st_mtime_ns == time or not is_damaged((str(folder / name), content))
-            for name, (time, content) in made["details"]["files"].items()
+            _is_untouched(folder / name, size, written) or not is_damaged((str(folder / name), content))
+            for name, (size, content) in made["details"]["files"].items()
         )
     except (OSError, KeyError, TypeError, ValueError):
         return False
+
+
+def _is_untouched(file: Path, size: int, written: int) -> bool:
+    found = file.stat()
+    return found.st_size == size and found.st_mtime_ns <= written
 
 
 def phantom_data(root: Path, data: DataConfig) -> DataConfig:

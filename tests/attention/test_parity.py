@@ -17,9 +17,7 @@ from torch.nn import functional
 from organcam.attention import attention_maps, gradcam, positive_part
 from organcam.attention.methods import occlusion
 
-captum = pytest.importorskip(
-    "captum.attr", reason="captum, an independent implementation (pip install organcam[dev])"
-)
+captum = pytest.importorskip("captum.attr", reason="captum, an independent implementation (pip install organcam[dev])")
 
 CLASSES = 3
 
