@@ -96,4 +96,4 @@ def _distance(mask: BoolArray, spacing: Sequence[float]) -> npt.NDArray[np.float
     transform.SetUseImageSpacing(True)
     transform.SetInsideIsPositive(False)
     transform.SetNumberOfThreads(1)
-    return sitk.GetArrayViewFromImage(transform.Execute(image)).copy()
+    return sitk.GetArrayFromImage(transform.Execute(image))  # a view would outlive the image that it looks into
